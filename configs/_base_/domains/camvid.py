@@ -1,0 +1,23 @@
+domain = dict(
+    name="camvid",
+    title="CamVid",
+    dataset=dict(type="ibnseg.CamVid"),
+    data_root="camvid",
+    train_split="train",
+    test_split="val",
+    train_resize=None,
+    eval_classes=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "sidewalk",
+        "vegetation",
+        "traffic sign",
+        "fence",
+        "car",
+        "person",
+        "rider",
+    ),
+    group="photographed",
+)

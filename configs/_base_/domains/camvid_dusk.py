@@ -1,0 +1,23 @@
+domain = dict(
+    name="camvid_dusk",
+    title="CamVid dusk",
+    dataset=dict(type="ibnseg.CamVid", sequences=("0001TP",)),
+    data_root="camvid",
+    train_split="train",
+    test_split="train",
+    train_resize=None,
+    eval_classes=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "sidewalk",
+        "vegetation",
+        "traffic sign",
+        "fence",
+        "car",
+        "person",
+        "rider",
+    ),
+    group="photographed",
+)

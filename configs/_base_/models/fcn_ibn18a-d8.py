@@ -1,0 +1,12 @@
+_base_ = "fcn_r18-d8.py"
+model_name = "fcn_ibn18a-d8"
+model_title = "IBN-Net18-a"
+model = dict(
+    backbone=dict(
+        variant="a",
+        init_cfg=dict(
+            type="Pretrained",
+            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet18_ibn_a-2f571257.pth",
+        ),
+    )
+)

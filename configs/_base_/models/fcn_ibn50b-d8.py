@@ -1,0 +1,12 @@
+_base_ = "fcn_r50-d8.py"
+model_name = "fcn_ibn50b-d8"
+model_title = "IBN-Net50-b"
+model = dict(
+    backbone=dict(
+        variant="b",
+        init_cfg=dict(
+            type="Pretrained",
+            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet50_ibn_b-9ca61e85.pth",
+        ),
+    )
+)

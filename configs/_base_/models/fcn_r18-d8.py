@@ -1,0 +1,12 @@
+_base_ = "fcn_r50-d8.py"
+model_name = "fcn_r18-d8"
+model_title = "ResNet18"
+model = dict(
+    backbone=dict(
+        depth=18,
+        init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18"),
+    ),
+    decode_head=dict(
+        in_channels=512, channels=128
+    ),  # a quarter of ResNet-50's, as its features are
+)

@@ -1,0 +1,4 @@
+_base_ = ["_base_/models/fcn_ibn50a-d8.py", "_base_/schedules/paper_80e.py"]
+train_domain = "cityscapes"
+test_domains = ["cityscapes", "gta5"]
+protocol = "native"

@@ -1,0 +1,4 @@
+_base_ = ["_base_/models/fcn_r50-d8.py", "_base_/schedules/paper_80e.py"]
+train_domain = "cityscapes"
+test_domains = ["cityscapes", "gta5"]
+protocol = "native"

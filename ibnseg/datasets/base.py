@@ -1,0 +1,128 @@
+"""What all adapters share: pairs of image and label found on disk, checked, and a seeded
+pipeline."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+
+from ibnseg.datasets.labels import CLASSES, PALETTE
+from ibnseg.datasets.sampler import StreamItem
+from ibnseg.errors import UserError, unknown_name
+
+SUBSETS = {"full": 1, "quarter": 4}
+"""Names of training subsets, and one image in how many they hold."""
+
+
+class DrivingDataset(BaseSegDataset):
+    """A dataset of driving scenes, read from the official download; classes are the 19 of
+    Cityscapes.
+
+    An adapter states ``LAYOUT``, ``SPLITS``, ``LABEL_IDS`` (and ``LABEL_COLORS``, where copies
+    store labels as RGB), and how to list a split's files (:meth:`pairs`).
+
+    Args:
+        data_root: the folder that holds what the download unpacks to.
+        split: one of the adapter's ``SPLITS``.
+        subset: ``'full'`` or ``'quarter'``, a fixed random quarter of the images, the same on every
+            machine.
+        pipeline, test_mode, lazy_init and others: as mmseg's ``BaseSegDataset``.
+
+    Attributes:
+        skipped: names of the listed images that were left out: known defects, or not on disk as a
+            pair.
+
+    Raises:
+        UserError: for an unknown split, a root that is missing or empty, an image without label or
+            a label without image.
+    """
+
+    METAINFO: ClassVar[dict] = dict(classes=CLASSES, palette=[list(color) for color in PALETTE])
+    LAYOUT: ClassVar[str]
+    SPLITS: ClassVar[tuple[str, ...]]
+    LABEL_IDS: ClassVar[dict[int, int]]
+    LABEL_COLORS: ClassVar[dict[tuple[int, int, int], int]] = {}
+
+    def __init__(self, data_root: str, split: str, subset: str = "full", **kwargs) -> None:
+        if split not in self.SPLITS:
+            raise unknown_name(f"split of {type(self).__name__}", split, self.SPLITS)
+        if subset not in SUBSETS:
+            raise unknown_name("subset", subset, SUBSETS)
+        self.split, self.subset, self.skipped = split, subset, []
+        super().__init__(data_root=str(data_root), **kwargs)
+
+    def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+        """The split's images and labels below ``root``, each a dict from a shared key to a path."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        root = Path(self.data_root)
+        if not root.is_dir():
+            raise UserError(
+                f"{type(self).__name__}: no folder {root}; expected the layout {self.LAYOUT}"
+            )
+        images, labels = self.pairs(root)
+        if not images and not labels:
+            raise UserError(
+                f"{type(self).__name__}: no images of split '{self.split}' in {root}; "
+                f"expected the layout {self.LAYOUT}"
+            )
+        _require_same(images, labels, "image", "label")
+        _require_same(labels, images, "label", "image")
+        keys = sorted(images)
+        if SUBSETS[self.subset] > 1:
+            order = np.random.RandomState(0).permutation(len(keys))  # RandomState is frozen
+            keys = [keys[i] for i in sorted(order[: max(1, len(keys) // SUBSETS[self.subset])])]
+        return [
+            dict(
+                img_path=str(images[key]),
+                seg_map_path=str(labels[key]),
+                label_map=None,
+                reduce_zero_label=False,
+                seg_fields=[],
+            )
+            for key in keys
+        ]
+
+    def get_data_info(self, idx: int) -> dict:
+        tables = dict(label_ids=self.LABEL_IDS, label_colors=self.LABEL_COLORS)
+        return super().get_data_info(idx) | tables
+
+    def __getitem__(self, item: int | StreamItem) -> dict:
+        """A sample; one that a stream sampler asks for is augmented by its place in the stream
+        alone."""
+        if not isinstance(item, StreamItem):
+            return super().__getitem__(item)
+        with _random_state(item.seed, item.position):
+            return super().__getitem__(item.index)
+
+
+@contextmanager
+def _random_state(*entropy: int) -> Iterator[None]:
+    """Seeds Python's and NumPy's global generators, which mmcv's and mmseg's transforms draw
+    from."""
+    before = random.getstate(), np.random.get_state()
+    seed, numpy_seed = np.random.SeedSequence(entropy).generate_state(2)
+    random.seed(int(seed))
+    np.random.seed(numpy_seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+
+
+def _require_same(have: dict[str, Path], want: dict[str, Path], kind: str, other: str) -> None:
+    alone = sorted(have.keys() - want.keys())
+    if alone:
+        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+        raise UserError(
+            f"{have[alone[0]]}: {kind} without {other}{more}; unpack the download again, or "
+            "remove it"
+        )

@@ -1,0 +1,37 @@
+"""Cityscapes, as it is unpacked: leftImg8bit and gtFine, 34 ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.labels import CITYSCAPES_IDS
+from ibnseg.registry import DATASETS
+
+
+@DATASETS.register_module()
+class Cityscapes(DrivingDataset):
+    """2975 training and 500 validation photographs of 2048x1024, in 50 cities.
+
+    The test split is not offered: its public labels hold only void.
+    """
+
+    LAYOUT = (
+        "leftImg8bit/{train,val}/<city>/<name>_leftImg8bit.png and "
+        "gtFine/{train,val}/<city>/<name>_gtFine_labelIds.png"
+    )
+    SPLITS = ("train", "val")
+    LABEL_IDS = CITYSCAPES_IDS
+
+    def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+        return (
+            _by_frame(root / "leftImg8bit" / self.split, "_leftImg8bit.png"),
+            _by_frame(root / "gtFine" / self.split, "_gtFine_labelIds.png"),
+        )
+
+
+def _by_frame(folder: Path, suffix: str) -> dict[str, Path]:
+    return {
+        f"{path.parent.name}/{path.name.removesuffix(suffix)}": path
+        for path in folder.glob(f"*/*{suffix}")
+    }

@@ -1,0 +1,119 @@
+"""The one table of classes: names, ids, train ids, colours; run it (``python -m
+ibnseg.datasets.labels``).
+
+Sources: Cityscapes, cityscapesScripts ``helpers/labels.py``; GTA5, ``mapping.mat`` of its
+read-mapping code; CamVid, the SegNet copy's 11 classes and void.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+IGNORE = 255
+"""The train id of pixels that neither train nor count."""
+
+UNKNOWN = 254
+"""What look-ups give for an id that is in no table; never a train id."""
+
+
+class Label(NamedTuple):
+    """One class of the Cityscapes annotation."""
+
+    name: str
+    id: int  # in *_labelIds.png, and the palette index in GTA5's labels
+    train_id: int  # 0 to 18, or IGNORE
+    color: tuple[int, int, int]  # RGB
+
+
+LABELS = (
+    Label("unlabeled", 0, IGNORE, (0, 0, 0)),
+    Label("ego vehicle", 1, IGNORE, (0, 0, 0)),
+    Label("rectification border", 2, IGNORE, (0, 0, 0)),
+    Label("out of roi", 3, IGNORE, (0, 0, 0)),
+    Label("static", 4, IGNORE, (0, 0, 0)),
+    Label("dynamic", 5, IGNORE, (111, 74, 0)),
+    Label("ground", 6, IGNORE, (81, 0, 81)),
+    Label("road", 7, 0, (128, 64, 128)),
+    Label("sidewalk", 8, 1, (244, 35, 232)),
+    Label("parking", 9, IGNORE, (250, 170, 160)),
+    Label("rail track", 10, IGNORE, (230, 150, 140)),
+    Label("building", 11, 2, (70, 70, 70)),
+    Label("wall", 12, 3, (102, 102, 156)),
+    Label("fence", 13, 4, (190, 153, 153)),
+    Label("guard rail", 14, IGNORE, (180, 165, 180)),
+    Label("bridge", 15, IGNORE, (150, 100, 100)),
+    Label("tunnel", 16, IGNORE, (150, 120, 90)),
+    Label("pole", 17, 5, (153, 153, 153)),
+    Label("polegroup", 18, IGNORE, (153, 153, 153)),
+    Label("traffic light", 19, 6, (250, 170, 30)),
+    Label("traffic sign", 20, 7, (220, 220, 0)),
+    Label("vegetation", 21, 8, (107, 142, 35)),
+    Label("terrain", 22, 9, (152, 251, 152)),
+    Label("sky", 23, 10, (70, 130, 180)),
+    Label("person", 24, 11, (220, 20, 60)),
+    Label("rider", 25, 12, (255, 0, 0)),
+    Label("car", 26, 13, (0, 0, 142)),
+    Label("truck", 27, 14, (0, 0, 70)),
+    Label("bus", 28, 15, (0, 60, 100)),
+    Label("caravan", 29, IGNORE, (0, 0, 90)),
+    Label("trailer", 30, IGNORE, (0, 0, 110)),
+    Label("train", 31, 16, (0, 80, 100)),
+    Label("motorcycle", 32, 17, (0, 0, 230)),
+    Label("bicycle", 33, 18, (119, 11, 32)),
+)
+
+_TRAINED = sorted((x for x in LABELS if x.train_id != IGNORE), key=lambda x: x.train_id)
+
+CLASSES = tuple(x.name for x in _TRAINED)
+"""The 19 classes; a class's index is its train id."""
+
+PALETTE = tuple(x.color for x in _TRAINED)
+"""Their colours, RGB."""
+
+CITYSCAPES_IDS = {x.id: x.train_id for x in LABELS}
+"""Ids in ``*_labelIds.png`` to train ids."""
+
+GTA5_IDS = {**CITYSCAPES_IDS, 34: IGNORE}
+"""Palette indices of GTA5's labels to train ids; 34 is the licence plate."""
+
+GTA5_COLORS = {
+    # (0, 0, 142) is the car's and the licence plate's, (153, 153, 153) the pole's and the pole
+    # group's
+    **{x.color: x.train_id for x in LABELS if x.name != "polegroup"},
+    (20, 20, 20): IGNORE,  # static in GTA5's palette
+}
+"""RGB colours of GTA5's palette to train ids, for copies of the labels that were stored as RGB."""
+
+CAMVID_CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "sidewalk",
+    "vegetation",
+    "traffic sign",
+    "fence",
+    "car",
+    "person",
+    "rider",
+)
+"""The 11 classes of CamVid's SegNet copy, by the names they have here; the index is its id, 11 is
+void."""
+
+CAMVID_IDS = {**{i: CLASSES.index(name) for i, name in enumerate(CAMVID_CLASSES)}, 11: IGNORE}
+"""Ids in CamVid's SegNet copy to train ids."""
+
+
+def lookup_table(ids: dict[int, int]) -> np.ndarray:
+    """The (256,) uint8 table from a dataset's ids to train ids, ``UNKNOWN`` for all others."""
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[list(ids)] = list(ids.values())
+    return table
+
+
+if __name__ == "__main__":
+    print(f"{'name':<22}{'id':>4}{'train id':>10}  colour")
+    for label in LABELS:
+        print(f"{label.name:<22}{label.id:>4}{label.train_id:>10}  {label.color}")

@@ -1,0 +1,215 @@
+"""From files to tensors: loading with checks, the training augmentation of the paper, packing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform, Resize
+from mmengine.logging import print_log
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from PIL import Image, UnidentifiedImageError
+
+from ibnseg.datasets.labels import UNKNOWN, lookup_table
+from ibnseg.errors import UserError
+from ibnseg.registry import TRANSFORMS
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An 8-bit colour image, (H, W, 3) uint8, BGR as OpenCV has it.
+
+    Raises:
+        UserError: if the file is missing, unreadable or truncated.
+    """
+    try:
+        image = mmcv.imfrombytes(Path(path).read_bytes(), flag="color", backend="cv2")
+    except (OSError, cv2.error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    if image is None:
+        raise UserError(f"{path}: truncated or not an image; unpack or download it again")
+    return image
+
+
+def read_label(path: str | Path) -> np.ndarray:
+    """A label file as stored: (H, W) uint8 ids (a palette's indices), or (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: if the file is missing, unreadable, truncated, or neither 8-bit nor RGB.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "RGB"):
+                raise UserError(
+                    f"{path}: label of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
+                )
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
+
+
+def ids_to_train_ids(
+    label: np.ndarray, ids: dict[int, int], name: str | Path = "label"
+) -> np.ndarray:
+    """Train ids of a label by one look-up a pixel.
+
+    Args:
+        label: (H, W) uint8, ids of a dataset.
+        ids: the dataset's table from ids to train ids.
+        name: what an error calls the label.
+
+    Returns:
+        (H, W) uint8, 0 to 18 and 255.
+
+    Raises:
+        UserError: naming the ids that are not in the table.
+    """
+    train_ids = cv2.LUT(label, lookup_table(ids))
+    unknown = train_ids == UNKNOWN
+    if unknown.any():
+        raise UserError(
+            f"{name}: ids {_list(np.unique(label[unknown]))} are not in the dataset's table "
+            f"({_list(sorted(ids))}); is it a label of another dataset, or already of train ids?"
+        )
+    return train_ids
+
+
+def colors_to_train_ids(
+    label: np.ndarray, colors: dict[tuple[int, int, int], int], name: str | Path = "label"
+) -> np.ndarray:
+    """Train ids of a label that is stored as colours.
+
+    Args:
+        label: (H, W, 3) uint8, RGB.
+        colors: RGB colours to train ids.
+        name: what an error calls the label.
+
+    Returns:
+        (H, W) uint8, 0 to 18 and 255.
+
+    Raises:
+        UserError: naming the colours that are not in the table.
+    """
+    packed = label @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    found, inverse = np.unique(packed, return_inverse=True)
+    rgb = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in found]
+    unknown = [color for color in rgb if color not in colors]
+    if unknown:
+        raise UserError(f"{name}: colours {_list(unknown)} are not in the dataset's palette")
+    return np.array([colors[c] for c in rgb], np.uint8)[inverse].reshape(packed.shape)
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Loads ``img_path`` into ``img``, (H, W, 3) uint8 BGR, and notes its size as ``ori_shape``."""
+
+    def transform(self, results: dict) -> dict:
+        results["img"] = read_image(results["img_path"])
+        results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadLabel(BaseTransform):
+    """Loads ``seg_map_path`` into ``gt_seg_map``, (H, W) uint8 train ids, by the dataset's own
+    tables.
+
+    Raises:
+        UserError: for a file that is unreadable, of a wrong dtype or of another size than its
+            image, and for ids or colours outside of the tables.
+    """
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def transform(self, results: dict) -> dict:
+        path = results["seg_map_path"]
+        label = read_label(path)
+        if label.shape[:2] != tuple(results["ori_shape"]):
+            (h, w), (image_h, image_w) = label.shape[:2], results["ori_shape"]
+            raise UserError(f"{path}: label of {w}x{h} for an image of {image_w}x{image_h}")
+        if label.ndim == 2:
+            results["gt_seg_map"] = ids_to_train_ids(label, results["label_ids"], path)
+        elif not results["label_colors"]:
+            raise UserError(f"{path}: label is stored as RGB, expected one channel of 8-bit ids")
+        else:
+            self._tell(path)
+            results["gt_seg_map"] = colors_to_train_ids(label, results["label_colors"], path)
+        results["seg_fields"].append("gt_seg_map")
+        return results
+
+    def _tell(self, path: str) -> None:
+        if not self.told:
+            print_log(
+                f"{path}: labels are stored as RGB and mapped by colour; licence plate and "
+                "polegroup, "
+                "ignored otherwise, become car and pole, whose colours they share",
+                logger="current",
+                level="WARNING",
+            )
+        self.told = True
+
+
+@TRANSFORMS.register_module()
+class RandomScaleAspect(BaseTransform):
+    """Resizes by a random scale and aspect ratio in one step, starting from a fixed or the stored
+    size.
+
+    The new size is ``(w * s * sqrt(a), h * s / sqrt(a))``, rounded, with ``s`` and ``a``
+    log-uniform; the image is interpolated bilinearly, the label by nearest neighbour.
+
+    Args:
+        scale: bounds of ``s``.
+        aspect: bounds of ``a``, by which width over height changes.
+        size: (width, height) to start from; the stored size if None.
+    """
+
+    def __init__(
+        self,
+        scale: tuple[float, float],
+        aspect: tuple[float, float],
+        size: Sequence[int] | None = None,
+    ) -> None:
+        self.scale, self.aspect, self.size = scale, aspect, size
+        self.resize = Resize(scale=(1, 1), keep_ratio=False)
+
+    def transform(self, results: dict) -> dict:
+        height, width = results["img"].shape[:2]
+        width, height = self.size or (width, height)
+        scale, aspect = np.exp(
+            np.random.uniform(
+                np.log([self.scale[0], self.aspect[0]]),
+                np.log([self.scale[1], self.aspect[1]]),
+            )
+        )
+        stretch = np.sqrt(aspect)
+        self.resize.scale = (
+            max(1, round(width * scale * stretch)),
+            max(1, round(height * scale / stretch)),
+        )
+        return self.resize(results)
+
+
+@TRANSFORMS.register_module()
+class Pack(BaseTransform):
+    """Packs ``inputs``, (3, H, W) uint8, and a ``SegDataSample``; labels stay uint8 on their way to
+    the device."""
+
+    META = ("img_path", "ori_shape", "img_shape")
+
+    def transform(self, results: dict) -> dict:
+        sample = SegDataSample(metainfo={key: results[key] for key in self.META})
+        if "gt_seg_map" in results:
+            label = np.ascontiguousarray(results["gt_seg_map"])[None]
+            sample.gt_sem_seg = PixelData(data=torch.from_numpy(label))
+        image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
+        return dict(inputs=torch.from_numpy(image), data_samples=sample)
+
+
+def _list(values, most: int = 40) -> str:
+    values = [str(v) for v in values]
+    return ", ".join(values[:most]) + (" ..." if len(values) > most else "")

@@ -1,0 +1,17 @@
+"""From a config to a run."""
+
+from ibnseg.engine.checkpoint import Checkpoints, HostMemory
+from ibnseg.engine.expand import expand
+from ibnseg.engine.loops import DomainTestLoop, TrainLoop
+from ibnseg.engine.precision import BFloat16OptimWrapper
+from ibnseg.engine.runner import Runner
+
+__all__ = [
+    "BFloat16OptimWrapper",
+    "Checkpoints",
+    "DomainTestLoop",
+    "HostMemory",
+    "Runner",
+    "TrainLoop",
+    "expand",
+]

@@ -1,0 +1,109 @@
+"""A run's checkpoints: saved whole, the latest always there, the best where a split was set aside
+for it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_reduce_params, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ibnseg.registry import HOOKS
+
+LATEST = "latest.pth"
+BEST = "best.pth"
+
+
+@HOOKS.register_module()
+class Checkpoints(Hook):
+    """Saves ``checkpoints/iter_N.pth`` every ``interval`` iterations and at the end, and points
+    ``latest.pth`` at it.
+
+    mmengine's own hook removes old files before new ones are whole and keeps its pointer in a text
+    file that it writes in place; this one never leaves a run without a checkpoint.
+
+    Args:
+        interval: iterations between checkpoints.
+        keep: how many of them stay.
+        best: the validation metric whose largest value decides what ``best.pth`` is, if any. The
+            checkpoint is then saved after each validation, so that a resumed run has seen the same
+            ones.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, interval: int, keep: int = 2, best: str | None = None) -> None:
+        self.interval, self.keep, self.best = interval, max(keep, 1), best
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, **kwargs) -> None:
+        due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
+        if due and self.best is None:
+            self._save_latest(runner, runner.iter + 1)
+
+    def before_val(self, runner: Runner) -> None:
+        _average_buffers(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        score = metrics[self.best]
+        if score > runner.message_hub.runtime_info.get("best_score", float("-inf")):
+            runner.message_hub.update_info("best_score", score)
+            _save(runner, BEST, runner.iter)
+            runner.logger.info(f"Best so far: {self.best} {score:.4f} at iteration {runner.iter}")
+        self._save_latest(runner, runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # the rest is for the progress line, and holds objects that a safe reader refuses
+        info = checkpoint["message_hub"]["runtime_info"]
+        kept = {key: info[key] for key in ("best_score",) if key in info}
+        checkpoint["message_hub"] = dict(
+            log_scalars={}, runtime_info=kept, resumed_keys=dict.fromkeys(kept, True)
+        )
+
+    def _save_latest(self, runner: Runner, iteration: int) -> None:
+        _average_buffers(runner)
+        name = f"checkpoints/iter_{iteration}.pth"
+        _save(runner, name, iteration)
+        if is_main_process():
+            point(Path(runner.work_dir) / LATEST, name)
+            self._remove_old(Path(runner.work_dir) / "checkpoints")
+
+    def _remove_old(self, folder: Path) -> None:
+        by_age = sorted(folder.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))
+        for path in by_age[: -self.keep]:
+            path.unlink()
+
+
+def point(link: Path, target: str) -> None:
+    """Makes ``link`` a symbolic link to ``target``, replacing an older one in one step."""
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def _save(runner: Runner, name: str, iteration: int) -> None:
+    runner.save_checkpoint(
+        runner.work_dir, name, meta=dict(epoch=0, iter=iteration), by_epoch=False
+    )
+
+
+def _average_buffers(runner: Runner) -> None:
+    """Gives all processes the mean of their running statistics, as mmengine does at the end of an
+    epoch."""
+    if get_world_size() > 1:
+        all_reduce_params([b for b in runner.model.buffers() if b.is_floating_point()], op="mean")
+
+
+@HOOKS.register_module()
+class HostMemory(Hook):
+    """Adds the process's peak memory in MB to the progress line, where no GPU's is in it."""
+
+    def after_train_iter(self, runner: Runner, **kwargs) -> None:
+        if not torch.cuda.is_available():
+            unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kB on Linux
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+            runner.message_hub.update_scalar("train/memory", peak)

@@ -1,0 +1,290 @@
+"""From a config that reads like a sentence to one that mmengine can run, self-contained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ibnseg.datasets.labels import CLASSES
+from ibnseg.engine import schedule
+from ibnseg.engine.domains import find_root, get_domain
+from ibnseg.errors import UserError, unknown_name
+from ibnseg.evaluation.protocols import get_protocol
+from ibnseg.evaluation.tables import protocol_name
+from ibnseg.registry import DATASETS
+
+DEFAULTS = dict(
+    train_subset="full",
+    protocol="native",
+    accumulate=1,
+    workers=4,
+    poly_power=0.9,
+    precision="float32",
+    channels_last=False,
+    sync_bn="torch",
+    tensorboard=False,
+    seed=0,
+    log_interval=50,
+    checkpoint_interval=1000,
+    keep_checkpoints=2,
+    save_best=False,
+    selection_split=None,
+)
+"""What a config need not say."""
+
+REQUIRED = (
+    "train_domain",
+    "test_domains",
+    "model",
+    "crop_size",
+    "scale",
+    "aspect",
+    "batch",
+    "optimizer",
+)
+TRAINING_KEYS = (
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "val_dataloader",
+    "val_cfg",
+    "val_evaluator",
+)
+PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
+
+
+def expand(
+    cfg: Config,
+    roots: Mapping[str, str] | None = None,
+    world_size: int = 1,
+    training: bool = True,
+) -> Config:
+    """Turns names into mmengine's loaders, loops, evaluators and hooks.
+
+    The training data is listed on the way, because the schedule's length depends on its size. The
+    result keeps the names and holds the domains, so that it can be read without any other file, and
+    expanded again.
+
+    Args:
+        cfg: an experiment; see ``docs/configs.md`` for its keys.
+        roots: data folders from the command line, by name.
+        world_size: number of processes, which share the batch.
+        training: without it nothing of the training domain need be there but its name.
+
+    Raises:
+        UserError: for a key that is missing or contradicts another, an unknown domain, protocol or
+            split, data that is not there, a head whose number of classes is not the dataset's.
+    """
+    cfg = cfg.copy()
+    for key, value in DEFAULTS.items():
+        cfg.setdefault(key, value)
+    missing = [key for key in REQUIRED if cfg.get(key) is None]
+    if missing:
+        raise UserError(f"{cfg.filename or 'config'}: no value for {', '.join(missing)}")
+    if cfg.get("name") is None:
+        cfg.name = Path(cfg.filename or "unnamed").stem
+    names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
+    cfg.domains = {name: get_domain(name, cfg) for name in names}
+    read = names if training else cfg.test_domains
+    found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
+    check_heads(cfg.model, len(CLASSES))
+    cfg.default_scope = "mmseg"
+    cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
+    for key in TRAINING_KEYS:
+        cfg[key] = None
+    if training:
+        _expand_training(cfg, found, world_size)
+        _expand_selection(cfg, found)
+    _expand_testing(cfg, found)
+    _expand_runtime(cfg)
+    return cfg
+
+
+def check_heads(model: Mapping, num_classes: int) -> None:
+    """Compares ``num_classes`` of every head, decode and auxiliary, with the dataset's.
+
+    Raises:
+        UserError: naming the head.
+    """
+    for key in ("decode_head", "auxiliary_head"):
+        heads = model.get(key) or []
+        several = isinstance(heads, (list, tuple))
+        for i, head in enumerate(heads if several else [heads]):
+            if head.get("num_classes") != num_classes:
+                name = f"model.{key}[{i}]" if several else f"model.{key}"
+                raise UserError(
+                    f"{name}.num_classes is {head.get('num_classes')}, the dataset has "
+                    f"{num_classes} classes"
+                )
+
+
+def _dataset(domain: Mapping, root: str, split: str, pipeline: Sequence[dict], **kwargs) -> dict:
+    return dict(**domain["dataset"], data_root=root, split=split, pipeline=list(pipeline), **kwargs)
+
+
+def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> None:
+    domain = cfg.domains[cfg.train_domain]
+    parts = world_size * cfg.accumulate
+    if cfg.batch % parts:
+        raise UserError(
+            f"batch {cfg.batch} cannot be divided by {world_size} processes x accumulate "
+            f"{cfg.accumulate}"
+        )
+    if (cfg.get("epochs") is None) == (cfg.get("iterations") is None):
+        raise UserError(f"{cfg.filename or 'config'}: expected either 'epochs' or 'iterations'")
+    if cfg.precision not in PRECISIONS:
+        raise unknown_name("precision", cfg.precision, PRECISIONS)
+    pipeline = [
+        dict(type="ibnseg.LoadImage"),
+        dict(type="ibnseg.LoadLabel"),
+        dict(
+            type="ibnseg.RandomScaleAspect",
+            scale=cfg.scale,
+            aspect=cfg.aspect,
+            size=domain["train_resize"],
+        ),
+        dict(type="RandomCrop", crop_size=tuple(cfg.crop_size)),
+        dict(type="RandomFlip", prob=0.5),
+        dict(type="ibnseg.Pack"),
+    ]
+    dataset = _dataset(
+        domain, found[cfg.train_domain], domain["train_split"], pipeline, subset=cfg.train_subset
+    )
+    total = cfg.get("iterations") or schedule.iterations(
+        cfg.epochs, len(DATASETS.build(dataset)), cfg.batch
+    )
+    cfg.train_dataloader = dict(
+        batch_size=cfg.batch // world_size,
+        num_workers=cfg.workers,
+        persistent_workers=cfg.workers > 0,
+        sampler=dict(type="ibnseg.StreamSampler", shuffle=True),
+        dataset=dataset,
+    )
+    cfg.train_cfg = dict(
+        type="ibnseg.TrainLoop",
+        max_iters=total,
+        accumulate=cfg.accumulate,
+        val_interval=cfg.checkpoint_interval,
+    )
+    cfg.optim_wrapper = dict(
+        type=PRECISIONS[cfg.precision],
+        optimizer=cfg.optimizer,
+        accumulative_counts=cfg.accumulate,
+    )
+    cfg.param_scheduler = [schedule.poly(total, cfg.poly_power)]
+
+
+def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
+    """``save_best``: validation during training, on a split of the training domain set aside for
+    it."""
+    if not cfg.save_best:
+        return
+    if cfg.selection_split is None:
+        raise UserError(
+            "save_best needs a selection_split: a split of the training domain in which no "
+            "tested image is; "
+            "selecting on tested images would favour the run"
+        )
+    domain = cfg.domains[cfg.train_domain]
+    cfg.val_dataloader = _test_dataloader(
+        cfg, domain, found[cfg.train_domain], cfg.selection_split, "native"
+    )
+    cfg.val_cfg = dict(type="ValLoop")
+    cfg.val_evaluator = _evaluator(domain, cfg.train_domain)
+    selected = _files(cfg.val_dataloader.dataset)
+    for name in cfg.test_domains:
+        tested = cfg.domains[name]
+        dataset = _dataset(tested, found[name], tested["test_split"], [], test_mode=True)
+        common = selected & _files(dataset)
+        if common:
+            raise UserError(
+                f"selection_split '{cfg.selection_split}' of '{cfg.train_domain}' shares "
+                f"{len(common)} images "
+                f"with the tested split '{tested['test_split']}' of '{name}', as {min(common)}; "
+                "choose another, or save_best=False"
+            )
+
+
+def _files(dataset: Mapping) -> set[str]:
+    built = DATASETS.build({**dataset, "pipeline": []})
+    return {built.get_data_info(i)["img_path"] for i in range(len(built))}
+
+
+def _expand_testing(cfg: Config, found: Mapping[str, str]) -> None:
+    protocols = [cfg.protocol] if isinstance(cfg.protocol, str) else list(cfg.protocol)
+    inference = describe_inference(cfg.model.get("test_cfg") or {})
+    tests, loaders, evaluators = [], {}, {}
+    for protocol in map(get_protocol, protocols):
+        record = dict(name=protocol.name, version=protocol.version, inference=inference)
+        for domain_name in cfg.test_domains:
+            domain = cfg.domains[domain_name]
+            name = domain_name if len(protocols) == 1 else f"{domain_name}-{protocol_name(record)}"
+            tests.append(
+                dict(name=name, domain=domain_name, split=domain["test_split"], protocol=record)
+            )
+            loaders[name] = _test_dataloader(
+                cfg, domain, found[domain_name], domain["test_split"], protocol.name
+            )
+            evaluators[name] = _evaluator(domain, name)
+    cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
+    cfg.test_cfg = dict(type="ibnseg.DomainTestLoop", tests=tests)
+
+
+def describe_inference(test_cfg: Mapping) -> str:
+    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it."""
+    if test_cfg.get("mode", "whole") == "whole":
+        return "whole"
+    crop, stride = ("x".join(map(str, test_cfg[key])) for key in ("crop_size", "stride"))
+    return f"slide {crop}/{stride}"
+
+
+def _test_dataloader(cfg: Config, domain: Mapping, root: str, split: str, protocol: str) -> dict:
+    size = get_protocol(protocol).input_sizes.get(domain["dataset"]["type"].split(".")[-1])
+    resize = [dict(type="Resize", scale=size, keep_ratio=False)] if size else []
+    pipeline = [
+        dict(type="ibnseg.LoadImage"),
+        *resize,
+        dict(type="ibnseg.LoadLabel"),
+        dict(type="ibnseg.Pack"),
+    ]
+    return dict(
+        batch_size=1,
+        num_workers=cfg.workers,
+        sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
+        dataset=_dataset(domain, root, split, pipeline, test_mode=True),
+    )
+
+
+def _evaluator(domain: Mapping, prefix: str) -> dict:
+    return dict(
+        type="ibnseg.Confusion",
+        classes=list(CLASSES),
+        eval_classes=list(domain["eval_classes"] or CLASSES),
+        prefix=prefix,
+    )
+
+
+def _expand_runtime(cfg: Config) -> None:
+    cfg.default_hooks = dict(
+        logger=dict(type="LoggerHook", interval=cfg.log_interval),
+        checkpoint=dict(
+            type="ibnseg.Checkpoints",
+            interval=cfg.checkpoint_interval,
+            keep=cfg.keep_checkpoints,
+            best=f"{cfg.train_domain}/mIoU" if cfg.save_best else None,
+        ),
+    )
+    cfg.custom_hooks = [dict(type="ibnseg.HostMemory")]
+    cfg.log_processor = dict(by_epoch=False, window_size=cfg.log_interval)
+    backends = [dict(type="LocalVisBackend")]
+    if cfg.tensorboard:
+        backends.append(dict(type="TensorboardVisBackend"))
+    cfg.visualizer = dict(type="Visualizer", vis_backends=backends)
+    cfg.randomness = dict(seed=cfg.seed)
+    cfg.env_cfg = dict(
+        cudnn_benchmark=True,  # training crops have one size
+        mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    )

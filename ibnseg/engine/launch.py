@@ -1,0 +1,59 @@
+"""Processes and devices: one GPU, several (torchrun or Slurm), one CPU process or several
+(gloo)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+
+def slurm_as_torchrun(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that torchrun would set, out of those of a Slurm step of several tasks.
+
+    Args:
+        env: environment variables. ``MASTER_ADDR`` and ``MASTER_PORT`` are kept if set.
+
+    Returns:
+        RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; empty outside of Slurm, for a single
+        task, and under torchrun.
+    """
+    if "RANK" in env or "SLURM_PROCID" not in env or int(env.get("SLURM_NTASKS", 1)) < 2:
+        return {}
+    address = env.get("MASTER_ADDR") or _first_host(env["SLURM_STEP_NODELIST"])
+    return dict(
+        RANK=env["SLURM_PROCID"],
+        LOCAL_RANK=env["SLURM_LOCALID"],
+        WORLD_SIZE=env["SLURM_NTASKS"],
+        MASTER_ADDR=address,
+        MASTER_PORT=env.get("MASTER_PORT") or str(20000 + int(env.get("SLURM_JOB_ID", 0)) % 20000),
+    )
+
+
+def _first_host(nodes: str) -> str:
+    if not set(nodes) & set("[,"):
+        return nodes
+    listed = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], check=True, capture_output=True, text=True
+    )
+    return listed.stdout.split()[0]
+
+
+def start_processes() -> int:
+    """Joins the process group if there is one to join, and returns the number of processes.
+
+    NCCL where there are GPUs, each process on that of its local rank; gloo otherwise.
+    """
+    os.environ.update(slurm_as_torchrun(os.environ))
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return 1
+    if not dist.is_initialized():
+        gpu = torch.cuda.is_available()
+        if gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=30))
+    return dist.get_world_size()

@@ -1,0 +1,113 @@
+"""The loops: training steps that can be resumed exactly, and a test on many domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.runner import IterBasedTrainLoop, TestLoop
+from mmengine.runner.base_loop import BaseLoop
+from torch.utils.data import DataLoader
+
+from ibnseg.registry import LOOPS
+
+
+@LOOPS.register_module()
+class TrainLoop(IterBasedTrainLoop):
+    """mmengine's loop by iterations, where an iteration is one step of the optimiser.
+
+    Each iteration seeds torch with the run's seed, its number and the process's rank, so what is
+    random in the network depends on nothing that came before, and a resumed run goes on as if not
+    interrupted.
+
+    Args:
+        accumulate: parts that a process's batch is cut into, forward and backward one after
+            another. The gradient is the mean of the parts'; batch normalisation sees one part at a
+            time.
+    """
+
+    def __init__(
+        self, runner, dataloader: DataLoader | dict, accumulate: int = 1, **kwargs
+    ) -> None:
+        super().__init__(runner, dataloader, **kwargs)
+        self.accumulate = accumulate
+
+    def run(self) -> torch.nn.Module:
+        optim_wrapper, parts = self.runner.optim_wrapper, self.accumulate
+        optim_wrapper.initialize_count_status(
+            self.runner.model, self.iter * parts, self.max_iters * parts
+        )
+        return super().run()
+
+    def run_iter(self, data_batch: Mapping[str, Sequence]) -> None:
+        seed = np.random.SeedSequence([self.runner.seed, self._iter, get_rank()])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
+        outputs = [
+            self.runner.model.train_step(
+                {key: values[i :: self.accumulate] for key, values in data_batch.items()},
+                optim_wrapper=self.runner.optim_wrapper,
+            )
+            for i in range(self.accumulate)
+        ]
+        mean = {key: sum(part[key] for part in outputs) / len(outputs) for key in outputs[0]}
+        self.runner.call_hook(
+            "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=mean
+        )
+        self._iter += 1
+
+
+@LOOPS.register_module()
+class DomainTestLoop(BaseLoop):
+    """Tests one network on several domains and protocols in one run.
+
+    Args:
+        runner: the runner.
+        dataloader: of each test, by its name.
+        evaluator: of each test, by its name; its prefix names the metrics: ``cityscapes/mIoU``.
+        tests: the tests' facts, each with ``name``, ``domain``, ``split`` and ``protocol``.
+
+    Attributes:
+        loops: mmengine's test loop of each test, by name.
+        dataloader: that of the test under way, which is what progress lines count.
+    """
+
+    def __init__(
+        self,
+        runner,
+        dataloader: Mapping[str, dict],
+        evaluator: Mapping[str, dict],
+        tests: Sequence[dict],
+    ) -> None:
+        self._runner = runner
+        self.tests = tests
+        self.loops = {
+            test["name"]: TestLoop(runner, dataloader[test["name"]], evaluator[test["name"]])
+            for test in tests
+        }
+        self.dataloader = next(iter(self.loops.values())).dataloader
+
+    def run(self) -> dict[str, float]:
+        """Runs all tests, each of them an epoch to the hooks, and returns all metrics in one dict."""
+        runner = self.runner
+        runner.call_hook("before_test")
+        runner.model.eval()
+        metrics = {}
+        for test in self.tests:
+            loop = self.loops[test["name"]]
+            self.dataloader = loop.dataloader
+            images = len(loop.dataloader.dataset)
+            runner.logger.info(
+                f"Testing on {test['domain']} {test['split']}, {images} images, "
+                f"protocol {test['protocol']['name']}"
+            )
+            runner.call_hook("before_test_epoch")
+            for i, batch in enumerate(loop.dataloader):
+                loop.run_iter(i, batch)
+            of_test = loop.evaluator.evaluate(images)
+            runner.call_hook("after_test_epoch", metrics=of_test)
+            metrics |= of_test
+        runner.call_hook("after_test")
+        return metrics

@@ -1,0 +1,229 @@
+"""Training and testing from a config to a table: what ``ibnseg train`` and ``ibnseg test`` do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+import ibnseg
+from ibnseg.engine.checkpoint import BEST, LATEST
+from ibnseg.engine.config import load_config
+from ibnseg.engine.expand import expand
+from ibnseg.engine.launch import start_processes
+from ibnseg.engine.runner import Runner
+from ibnseg.errors import UserError
+from ibnseg.evaluation import results, tables
+from ibnseg.files import written_whole
+
+_DISTRIBUTIONS = (
+    "torch",
+    "torchvision",
+    "onedl-mmcv",
+    "onedl-mmengine",
+    "onedl-mmsegmentation",
+    "opencv-python",
+    "numpy",
+)
+
+
+def train(
+    config: str | Path,
+    *,
+    options: Sequence[str] = (),
+    roots: Mapping[str, str] | None = None,
+    domains: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    seed: int | None = None,
+    work_dir: str | Path | None = None,
+    resume: bool = False,
+) -> dict:
+    """Trains in one domain, then tests on all, and writes and prints the table.
+
+    Every domain's data is listed before the first step. The last iterate is tested, or the best one
+    on the selection split where the config has ``save_best``.
+
+    Args:
+        config: path or name of an experiment.
+        options: changes to it, ``key=value``.
+        roots: data folders by name.
+        domains: what to test on, instead of the config's ``test_domains``.
+        protocols: how, instead of its ``protocol``.
+        seed: instead of its ``seed``; the run then lies in a folder ``seed<k>``.
+        work_dir: the run's folder; ``work_dirs/<config>`` by default.
+        resume: go on from the run's latest checkpoint, if it has one.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        UserError: for wrong input, and if the folder holds a run that is not to be resumed.
+    """
+    cfg = _prepare(config, options, roots, domains, protocols, seed, training=True)
+    folder = Path(work_dir or _default_folder(cfg, seed))
+    latest = folder / LATEST
+    if latest.exists():
+        if not resume:
+            raise UserError(
+                f"{folder} holds a run already ({latest.resolve().name}); go on with it "
+                "(--resume), or give "
+                "another --work-dir"
+            )
+        cfg.load_from, cfg.resume = str(latest), True
+    cfg.work_dir = str(folder)
+    runner = Runner.from_cfg(cfg)
+    _ = runner.test_loop  # is built, and so lists its data, before the first step
+    runner.train()
+    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST))
+
+
+def test(
+    config: str | Path,
+    checkpoint: str | Path,
+    *,
+    options: Sequence[str] = (),
+    roots: Mapping[str, str] | None = None,
+    domains: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    work_dir: str | Path | None = None,
+) -> dict:
+    """Tests a checkpoint on every domain of a config, adds to ``results.json`` and prints the
+    table.
+
+    Args:
+        config: path or name of an experiment.
+        checkpoint: a checkpoint of its network.
+        work_dir: where results go; by default the run that the checkpoint lies in, else
+            ``work_dirs/<config>``.
+        options, roots, domains, protocols: as for :func:`train`.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        UserError: for wrong input.
+    """
+    cfg = _prepare(config, options, roots, domains, protocols, None, training=False)
+    folder = work_dir or _run_of(Path(checkpoint)) or _default_folder(cfg, None)
+    cfg.work_dir = str(folder)
+    return _test_and_report(Runner.from_cfg(cfg), Path(checkpoint))
+
+
+def _prepare(
+    config: str | Path,
+    options: Sequence[str],
+    roots: Mapping[str, str] | None,
+    domains: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    seed: int | None,
+    training: bool,
+) -> Config:
+    world_size = start_processes()
+    cfg = load_config(config, options)
+    for key, value in dict(test_domains=domains, protocol=protocols, seed=seed).items():
+        if value is not None:
+            cfg[key] = value
+    cfg = expand(cfg, roots, world_size, training)
+    cfg.launcher = "pytorch" if dist.is_initialized() else "none"
+    return cfg
+
+
+def _default_folder(cfg: Config, seed: int | None) -> Path:
+    folder = Path("work_dirs") / cfg.name
+    return folder if seed is None else folder / f"seed{seed}"
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    """The run's folder that a checkpoint lies in, known by its config.py."""
+    for folder in (checkpoint.parent, checkpoint.parent.parent):
+        if (folder / "config.py").is_file():
+            return folder
+    return None
+
+
+def _test_and_report(runner: Runner, path: Path) -> dict:
+    checkpoint = runner.load_checkpoint(str(path))
+    runner.test()
+    if not is_main_process():
+        return {}
+    folder = Path(runner.work_dir)
+    run = describe_run(runner.cfg, path, checkpoint, folder)
+    file = folder / "results.json"
+    old = results.read(file) if file.exists() else None
+    content = results.merge(old, run, [_record(runner, test) for test in runner.test_loop.tests])
+    results.write(file, content)
+    _write_tables(runner.cfg, folder, content)
+    return content
+
+
+def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> dict:
+    """The ``run`` of a results file.
+
+    Args:
+        cfg: the expanded config.
+        path: of the checkpoint; it is recorded relative to ``folder`` if it lies there.
+        checkpoint: its content.
+        folder: the run's.
+    """
+    path, folder = path.resolve(), folder.resolve()
+    meta = checkpoint.get("meta") or {}
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return dict(
+        name=cfg.name,
+        model=cfg.get("model_name", cfg.name),
+        title=cfg.get("model_title", cfg.name),
+        train_domain=cfg.train_domain,
+        checkpoint=str(path.relative_to(folder) if path.is_relative_to(folder) else path),
+        checkpoint_sha256=digest,
+        iteration=meta.get("iter"),
+        seed=meta.get("seed", cfg.seed),
+        versions={
+            "ibnseg": ibnseg.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _DISTRIBUTIONS},
+        },
+    )
+
+
+def _record(runner: Runner, test: Mapping) -> dict:
+    loop = runner.test_loop.loops[test["name"]]
+    dataset, (metric,) = loop.dataloader.dataset, loop.evaluator.metrics
+    if len(metric.per_image) != len(dataset):
+        raise RuntimeError(
+            f"{test['name']}: {len(metric.per_image)} of {len(dataset)} images counted"
+        )
+    file = f"per_image/{test['domain']}-{tables.protocol_name(test['protocol'])}.npz"
+    root = Path(dataset.data_root)
+    results.write_per_image(
+        Path(runner.work_dir) / file,
+        {str(Path(name).relative_to(root)): counts for name, counts in metric.per_image.items()},
+    )
+    return results.test_record(
+        domain=test["domain"],
+        split=test["split"],
+        protocol=dict(test["protocol"]),
+        classes=metric.classes,
+        eval_classes=metric.eval_classes,
+        confusion=sum(metric.per_image.values()),
+        images=len(dataset),
+        skipped=dataset.skipped,
+        per_image=file,
+    )
+
+
+def _write_tables(cfg: Config, folder: Path, content: dict) -> None:
+    shown = results.current(content)
+    table = tables.markdown(shown, {name: domain.title for name, domain in cfg.domains.items()})
+    for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_text(text)
+    folder = os.path.relpath(folder)
+    print(f"\n{table}\nResults: {folder}/results.json, results.md, results.csv, per_image/")

@@ -1,0 +1,53 @@
+"""mmengine's Runner with checkpoints that are whole and safe, and processes without GPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mmengine.runner
+import torch
+from mmengine.dist import master_only
+from torch import nn
+
+from ibnseg.files import written_whole
+from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
+
+
+class Runner(mmengine.runner.Runner):
+    """A run: what mmengine's Runner does, and
+
+    - checkpoints are written whole or not at all, read with ``weights_only=True``, and fit or are
+    refused;
+    - ``channels_last`` in the config sets the memory layout;
+    - several CPU processes work (gloo), each with its own batch statistics, since torch's SyncBN is
+    for GPUs;
+    - the expanded config is ``config.py`` in the work dir.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if self.cfg.get("channels_last"):
+            model = model.to(memory_format=torch.channels_last)
+        if self.distributed and not torch.cuda.is_available():
+            self.logger.info("No GPU: batch normalisation is not synchronised across processes.")
+            self.cfg.sync_bn = None
+            model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        with written_whole(Path(out_dir) / filename) as temporary:
+            super().save_checkpoint(str(temporary.parent), temporary.name, *args, **kwargs)
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        checkpoint = read_checkpoint(filename)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model = getattr(self.model, "module", self.model)
+        load_exactly(model, state_dict_of(checkpoint), str(filename))
+        self._has_loaded = True
+        self.logger.info(f"Loaded {filename}")
+        return checkpoint
+
+    @master_only
+    def dump_config(self) -> None:
+        with written_whole(Path(self.work_dir) / "config.py") as temporary:
+            self.cfg.dump(temporary)

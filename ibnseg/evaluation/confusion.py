@@ -1,0 +1,82 @@
+"""Confusion matrices of label maps and what is read off them, in exact integers."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def confusion_matrix(
+    label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255
+) -> np.ndarray:
+    """Counts pixels by true and predicted class.
+
+    Args:
+        label: (H, W) uint8 train ids, below ``num_classes`` or ``ignore_index``.
+        prediction: (H, W) uint8 train ids, below ``num_classes``.
+        num_classes: K, at most 255.
+        ignore_index: pixels of this label do not count.
+
+    Returns:
+        (K, K) int64; rows are truth, columns prediction. One pass of OpenCV over the joint
+        histogram of the 256 x 256 values, which is exact because its float32 counts stay below
+        2**24.
+
+    Raises:
+        ValueError: for shapes or dtypes that do not fit, and for values that are no class, naming
+            them.
+    """
+    if label.shape != prediction.shape:
+        raise ValueError(f"prediction of shape {prediction.shape} for a label of {label.shape}")
+    if label.dtype != np.uint8 or prediction.dtype != np.uint8:
+        raise ValueError(f"expected uint8, got label {label.dtype}, prediction {prediction.dtype}")
+    label, prediction = label.reshape(-1, 1), prediction.reshape(-1, 1)
+    joint = np.zeros((256, 256), np.int64)
+    for start in range(0, len(label), _EXACT):
+        part = slice(start, start + _EXACT)
+        counts = cv2.calcHist(
+            [label[part], prediction[part]], [0, 1], None, [256, 256], [0, 256, 0, 256]
+        )
+        joint += counts.astype(np.int64)
+    joint[ignore_index] = 0
+    for axis, name in enumerate(("label", "prediction")):
+        values = joint.sum(axis=1 - axis).nonzero()[0]
+        if len(values) and values[-1] >= num_classes:
+            wrong = ", ".join(str(v) for v in values if v >= num_classes)
+            raise ValueError(f"{name} has values {wrong}, which are none of {num_classes} classes")
+    return joint[:num_classes, :num_classes]
+
+
+_EXACT = 1 << 24  # the largest count that float32 holds with all smaller ones
+
+
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class: TP / (TP + FP + FN).
+
+    As cityscapesScripts' evalPixelLevelSemanticLabeling: pixels whose truth is ignored count
+    nowhere; a class that is predicted and never true has 0; one that is neither is undefined.
+
+    Args:
+        confusion: (K, K) integer, rows truth.
+
+    Returns:
+        (K,) float64, NaN where undefined.
+    """
+    hit = confusion.diagonal()
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hit
+    with np.errstate(invalid="ignore"):
+        return hit / union
+
+
+def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float:
+    """Mean of :func:`iou` over ``classes`` (all if None) that are defined; NaN if none is."""
+    values = iou(confusion)
+    values = values if classes is None else values[classes]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def pixel_accuracy(confusion: np.ndarray) -> float:
+    """Share of the pixels that are not ignored whose class is right; NaN if there are none."""
+    total = confusion.sum()
+    return float(confusion.trace() / total) if total else float("nan")

@@ -1,0 +1,133 @@
+"""results.json, schema 1: what a run is and what each test of it measured. All else is made from
+it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ibnseg.errors import UserError
+from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
+from ibnseg.files import written_whole
+
+SCHEMA = 1
+
+
+def test_record(
+    domain: str,
+    split: str,
+    protocol: dict,
+    classes: Sequence[str],
+    eval_classes: Sequence[str],
+    confusion: np.ndarray,
+    images: int,
+    skipped: Sequence[str],
+    per_image: str,
+) -> dict:
+    """One entry of ``tests``.
+
+    Args:
+        domain, split: what was tested.
+        protocol: ``name``, ``version`` and ``inference`` (``whole``, or ``slide`` with crop and
+            stride).
+        classes: names of the K classes.
+        eval_classes: names of those that ``mIoU`` averages.
+        confusion: (K, K) integer, rows truth.
+        images: number of images tested.
+        skipped: names of the images left out.
+        per_image: path of the npz with each image's matrix, relative to results.json.
+
+    Returns:
+        A dict that JSON can hold: fractions are not rounded, undefined ones are None.
+    """
+    averaged = [list(classes).index(name) for name in eval_classes]
+    return dict(
+        domain=domain,
+        split=split,
+        protocol=protocol,
+        classes=list(classes),
+        eval_classes=list(eval_classes),
+        images=images,
+        skipped=list(skipped),
+        mIoU=_none_for_nan(mean_iou(confusion, averaged)),
+        pixel_accuracy=_none_for_nan(pixel_accuracy(confusion)),
+        iou={name: _none_for_nan(x) for name, x in zip(classes, iou(confusion), strict=True)},
+        confusion=np.asarray(confusion).tolist(),
+        per_image=per_image,
+    )
+
+
+def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
+    """The results after some tests of a checkpoint.
+
+    Each new record is marked with its checkpoint. It replaces the one of the same checkpoint,
+    domain, split and protocol; all others stay, but without ``per_image`` where that file has been
+    written over.
+
+    Args:
+        old: what the results file held before, if anything.
+        run: of the checkpoint that was tested.
+        tests: from :func:`test_record`.
+    """
+    marked = [
+        {**test, **{key: run[key] for key in ("checkpoint_sha256", "iteration")}} for test in tests
+    ]
+    replaced = [_identity(test) for test in marked]
+    overwritten = {test["per_image"] for test in marked}
+    kept = [
+        {**test, "per_image": None} if test["per_image"] in overwritten else test
+        for test in (old["tests"] if old else ())
+        if _identity(test) not in replaced
+    ]
+    return dict(schema=SCHEMA, run=run, tests=[*kept, *marked])
+
+
+def current(results: dict) -> dict:
+    """The results with only the tests of the checkpoint that was tested last."""
+    checkpoint = results["run"]["checkpoint_sha256"]
+    tests = [test for test in results["tests"] if test["checkpoint_sha256"] == checkpoint]
+    return {**results, "tests": tests}
+
+
+def _identity(test: dict) -> list:
+    return [test[key] for key in ("checkpoint_sha256", "domain", "split", "protocol")]
+
+
+def read(path: str | Path) -> dict:
+    """Reads a results file.
+
+    Raises:
+        UserError: if it is missing, damaged or of another schema.
+    """
+    path = Path(path)
+    try:
+        results = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); remove it and test again") from error
+    found = results.get("schema") if isinstance(results, dict) else None
+    if found != SCHEMA:
+        raise UserError(f"{path}: schema {found}, expected {SCHEMA}; test again to write it anew")
+    return results
+
+
+def write(path: str | Path, results: dict) -> None:
+    """Writes a results file whole."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+
+
+def write_per_image(path: str | Path, matrices: dict[str, np.ndarray]) -> None:
+    """Writes ``names`` (N,) and ``confusion`` (N, K, K) uint32 as a compressed npz, whole."""
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        stack = np.stack(list(matrices.values())).astype(np.uint32)
+        np.savez_compressed(file, names=np.array(list(matrices)), confusion=stack)
+
+
+def _none_for_nan(x: float) -> float | None:
+    return None if math.isnan(x) else float(x)

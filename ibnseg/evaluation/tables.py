@@ -1,0 +1,149 @@
+"""Tables made from results: train domain, test domain, mIoU, pixel accuracy, the drop, and every
+class."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
+
+
+def protocol_name(protocol: dict) -> str:
+    """A protocol as tables and file names show it: ``native``, or ``native-slide`` for sliding
+    windows."""
+    inference = protocol["inference"].split()[0]
+    return protocol["name"] if inference == "whole" else f"{protocol['name']}-{inference}"
+
+
+def drops(results: dict) -> list[float | None]:
+    """For each test, the mIoU in the training domain under the same protocol minus the test's own.
+
+    None for the training domain itself, where it was not tested under that protocol, and where the
+    tests average different classes and so cannot be compared.
+    """
+    home = {
+        (str(test["protocol"]), tuple(test["eval_classes"])): test["mIoU"]
+        for test in results["tests"]
+        if test["domain"] == results["run"]["train_domain"]
+    }
+    differences = []
+    for test in results["tests"]:
+        reference = home.get((str(test["protocol"]), tuple(test["eval_classes"])))
+        at_home = test["domain"] == results["run"]["train_domain"]
+        known = reference is not None and test["mIoU"] is not None and not at_home
+        differences.append(reference - test["mIoU"] if known else None)
+    return differences
+
+
+def markdown(results: dict, titles: dict[str, str]) -> str:
+    """The results as two Markdown tables, in percent: a row a test, then IoU a class.
+
+    Args:
+        results: a results file's content.
+        titles: names of domains to what the tables call them; the name itself if missing.
+    """
+    run, tests = results["run"], results["tests"]
+    rows = [
+        (
+            titles.get(run["train_domain"], run["train_domain"]),
+            titles.get(test["domain"], test["domain"]),
+            run["title"],
+            _percent(test["mIoU"]),
+            _percent(test["pixel_accuracy"]),
+            _percent(drop),
+            f"{protocol_name(test['protocol'])} v{test['protocol']['version']}",
+            _count(test),
+        )
+        for test, drop in zip(tests, drops(results), strict=True)
+    ]
+    several = len({protocol_name(test["protocol"]) for test in tests}) > 1
+    names = [
+        titles.get(test["domain"], test["domain"])
+        + (f", {protocol_name(test['protocol'])}" if several else "")
+        for test in tests
+    ]
+    classes = list(dict.fromkeys(name for test in tests for name in test["classes"]))
+    class_rows = [
+        (name, *(_class_iou(test, name) for test in tests))
+        for name in classes
+        if any(test["iou"].get(name) is not None for test in tests)
+    ]
+    parts = [
+        _table(COLUMNS, rows, left=3),
+        "mIoU, pixel accuracy, drop and IoU in percent; the drop is the mIoU of the training "
+        "domain minus "
+        "that of the row.",
+        _table(("IoU", *names), class_rows, left=1),
+    ]
+    if "(" in parts[-1]:
+        parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
+    return "\n\n".join(parts) + "\n"
+
+
+def as_csv(results: dict) -> str:
+    """The results as CSV: a row a test, fractions as measured, one column a class."""
+    run, tests = results["run"], results["tests"]
+    classes = list(dict.fromkeys(name for test in tests for name in test["classes"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    facts = [
+        "train",
+        "test",
+        "split",
+        "model",
+        "seed",
+        "iteration",
+        "protocol",
+        "version",
+        "images",
+    ]
+    writer.writerow([*facts, "skipped", "mIoU", "pixel_accuracy", "drop", *classes])
+    for test, drop in zip(tests, drops(results), strict=True):
+        writer.writerow(
+            [
+                run["train_domain"],
+                test["domain"],
+                test["split"],
+                run["title"],
+                run["seed"],
+                run["iteration"],
+                protocol_name(test["protocol"]),
+                test["protocol"]["version"],
+                test["images"],
+                len(test["skipped"]),
+                test["mIoU"],
+                test["pixel_accuracy"],
+                drop,
+                *(test["iou"].get(name) for name in classes),
+            ]
+        )
+    return text.getvalue()
+
+
+def _class_iou(test: dict, name: str) -> str:
+    text = _percent(test["iou"].get(name))
+    return text if name in test["eval_classes"] or text == "-" else f"({text})"
+
+
+def _count(test: dict) -> str:
+    return f"{test['images']}" + (f" ({len(test['skipped'])} skipped)" if test["skipped"] else "")
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
+    """A Markdown table with aligned columns; all but the first ``left`` are set to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: tuple[str, ...]) -> str:
+        aligned = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(head), f"| {' | '.join(rule)} |", *(line(row) for row in rows)])

@@ -1,0 +1,7 @@
+"""The networks: the IBN layer, backbones, and a segmentor that is lean in testing."""
+
+from ibnseg.models.norm import IBN
+from ibnseg.models.resnet import IBNResNet
+from ibnseg.models.segmentor import Segmentor
+
+__all__ = ["IBN", "IBNResNet", "Segmentor"]

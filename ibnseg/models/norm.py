@@ -1,0 +1,61 @@
+"""The IBN layer: instance normalisation for some channels, batch normalisation for the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ibnseg.registry import MODELS
+
+
+@MODELS.register_module()
+class IBN(nn.Module):
+    """Instance-batch normalisation (Pan et al., ECCV 2018, section 3.2 and figure 3a).
+
+    Instance normalisation (IN) removes what is particular to one image, its colours and contrast;
+    batch normalisation (BN) keeps it. A layer that does both, on separate channels, keeps the
+    content and is indifferent to much of the appearance. Both halves are affine.
+
+    Args:
+        num_features: number of channels C, C >= 1.
+        ratio: share of channels for IN, in [0, 1].
+        eps: added to the variance in both halves.
+        in_first: if true, ``int(C * ratio)`` channels of IN come first and the rest is BN (the
+            published ResNets); otherwise ``int(C * (1 - ratio))`` channels of BN come first and the
+            rest is IN (the published DenseNets).
+
+    Shape:
+        ``(N, C, H, W)`` floating point to the same shape and dtype. In training, IN needs H * W >
+        1.
+
+    Raises:
+        ValueError: if ``ratio`` lies outside of [0, 1].
+
+    The children are called ``IN`` and ``BN`` as in the published checkpoints, whatever the ratio; a
+    child without channels is not run.
+    """
+
+    _abbr_ = "bn"  # mmcv names the attribute after it: ``bn1.IN.weight``, as published
+
+    def __init__(
+        self, num_features: int, ratio: float = 0.5, eps: float = 1e-5, in_first: bool = True
+    ) -> None:
+        super().__init__()
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"IBN ratio must lie in [0, 1], got {ratio}")
+        first = int(num_features * (ratio if in_first else 1 - ratio))
+        self.in_first = in_first
+        self.split = (first, num_features - first)
+        instance, batch = self.split if in_first else self.split[::-1]
+        self.IN = nn.InstanceNorm2d(instance, eps=eps, affine=True)
+        self.BN = nn.BatchNorm2d(batch, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.split(self.split, dim=1)
+        layers = (self.IN, self.BN) if self.in_first else (self.BN, self.IN)
+        return torch.cat(
+            [layer(part) for layer, part in zip(layers, parts, strict=True) if part.shape[1]], dim=1
+        )
+
+    def extra_repr(self) -> str:
+        return f"split={self.split}, in_first={self.in_first}"

@@ -1,0 +1,176 @@
+"""mmseg's EncoderDecoder with lean testing (one full-size tensor of logits) and cheap training
+accuracy."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.models.utils import resize
+from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
+from torch import Tensor, nn
+
+from ibnseg.registry import MODELS
+
+
+def pixel_accuracy(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
+    """Share of the pixels that are not ignored whose largest logit is that of their label.
+
+    Args:
+        logits: ``(N, C, H, W)``, floating point.
+        labels: ``(N, H, W)``, integer, train ids.
+        ignore_index: the label of pixels that do not count.
+
+    Returns:
+        A float tensor of one value in [0, 1]; 0 if every pixel is ignored.
+    """
+    counted = labels != ignore_index
+    correct = logits.detach().max(dim=1).indices == labels
+    return (correct & counted).sum() / counted.sum().clamp(min=1)
+
+
+def head_losses(head: BaseDecodeHead, features: tuple[Tensor, ...], labels: Tensor) -> dict:
+    """The losses of a head and its pixel accuracy in percent, as mmseg's ``loss_by_feat`` names
+    them.
+
+    The logits are upsampled in float32, whatever the precision of the network.
+
+    Args:
+        head: a decode or auxiliary head.
+        features: the backbone's outputs.
+        labels: ``(N, 1, H, W)`` integer train ids, at the size of the input.
+    """
+    logits = resize(
+        head(features).float(), labels.shape[2:], mode="bilinear", align_corners=head.align_corners
+    )
+    weight = None if head.sampler is None else head.sampler.sample(logits, labels)
+    labels = labels.squeeze(1)
+    criteria = (
+        head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
+    )
+    losses: dict[str, Tensor] = {}
+    for criterion in criteria:
+        value = criterion(logits, labels, weight=weight, ignore_index=head.ignore_index)
+        losses[criterion.loss_name] = losses.get(criterion.loss_name, 0) + value
+    losses["acc_seg"] = 100 * pixel_accuracy(logits, labels, head.ignore_index)
+    return losses
+
+
+@MODELS.register_module()
+class Segmentor(EncoderDecoder):
+    """Backbone and heads as in mmseg, with another tail.
+
+    Training: the heads' losses, and their accuracy by ``max`` instead of ``topk``. A head with a
+    ``loss_by_feat`` of its own keeps it.
+
+    Testing: the head's logits are resized once, straight to the size of the label, and each pixel's
+    class is a uint8 train id in ``pred_sem_seg``. With ``test_cfg=dict(mode='slide', crop_size=(h,
+    w), stride=(h, w))`` windows are averaged at the size of the input first.
+    ``test_cfg.logits=True`` adds ``seg_logits``, ``(C, H, W)`` float32.
+
+    Raises:
+        ValueError: for a head with one output channel: classes are told apart by their largest
+            logit.
+    """
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        super()._init_decode_head(decode_head)
+        if not 2 <= self.out_channels <= 255:
+            raise ValueError(
+                f"Segmentor: decode_head.out_channels is {self.out_channels}, expected 2 to 255"
+            )
+
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict:
+        """Losses of a batch: ``inputs`` (N, 3, H, W), each sample with ``gt_sem_seg`` (1, H, W)."""
+        features = self.extract_feat(inputs)
+        labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).long()
+        losses = {}
+        for prefix, head in self.heads().items():
+            if type(head).loss_by_feat is BaseDecodeHead.loss_by_feat:
+                of_head = head_losses(head, features, labels)
+            else:
+                of_head = head.loss(features, data_samples, self.train_cfg)
+            losses.update(add_prefix(of_head, prefix))
+        return losses
+
+    def heads(self) -> dict[str, nn.Module]:
+        """Every head by its prefix in the log: ``decode``, then ``aux`` or ``aux_0``, ``aux_1``,
+        ..."""
+        heads = {"decode": self.decode_head}
+        if self.with_auxiliary_head:
+            if isinstance(self.auxiliary_head, nn.ModuleList):
+                heads |= {f"aux_{i}": head for i, head in enumerate(self.auxiliary_head)}
+            else:
+                heads["aux"] = self.auxiliary_head
+        return heads
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
+        """Logits of the decode head at its own resolution, float32, (N, C, H / stride, W /
+        stride)."""
+        return self.decode_head(self.extract_feat(inputs)).float()
+
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
+        """Logits at the size of the input, the mean over the windows that see a pixel.
+
+        The last window of a row or column is moved back so that it ends at the image's border.
+        """
+        (crop_h, crop_w), (stride_h, stride_w) = self.test_cfg.crop_size, self.test_cfg.stride
+        n, _, height, width = inputs.shape
+        total = inputs.new_zeros((n, self.out_channels, height, width))
+        count = inputs.new_zeros((1, 1, height, width))
+        for top in window_starts(height, crop_h, stride_h):
+            for left in window_starts(width, crop_w, stride_w):
+                window = (..., slice(top, top + crop_h), slice(left, left + crop_w))
+                crop = inputs[window]
+                total[window] += self._upsample(self.encode_decode(crop), crop.shape[2:])
+                count[window] += 1
+        return total.div_(count)
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
+        """Predictions of a batch, at each sample's ``ori_shape`` (the input's size without
+        samples)."""
+        logits = self.inference(inputs, [])
+        if data_samples is None:
+            shape = tuple(inputs.shape[2:])
+            data_samples = [SegDataSample(metainfo=dict(ori_shape=shape)) for _ in inputs]
+        for sample, own in zip(data_samples, logits.split(1), strict=True):
+            own = self._upsample(self._unpad(own, inputs.shape[2:], sample), sample.ori_shape[:2])
+            prediction = own.max(dim=1).indices.to(torch.uint8)
+            sample.pred_sem_seg = PixelData(data=prediction)
+            if self.test_cfg.get("logits", False):
+                sample.seg_logits = PixelData(data=own.squeeze(0))
+        return data_samples
+
+    def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Logits by ``test_cfg.mode``: whole, at the head's resolution; slide, at the input's
+        size."""
+        mode = self.test_cfg.get("mode", "whole")
+        if mode not in ("whole", "slide"):
+            raise ValueError(f"model.test_cfg.mode is {mode!r}, expected 'whole' or 'slide'")
+        return self.slide_inference(inputs) if mode == "slide" else self.encode_decode(inputs)
+
+    def _upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(logits.shape[2:]) == tuple(size):
+            return logits
+        return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=self.align_corners)
+
+    def _unpad(self, logits: Tensor, size: tuple[int, int], sample: SegDataSample) -> Tensor:
+        """The logits of the image without the padding that the data preprocessor put to its right
+        and below."""
+        _, right, _, below = sample.metainfo.get("img_padding_size", (0, 0, 0, 0))
+        if not right and not below:
+            return logits
+        full = self._upsample(logits, size)
+        return full[..., : size[0] - below, : size[1] - right]
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin that cover ``length`` pixels, the last one moved back to end at the
+    border."""
+    last = max(length - window, 0)
+    return [min(start, last) for start in range(0, last + stride, stride)]

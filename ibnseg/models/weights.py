@@ -1,0 +1,123 @@
+"""Reading checkpoints of others: weights only, and all of them or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+from mmengine.runner.checkpoint import get_torchvision_models
+from torch import Tensor, nn
+
+from ibnseg.errors import UserError, unknown_name
+
+CLASSIFIERS = ("fc.", "classifier.")
+"""Prefixes of what an ImageNet checkpoint has and a backbone has not."""
+
+
+def read_checkpoint(source: str | Path) -> dict:
+    """Reads a checkpoint to the CPU with ``weights_only=True``, so that it cannot run code.
+
+    Args:
+        source: a path, an ``http(s)://`` address (downloaded once, to torch's hub folder; a hash in
+            the file's name, as in ``resnet50_ibn_a-d9d0bb7b.pth``, is checked), or
+            ``torchvision://NAME``.
+
+    Raises:
+        UserError: if it is missing, truncated, not a checkpoint, or holds more than weights.
+    """
+    source = str(source)
+    if source.startswith("torchvision://"):
+        name, urls = source.removeprefix("torchvision://"), get_torchvision_models()
+        if name not in urls:
+            raise unknown_name("torchvision weights", name, urls)
+        source = urls[name]
+    try:
+        if source.startswith(("http://", "https://")):
+            hashed = "-" in source.rsplit("/", 1)[-1]
+            checkpoint = torch.hub.load_state_dict_from_url(
+                source, map_location="cpu", check_hash=hashed, weights_only=True
+            )
+        else:
+            path = Path(source).expanduser()
+            if not path.is_file():
+                raise UserError(f"{source}: no such checkpoint")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except URLError as error:
+        raise UserError(
+            f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give its "
+            "path as "
+            "init_cfg.checkpoint, or train from scratch with init_cfg=None"
+        ) from error
+    except UnpicklingError as error:
+        raise UserError(
+            f"{source}: not a file of weights: it is damaged, or holds objects other than "
+            "tensors, which "
+            "are not loaded because they can run code"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{source}: truncated or not a checkpoint ({reason})") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(
+            f"{source}: holds a {type(checkpoint).__name__}, expected a dict of tensors"
+        )
+    return checkpoint
+
+
+def state_dict_of(checkpoint: Mapping, prefix: str = "") -> dict[str, Tensor]:
+    """The weights in a checkpoint: out of ``state_dict`` if wrapped, without ``module.``, below
+    ``prefix``."""
+    weights = checkpoint.get("state_dict", checkpoint)
+    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    if prefix:
+        dot = prefix.rstrip(".") + "."
+        weights = {k.removeprefix(dot): v for k, v in weights.items() if k.startswith(dot)}
+    return weights
+
+
+def load_exactly(
+    module: nn.Module, weights: Mapping[str, Tensor], source: str, spare: Iterable[str] = ()
+) -> None:
+    """Loads ``weights`` into ``module`` if every name and shape fits, and changes nothing
+    otherwise.
+
+    Args:
+        module: the network to fill.
+        weights: names to tensors; ``num_batches_tracked`` may be missing (checkpoints older than
+            torch 0.4.1).
+        source: what error messages call the checkpoint.
+        spare: prefixes of weights that the module need not have.
+
+    Raises:
+        UserError: naming the missing, left over and misshapen keys.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
+    unused = [k for k in weights if k not in own and not k.startswith(tuple(spare))]
+    shapes = [
+        f"{k} {tuple(weights[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    faults = {"missing": missing, "left over": unused, "of another shape": shapes}
+    if any(faults.values()):
+        told = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in faults.items() if v)
+        raise UserError(f"{source}: does not fit {type(module).__name__}: {told}")
+    module.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
+
+
+def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
+    """Fills a backbone from an ImageNet checkpoint, whose classifier alone may be left over.
+
+    Raises:
+        UserError: as :func:`read_checkpoint` and :func:`load_exactly`.
+    """
+    load_exactly(backbone, state_dict_of(read_checkpoint(source), prefix), source, CLASSIFIERS)
+
+
+def _some(keys: list[str], most: int = 4) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

@@ -1,0 +1,23 @@
+"""The scope ``ibnseg``: one child of each mmengine registry that this package adds to.
+
+The children hang on mmengine's root and not on mmseg's registries, so that ``type='ibnseg.X'`` is
+found from any scope, and with none set; mmengine imports this module, and then ``locations``, by
+itself.
+"""
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope="ibnseg", locations=list(locations))
+
+
+MODELS = _child(root.MODELS, "ibnseg.models")
+DATASETS = _child(root.DATASETS, "ibnseg.datasets")
+TRANSFORMS = _child(root.TRANSFORMS, "ibnseg.datasets")
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "ibnseg.datasets")
+METRICS = _child(root.METRICS, "ibnseg.evaluation")
+LOOPS = _child(root.LOOPS, "ibnseg.engine")
+HOOKS = _child(root.HOOKS, "ibnseg.engine")
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "ibnseg.engine")

@@ -1,0 +1,7 @@
+"""The same as ``ibnseg test``."""
+
+import sys
+
+from ibnseg.cli import main
+
+sys.exit(main(["test", *sys.argv[1:]]))
