@@ -4,6 +4,7 @@ split."""
 from __future__ import annotations
 
 import json
+import logging
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -59,7 +60,7 @@ class GTA5(DrivingDataset):
                 f"{root}, "
                 f"first {min(absent)}; they are recorded as skipped",
                 logger="current",
-                level="WARNING",
+                level=logging.WARNING,
             )
         self.skipped = sorted(absent | (listed.keys() - usable))
         return images, labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -149,7 +150,7 @@ class LoadLabel(BaseTransform):
                 "polegroup, "
                 "ignored otherwise, become car and pole, whose colours they share",
                 logger="current",
-                level="WARNING",
+                level=logging.WARNING,
             )
         self.told = True
 

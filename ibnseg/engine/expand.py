@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import schedule
 from ibnseg.engine.domains import find_root, get_domain
@@ -146,7 +147,7 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
             aspect=cfg.aspect,
             size=domain["train_resize"],
         ),
-        dict(type="RandomCrop", crop_size=tuple(cfg.crop_size)),
+        dict(type="mmseg.RandomCrop", crop_size=tuple(cfg.crop_size)),
         dict(type="RandomFlip", prob=0.5),
         dict(type="ibnseg.Pack"),
     ]
@@ -154,7 +155,7 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
         domain, found[cfg.train_domain], domain["train_split"], pipeline, subset=cfg.train_subset
     )
     total = cfg.get("iterations") or schedule.iterations(
-        cfg.epochs, len(DATASETS.build(dataset)), cfg.batch
+        cfg.epochs, len(_build(dataset)), cfg.batch
     )
     cfg.train_dataloader = dict(
         batch_size=cfg.batch // world_size,
@@ -208,8 +209,13 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
             )
 
 
+def _build(dataset: Mapping) -> DrivingDataset:
+    """The dataset to be counted or listed: without what its samples go through."""
+    return DATASETS.build({**dataset, "pipeline": []})
+
+
 def _files(dataset: Mapping) -> set[str]:
-    built = DATASETS.build({**dataset, "pipeline": []})
+    built = _build(dataset)
     return {built.get_data_info(i)["img_path"] for i in range(len(built))}
 
 

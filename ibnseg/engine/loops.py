@@ -90,7 +90,7 @@ class DomainTestLoop(BaseLoop):
         self.dataloader = next(iter(self.loops.values())).dataloader
 
     def run(self) -> dict[str, float]:
-        """Runs all tests, each of them an epoch to the hooks, and returns all metrics in one dict."""
+        """Runs all tests, each an epoch to the hooks, and returns all metrics in one dict."""
         runner = self.runner
         runner.call_hook("before_test")
         runner.model.eval()

@@ -1,0 +1,167 @@
+"""Miniature datasets in the official layouts, and configs of tiny networks on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from ibnseg.datasets.labels import CLASSES, LABELS, PALETTE
+
+WIDTH, HEIGHT = 64, 48
+GTA5_TRAIN = tuple(range(1, 9))
+GTA5_VAL = (22, 23, 24, 27, 43)  # five: uneven for two processes
+
+
+def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A scene of four classes: (H, W, 3) uint8 RGB in noisy palette colours, (H, W) uint8 train ids.
+
+    Sky above, road below, a building and a car at random places; the top row is ignored (255).
+    """
+    rng = np.random.default_rng(seed)
+    train_ids = np.full((HEIGHT, WIDTH), CLASSES.index("sky"), np.uint8)
+    train_ids[HEIGHT // 2 :] = CLASSES.index("road")
+    left = rng.integers(0, WIDTH - 24)
+    train_ids[10 : HEIGHT // 2, left : left + 24] = CLASSES.index("building")
+    left = rng.integers(0, WIDTH - 16)
+    train_ids[28:40, left : left + 16] = CLASSES.index("car")
+    colors = np.zeros((256, 3))
+    colors[: len(PALETTE)] = PALETTE
+    image = colors[train_ids] + rng.normal(0, 12, (HEIGHT, WIDTH, 3))
+    train_ids[0] = 255
+    return image.clip(0, 255).astype(np.uint8), train_ids
+
+
+def to_ids(train_ids: np.ndarray, table: dict[int, int]) -> np.ndarray:
+    """Train ids as a dataset's ids, by the inverse of its table; 255 becomes the first ignored id."""
+    inverse = np.zeros(256, np.uint8)
+    for id_, train_id in reversed(table.items()):
+        inverse[train_id] = id_
+    return inverse[train_ids]
+
+
+def save_rgb(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image[..., ::-1])
+
+
+def save_ids(path: Path, ids: np.ndarray, palette: bool = False) -> None:
+    """A single-channel PNG of ids, mode L, or mode P with the Cityscapes colours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(ids)
+    if palette:
+        colors = np.zeros((256, 3), np.uint8)
+        for label in LABELS:
+            colors[label.id] = label.color
+        image.putpalette(colors.tobytes())
+    image.save(path)
+
+
+def write_gta5(root: Path, frames: tuple[int, ...] = GTA5_TRAIN + GTA5_VAL) -> None:
+    from ibnseg.datasets.labels import GTA5_IDS
+
+    for frame in frames:
+        image, train_ids = scene(frame)
+        save_rgb(root / "images" / f"{frame:05d}.png", image)
+        save_ids(root / "labels" / f"{frame:05d}.png", to_ids(train_ids, GTA5_IDS), palette=True)
+
+
+def write_cityscapes(root: Path) -> None:
+    from ibnseg.datasets.labels import CITYSCAPES_IDS
+
+    cities = {"train": {"aachen": 2, "bochum": 2}, "val": {"frankfurt": 3, "lindau": 2}}
+    for split, counts in cities.items():
+        for city, count in counts.items():
+            for i in range(count):
+                image, train_ids = scene(1000 + 10 * len(city) + i)
+                frame = f"{city}_{i:06d}_000019"
+                save_rgb(
+                    root / "leftImg8bit" / split / city / f"{frame}_leftImg8bit.png", 255 - image
+                )
+                save_ids(
+                    root / "gtFine" / split / city / f"{frame}_gtFine_labelIds.png",
+                    to_ids(train_ids, CITYSCAPES_IDS),
+                )
+
+
+def write_camvid(root: Path) -> None:
+    from ibnseg.datasets.labels import CAMVID_IDS
+
+    splits = {"train": ("0001TP", "0006R0", "0016E5"), "val": ("0016E5",)}
+    for split, sequences in splits.items():
+        for n, sequence in enumerate(sequences):
+            for i in range(3):
+                image, train_ids = scene(2000 + 100 * len(split) + 10 * n + i)
+                suffix = ".jpg" if sequence == "0001TP" else ".png"
+                save_rgb(root / split / f"{sequence}_{i:06d}{suffix}", image)
+                save_ids(
+                    root / f"{split}annot" / f"{sequence}_{i:06d}.png",
+                    to_ids(train_ids, CAMVID_IDS),
+                )
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``gta5``, ``cityscapes`` and ``camvid`` in miniature; not to be changed."""
+    root = tmp_path_factory.mktemp("data")
+    write_gta5(root / "gta5")
+    write_cityscapes(root / "cityscapes")
+    write_camvid(root / "camvid")
+    return root
+
+
+TINY = """
+_base_ = [
+    "{configs}/_base_/models/fcn_ibn18a-d8.py",
+    "{configs}/_base_/schedules/paper_80e.py",
+]
+train_domain = "{train}"
+test_domains = {tests}
+model = dict(
+    backbone=dict(base_channels=8, stem_channels=8, init_cfg=None),
+    decode_head=dict(in_channels=64, channels=16),
+)
+crop_size = (32, 32)
+batch = 4
+epochs = None
+iterations = 6
+workers = 0
+log_interval = 1
+checkpoint_interval = 2
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory):
+    """A function that writes a config of a tiny network and returns its path.
+
+    ``tiny_config("gta5", ["gta5", "cityscapes"], "precision = 'bfloat16'")``: training domain, test
+    domains, further lines.
+    """
+    from ibnseg.engine.domains import config_folder
+
+    def write(train: str, tests: list[str], more: str = "", name: str = "tiny") -> Path:
+        path = tmp_path_factory.mktemp("config") / f"{name}.py"
+        text = TINY.format(configs=config_folder().as_posix(), train=train, tests=tests)
+        path.write_text(text + more + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny(tiny_config) -> Config:
+    """A tiny experiment, GTA5 to GTA5 and Cityscapes, as it is read from its file."""
+    return Config.fromfile(tiny_config("gta5", ["gta5", "cityscapes"]))
+
+
+@pytest.fixture
+def in_data(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with ``IBNSEG_DATA`` set to the miniature datasets."""
+    monkeypatch.setenv("IBNSEG_DATA", str(data))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
