@@ -13,8 +13,7 @@ from ibnseg.registry import DATASETS
 
 @DATASETS.register_module()
 class CamVid(DrivingDataset):
-    """701 frames of five drives through Cambridge (Brostow et al., 2009): 367 train, 101 val, 233
-    test.
+    """701 frames of drives through Cambridge (Brostow et al., 2009): 367 train, 101 val, 233 test.
 
     Args:
         sequences: the drives to keep, by what frames' names begin with (``0001TP`` is at dusk); all

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce_params, get_world_size, is_main_process
+from mmengine.dist import all_reduce_params, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -70,6 +70,7 @@ class Checkpoints(Hook):
         if is_main_process():
             point(Path(runner.work_dir) / LATEST, name)
             self._remove_old(Path(runner.work_dir) / "checkpoints")
+        barrier()  # the other processes may load it next
 
     def _remove_old(self, folder: Path) -> None:
         by_age = sorted(folder.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))

@@ -12,7 +12,7 @@ from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import schedule
 from ibnseg.engine.domains import find_root, get_domain
 from ibnseg.errors import UserError, unknown_name
-from ibnseg.evaluation.protocols import get_protocol
+from ibnseg.evaluation.protocols import Protocol, get_protocol
 from ibnseg.evaluation.tables import protocol_name
 from ibnseg.registry import DATASETS
 
@@ -87,8 +87,10 @@ def expand(
         raise UserError(f"{cfg.filename or 'config'}: no value for {', '.join(missing)}")
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
+    cfg.experiment_name = cfg.name
     names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
     cfg.domains = {name: get_domain(name, cfg) for name in names}
+    protocols = [get_protocol(name) for name in _several(cfg.protocol)]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
     check_heads(cfg.model, len(CLASSES))
@@ -99,7 +101,7 @@ def expand(
     if training:
         _expand_training(cfg, found, world_size)
         _expand_selection(cfg, found)
-    _expand_testing(cfg, found)
+    _expand_testing(cfg, found, protocols)
     _expand_runtime(cfg)
     return cfg
 
@@ -191,7 +193,7 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
         )
     domain = cfg.domains[cfg.train_domain]
     cfg.val_dataloader = _test_dataloader(
-        cfg, domain, found[cfg.train_domain], cfg.selection_split, "native"
+        cfg, domain, found[cfg.train_domain], cfg.selection_split, get_protocol("native")
     )
     cfg.val_cfg = dict(type="ValLoop")
     cfg.val_evaluator = _evaluator(domain, cfg.train_domain)
@@ -219,11 +221,14 @@ def _files(dataset: Mapping) -> set[str]:
     return {built.get_data_info(i)["img_path"] for i in range(len(built))}
 
 
-def _expand_testing(cfg: Config, found: Mapping[str, str]) -> None:
-    protocols = [cfg.protocol] if isinstance(cfg.protocol, str) else list(cfg.protocol)
+def _several(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[Protocol]) -> None:
     inference = describe_inference(cfg.model.get("test_cfg") or {})
     tests, loaders, evaluators = [], {}, {}
-    for protocol in map(get_protocol, protocols):
+    for protocol in protocols:
         record = dict(name=protocol.name, version=protocol.version, inference=inference)
         for domain_name in cfg.test_domains:
             domain = cfg.domains[domain_name]
@@ -232,7 +237,7 @@ def _expand_testing(cfg: Config, found: Mapping[str, str]) -> None:
                 dict(name=name, domain=domain_name, split=domain["test_split"], protocol=record)
             )
             loaders[name] = _test_dataloader(
-                cfg, domain, found[domain_name], domain["test_split"], protocol.name
+                cfg, domain, found[domain_name], domain["test_split"], protocol
             )
             evaluators[name] = _evaluator(domain, name)
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
@@ -247,8 +252,10 @@ def describe_inference(test_cfg: Mapping) -> str:
     return f"slide {crop}/{stride}"
 
 
-def _test_dataloader(cfg: Config, domain: Mapping, root: str, split: str, protocol: str) -> dict:
-    size = get_protocol(protocol).input_sizes.get(domain["dataset"]["type"].split(".")[-1])
+def _test_dataloader(
+    cfg: Config, domain: Mapping, root: str, split: str, protocol: Protocol
+) -> dict:
+    size = protocol.input_sizes.get(domain["dataset"]["type"].split(".")[-1])
     resize = [dict(type="Resize", scale=size, keep_ratio=False)] if size else []
     pipeline = [
         dict(type="ibnseg.LoadImage"),
@@ -275,7 +282,7 @@ def _evaluator(domain: Mapping, prefix: str) -> dict:
 
 def _expand_runtime(cfg: Config) -> None:
     cfg.default_hooks = dict(
-        logger=dict(type="LoggerHook", interval=cfg.log_interval),
+        logger=dict(type="LoggerHook", interval=cfg.log_interval, log_metric_by_epoch=False),
         checkpoint=dict(
             type="ibnseg.Checkpoints",
             interval=cfg.checkpoint_interval,

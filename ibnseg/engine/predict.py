@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from ibnseg.datasets.labels import CLASSES, PALETTE
+from ibnseg.datasets.transforms import read_image
+from ibnseg.draw import overlay
 from ibnseg.engine.config import load_config
 from ibnseg.engine.expand import check_heads
 from ibnseg.errors import UserError
@@ -85,23 +85,28 @@ def predict(
             f"{folder}: two images are called {min(twice)}, as their predictions would be"
         )
     network = load_network(load_config(config, options), checkpoint)
-    pipeline = Compose([dict(step) for step in _PIPELINE])
-    painter = SegLocalVisualizer(name="predict", alpha=0.5)
-    painter.dataset_meta = dict(classes=CLASSES, palette=PALETTE)
     columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress, torch.inference_mode():
+    with Progress(*columns) as progress:
         for path, name in progress.track(zip(images, names, strict=True), total=len(images)):
-            batch = pseudo_collate([pipeline(dict(img_path=str(path)))])
-            (sample,) = network.test_step(batch)
-            train_ids = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+            train_ids = predict_image(network, path)
             write_label(out / "labels" / name.with_suffix(".png"), train_ids)
-            image = mmcv.imread(path, channel_order="rgb")
             with written_whole(out / "overlays" / name.with_suffix(".jpg")) as temporary:
-                painter.add_datasample(
-                    "", image, sample.cpu(), draw_gt=False, out_file=str(temporary)
-                )
+                picture = overlay(read_image(path)[..., ::-1], train_ids)
+                Image.fromarray(picture).save(temporary, quality=90)
     print(f"{len(images)} predictions: {out}/labels, {out}/overlays")
     return len(images)
+
+
+@torch.inference_mode()
+def predict_image(network: nn.Module, path: str | Path) -> np.ndarray:
+    """The network's train ids for an image file, (H, W) uint8 at the image's own size.
+
+    Raises:
+        UserError: if the image cannot be read.
+    """
+    sample = Compose([dict(step) for step in _PIPELINE])(dict(img_path=str(path)))
+    (result,) = network.test_step(pseudo_collate([sample]))
+    return result.pred_sem_seg.data.squeeze(0).cpu().numpy()
 
 
 def write_label(path: Path, train_ids: np.ndarray) -> None:

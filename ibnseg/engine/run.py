@@ -110,6 +110,8 @@ def test(
     Raises:
         UserError: for wrong input.
     """
+    if not Path(checkpoint).is_file():
+        raise UserError(f"{checkpoint}: no such checkpoint")
     cfg = _prepare(config, options, roots, domains, protocols, None, training=False)
     folder = work_dir or _run_of(Path(checkpoint)) or _default_folder(cfg, None)
     cfg.work_dir = str(folder)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import mmengine.runner
 import torch
 from mmengine.dist import master_only
+from mmengine.logging import MMLogger
 from torch import nn
 
 from ibnseg.files import written_whole
@@ -21,8 +23,17 @@ class Runner(mmengine.runner.Runner):
     - ``channels_last`` in the config sets the memory layout;
     - several CPU processes work (gloo), each with its own batch statistics, since torch's SyncBN is
     for GPUs;
-    - the expanded config is ``config.py`` in the work dir.
+    - the expanded config is ``config.py`` in the work dir;
+    - the console shows single lines only, and the log file everything.
     """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """The logger; its console leaves out what takes several lines, its file has everything."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(lambda record: "\n" not in record.getMessage())
+        return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):

@@ -51,7 +51,7 @@ class Confusion(BaseMetric):
 
     def compute_metrics(self, results: list[tuple[str, np.ndarray]]) -> dict[str, float]:
         """``mIoU``, ``pixel_accuracy`` and ``IoU/<class>``, fractions, NaN where undefined."""
-        self.per_image = dict(sorted(results))
+        self.per_image = dict(sorted(results, key=lambda result: result[0]))
         confusion = sum(self.per_image.values())
         averaged = [self.classes.index(name) for name in self.eval_classes]
         return {

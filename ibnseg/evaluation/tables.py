@@ -76,7 +76,7 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
         "that of the row.",
         _table(("IoU", *names), class_rows, left=1),
     ]
-    if "(" in parts[-1]:
+    if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
         parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
     return "\n\n".join(parts) + "\n"
 

@@ -1,0 +1,16 @@
+# make test: sets everything up in .venv and runs all tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: test clean
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

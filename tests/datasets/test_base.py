@@ -1,0 +1,218 @@
+"""What all adapters share: pairing, subsets, and randomness by the place in the stream."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ibnseg.datasets import GTA5, CamVid, Cityscapes
+from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.sampler import StreamItem
+from ibnseg.errors import UserError
+
+ADAPTERS = {"gta5": GTA5, "cityscapes": Cityscapes, "camvid": CamVid}
+
+each = pytest.mark.parametrize("name", ADAPTERS)
+
+
+class Listed(DrivingDataset):
+    """A dataset of so many pairs that are on no disk."""
+
+    LAYOUT = "none"
+    SPLITS = ("train",)
+    LABEL_IDS = {0: 0}
+
+    def __init__(self, *args, count: int, **kwargs):
+        self.count = count
+        super().__init__(*args, **kwargs)
+
+    def pairs(self, root):
+        names = [f"{i:05d}" for i in range(self.count)]
+        # not in order, as a file system may list them
+        return (
+            {name: root / f"{name}.png" for name in reversed(names)},
+            {name: root / f"{name}_label.png" for name in names},
+        )
+
+
+def chosen(root: Path, count: int, subset: str) -> list[int]:
+    dataset = Listed(root, "train", count=count, subset=subset)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    stems = [Path(info["img_path"]).stem for info in infos]
+    assert [Path(info["seg_map_path"]).stem for info in infos] == [f"{s}_label" for s in stems]
+    return [int(stem) for stem in stems]
+
+
+def test_full_subset_is_everything_in_order(tmp_path):
+    assert chosen(tmp_path, 40, "full") == list(range(40))
+
+
+def test_quarter_is_a_fixed_choice(tmp_path):
+    assert chosen(tmp_path, 40, "quarter") == [4, 10, 11, 15, 18, 20, 22, 25, 28, 29]
+    assert chosen(tmp_path, 40, "quarter") == chosen(tmp_path, 40, "quarter")
+
+
+def test_quarter_of_gta5s_12402_training_images(tmp_path):
+    indices = chosen(tmp_path, 12402, "quarter")
+    assert len(indices) == 3100
+    assert indices[:8] == [9, 14, 16, 18, 31, 33, 36, 37]
+    assert indices[-4:] == [12387, 12388, 12397, 12401]
+    assert sum(indices) == 19363352
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (3, 1), (4, 1), (7, 1), (8, 2), (2975, 743)])
+def test_quarter_is_a_quarter_in_size_and_never_empty(tmp_path, count, size):
+    indices = chosen(tmp_path, count, "quarter")
+    assert len(set(indices)) == len(indices) == size
+    assert set(indices) <= set(range(count))
+
+
+def test_quarter_does_not_depend_on_the_global_random_state(tmp_path):
+    np.random.seed(1)
+    first = chosen(tmp_path, 40, "quarter")
+    np.random.seed(2)
+    assert chosen(tmp_path, 40, "quarter") == first
+
+
+def test_unknown_subset(data):
+    with pytest.raises(UserError, match="unknown subset 'quartre'; did you mean quarter"):
+        Cityscapes(data / "cityscapes", "train", subset="quartre")
+
+
+@each
+def test_unknown_split_suggests(data, name):
+    cls = ADAPTERS[name].__name__
+    with pytest.raises(UserError, match=f"split of {cls} 'trian'; did you mean train"):
+        ADAPTERS[name](data / name, "trian")
+
+
+@each
+def test_missing_root_names_folder_and_layout(tmp_path, name):
+    with pytest.raises(UserError) as error:
+        ADAPTERS[name](tmp_path / "nowhere", "train")
+    assert str(tmp_path / "nowhere") in str(error.value)
+    assert ADAPTERS[name].LAYOUT in str(error.value)
+
+
+@each
+def test_root_that_is_a_file(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="no folder"):
+        ADAPTERS[name](tmp_path / "file", "train")
+
+
+@each
+def test_empty_root_names_split_folder_and_layout(tmp_path, name):
+    with pytest.raises(UserError) as error:
+        ADAPTERS[name](tmp_path, "val")
+    for part in (str(tmp_path), "'val'", ADAPTERS[name].LAYOUT):
+        assert part in str(error.value)
+
+
+@each
+@pytest.mark.parametrize("removed", ["img_path", "seg_map_path"])
+def test_half_a_pair_names_the_other_half(data, tmp_path, name, removed):
+    root = tmp_path / name
+    shutil.copytree(data / name, root)
+    dataset = ADAPTERS[name](root, "train")
+    info = dataset.get_data_info(1)
+    kept = {"img_path": "seg_map_path", "seg_map_path": "img_path"}[removed]
+    Path(info[removed]).unlink()
+    with pytest.raises(UserError) as error:
+        ADAPTERS[name](root, "train")
+    kinds = "image without label" if removed == "seg_map_path" else "label without image"
+    assert f"{info[kept]}: {kinds};" in str(error.value)
+    assert "more" not in str(error.value)
+
+
+def test_several_halves_are_counted(data, tmp_path):
+    shutil.copytree(data / "cityscapes", tmp_path / "c")
+    shutil.rmtree(tmp_path / "c" / "gtFine" / "train")
+    with pytest.raises(UserError, match=r"aachen_000000_.*image without label \(and 3 more\)"):
+        Cityscapes(tmp_path / "c", "train")
+
+
+def test_info_carries_the_datasets_tables(data):
+    for name, cls in ADAPTERS.items():
+        info = cls(data / name, "train").get_data_info(0)
+        assert info["label_ids"] == cls.LABEL_IDS
+        assert info["label_colors"] == cls.LABEL_COLORS
+        assert info["seg_fields"] == []
+
+
+def test_classes_and_palette_for_visualisation(data):
+    meta = Cityscapes(data / "cityscapes", "train").metainfo
+    assert (len(meta["classes"]), meta["classes"][0], meta["classes"][18]) == (
+        19,
+        "road",
+        "bicycle",
+    )
+    assert meta["palette"][13] == [0, 0, 142]
+
+
+def draw(results: dict) -> dict:
+    """A transform that shows the randomness it is given."""
+    return dict(
+        path=results["img_path"],
+        python=[random.random() for _ in range(3)],
+        numpy=np.random.rand(3).tolist(),
+    )
+
+
+def drawing(root: Path) -> Listed:
+    return Listed(root, "train", count=5, pipeline=[draw])
+
+
+def test_stream_item_decides_the_randomness_alone(tmp_path):
+    dataset, item = drawing(tmp_path), StreamItem(index=2, position=7, seed=3)
+    random.seed(0)
+    np.random.seed(0)
+    first = dataset[item]
+    random.seed(1)
+    np.random.seed(1)
+    dataset[StreamItem(4, 8, 3)]
+    assert dataset[item] == first
+    assert Path(first["path"]).stem == "00002"
+
+
+def test_stream_items_differ_by_position_and_by_seed_but_not_by_index(tmp_path):
+    dataset = drawing(tmp_path)
+    items = [StreamItem(0, p, s) for p in range(4) for s in range(4)]  # (1, 2) is not (2, 1)
+    assert len({tuple(dataset[item]["numpy"]) for item in items}) == 16
+    assert len({tuple(dataset[item]["python"]) for item in items}) == 16
+    assert dataset[StreamItem(1, 7, 3)]["numpy"] == dataset[StreamItem(2, 7, 3)]["numpy"]
+
+
+def test_stream_item_leaves_the_global_random_state_untouched(tmp_path):
+    random.seed(5)
+    np.random.seed(5)
+    expected = random.random(), np.random.rand()
+    random.seed(5)
+    np.random.seed(5)
+    drawing(tmp_path)[StreamItem(0, 0, 0)]
+    assert (random.random(), np.random.rand()) == expected
+
+
+def test_global_random_state_is_restored_after_a_failing_transform(tmp_path):
+    def fail(results):
+        draw(results)
+        raise UserError("broken file")
+
+    random.seed(5)
+    np.random.seed(5)
+    expected = random.random(), np.random.rand()
+    random.seed(5)
+    np.random.seed(5)
+    with pytest.raises(UserError, match="broken file"):
+        Listed(tmp_path, "train", count=1, pipeline=[fail])[StreamItem(0, 0, 0)]
+    assert (random.random(), np.random.rand()) == expected
+
+
+def test_plain_index_draws_from_the_global_state(tmp_path):
+    dataset = drawing(tmp_path)
+    np.random.seed(5)
+    expected = np.random.rand(3).tolist()
+    np.random.seed(5)
+    assert dataset[1]["numpy"] == expected

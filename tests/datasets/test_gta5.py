@@ -1,0 +1,185 @@
+"""GTA5: the official split, its defects, palette labels, and copies stored as RGB."""
+
+import logging
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from mmengine.logging import MMLogger
+from PIL import Image
+
+from ibnseg.datasets import GTA5
+from ibnseg.datasets.gta5 import DEFECTS, official_split
+from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS
+from ibnseg.errors import UserError
+from tests.conftest import GTA5_TRAIN, GTA5_VAL, scene, write_gta5
+
+PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
+
+
+@pytest.fixture
+def log(caplog):
+    """Records of mmengine's current logger, which does not propagate."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_official_split_sizes():
+    assert {name: len(numbers) for name, numbers in official_split().items()} == {
+        "train": 12403,
+        "val": 6382,
+        "test": 6181,
+    }
+
+
+def test_official_split_is_a_partition():
+    counts = Counter(n for numbers in official_split().values() for n in numbers)
+    assert sorted(counts) == list(range(1, 24967))
+    assert set(counts.values()) == {1}
+
+
+def test_defects_are_the_listed_frames():
+    assert len(DEFECTS) == 37
+    assert {15188, 17705, 20803, 20834, 20858, 20860} <= DEFECTS
+    assert not {20802, 20835, 20857, 20861} & DEFECTS
+
+
+def test_sizes_without_defects():
+    left = {name: len(set(numbers) - DEFECTS) for name, numbers in official_split().items()}
+    assert left == {"train": 12402, "val": 6347, "test": 6180}
+    assert 15188 in official_split()["train"]
+    assert 17705 in official_split()["test"]
+
+
+@pytest.mark.parametrize(("split", "frames"), [("train", GTA5_TRAIN), ("val", GTA5_VAL)])
+def test_pairs_pixels_and_train_ids(data, split, frames):
+    root = data / "gta5"
+    dataset = GTA5(root, split, pipeline=PIPELINE)
+    assert len(dataset) == len(frames)
+    for sample, frame in zip(dataset, frames, strict=True):
+        assert sample["img_path"] == str(root / "images" / f"{frame:05d}.png")
+        assert sample["seg_map_path"] == str(root / "labels" / f"{frame:05d}.png")
+        image, train_ids = scene(frame)
+        np.testing.assert_array_equal(sample["img"], image[..., ::-1])
+        np.testing.assert_array_equal(sample["gt_seg_map"], train_ids)
+
+
+def test_labels_on_disk_are_palette_images_and_read_as_indices(tmp_path):
+    write_gta5(tmp_path, frames=(1,))
+    path = tmp_path / "labels" / "00001.png"
+    with Image.open(path) as label:
+        palette = label.getpalette()
+    ids = np.tile(np.arange(35, dtype=np.uint8), (48, 2))[:, :64]
+    stored = Image.fromarray(ids)
+    stored.putpalette(palette)  # 34 ids, of which some share a colour
+    stored.save(path)
+    with Image.open(path) as label:
+        assert label.mode == "P"
+    expected = np.vectorize(GTA5_IDS.get)(ids)
+    np.testing.assert_array_equal(
+        GTA5(tmp_path, "train", pipeline=PIPELINE)[0]["gt_seg_map"], expected
+    )
+
+
+def test_absent_frames_are_skipped_with_one_warning(data, log):
+    dataset = GTA5(data / "gta5", "val")
+    expected = sorted(f"{n:05d}.png" for n in set(official_split()["val"]) - set(GTA5_VAL))
+    assert dataset.skipped == expected
+    assert {f"{n:05d}.png" for n in range(20803, 20835)} <= set(dataset.skipped)
+    warnings = [r.getMessage() for r in log.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert f"{6347 - 5} of 6382 listed frames are not in {data / 'gta5'}" in warnings[0]
+    assert f"first {expected[0]};" in warnings[0]
+
+
+def test_defects_on_disk_are_left_out(tmp_path):
+    write_gta5(tmp_path, frames=(1, 2, 15188))
+    (tmp_path / "labels" / "15188.png").unlink()  # even half a pair
+    dataset = GTA5(tmp_path, "train")
+    assert [dataset.get_data_info(i)["img_path"][-9:] for i in range(len(dataset))] == [
+        "00001.png",
+        "00002.png",
+    ]
+    assert "15188.png" in dataset.skipped
+    assert "00001.png" not in dataset.skipped
+
+
+def test_frames_of_other_splits_and_other_files_are_not_mixed_in(tmp_path):
+    write_gta5(tmp_path, frames=(1, 22))
+    for folder in ("images", "labels"):
+        (tmp_path / folder / "99999.png").write_bytes(b"")
+        (tmp_path / folder / "00001_copy.png").write_bytes(b"")
+    assert (len(GTA5(tmp_path, "train")), len(GTA5(tmp_path, "val"))) == (1, 1)
+
+
+def test_a_split_none_of_which_is_there(data):
+    with pytest.raises(UserError, match="no images of split 'test' in"):
+        GTA5(data / "gta5", "test")
+
+
+def test_nothing_but_defects_is_nothing(tmp_path):
+    write_gta5(tmp_path, frames=(15188,))
+    with pytest.raises(UserError, match="no images of split 'train'"):
+        GTA5(tmp_path, "train")
+
+
+@pytest.fixture
+def in_colours(data, tmp_path):
+    """A copy whose labels are RGB, as some copies of the download have them."""
+    shutil.copytree(data / "gta5", tmp_path / "gta5")
+    for path in (tmp_path / "gta5" / "labels").iterdir():
+        with Image.open(path) as label:
+            rgb = label.convert("RGB")
+        rgb.save(path)
+    return tmp_path / "gta5"
+
+
+def test_labels_stored_as_rgb_are_mapped_by_colour_and_told_once(in_colours, log):
+    dataset = GTA5(in_colours, "val", pipeline=PIPELINE)
+    log.clear()
+    for sample, frame in zip(dataset, GTA5_VAL, strict=True):
+        np.testing.assert_array_equal(sample["gt_seg_map"], scene(frame)[1])
+    told = [r.getMessage() for r in log.records if "stored as RGB" in r.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith(str(in_colours / "labels" / "00022.png"))
+    assert "licence plate" in told[0]
+    assert "polegroup" in told[0]
+
+
+def test_every_colour_of_the_palette(in_colours):
+    colors = [*GTA5_COLORS]
+    label = np.zeros((48, 64, 3), np.uint8)
+    label[0, : len(colors)] = colors
+    Image.fromarray(label).save(in_colours / "labels" / "00001.png")
+    train_ids = GTA5(in_colours, "train", pipeline=PIPELINE)[0]["gt_seg_map"]
+    assert train_ids[0, : len(colors)].tolist() == [GTA5_COLORS[c] for c in colors]
+    assert (train_ids[1:] == 255).all()
+
+
+def test_colour_outside_the_palette_is_named(in_colours):
+    path = in_colours / "labels" / "00001.png"
+    label = np.zeros((48, 64, 3), np.uint8)
+    label[2, 3] = 1, 2, 3
+    Image.fromarray(label).save(path)
+    with pytest.raises(UserError) as error:
+        GTA5(in_colours, "train", pipeline=PIPELINE)[0]
+    assert str(error.value) == f"{path}: colours (1, 2, 3) are not in the dataset's palette"
+
+
+def test_id_outside_the_table_is_named(tmp_path):
+    write_gta5(tmp_path, frames=(1,))
+    path = tmp_path / "labels" / "00001.png"
+    Image.fromarray(np.full((48, 64), 35, np.uint8)).save(path)
+    with pytest.raises(UserError, match=r"00001\.png: ids 35 are not in the dataset's table"):
+        GTA5(tmp_path, "train", pipeline=PIPELINE)[0]
+
+
+def test_the_size_check_catches_what_the_list_of_defects_does_not(tmp_path):
+    write_gta5(tmp_path, frames=(1,))
+    path = tmp_path / "labels" / "00001.png"
+    Image.fromarray(np.zeros((52, 64), np.uint8)).save(path)
+    with pytest.raises(UserError, match=r"00001\.png: label of 64x52 for an image of 64x48"):
+        GTA5(tmp_path, "train", pipeline=PIPELINE)[0]

@@ -1,0 +1,129 @@
+"""The table of classes against values typed from the datasets' own definitions."""
+
+import runpy
+import sys
+
+import numpy as np
+import pytest
+
+from ibnseg.datasets.labels import (
+    CAMVID_CLASSES,
+    CAMVID_IDS,
+    CITYSCAPES_IDS,
+    CLASSES,
+    GTA5_COLORS,
+    GTA5_IDS,
+    LABELS,
+    PALETTE,
+    UNKNOWN,
+    lookup_table,
+)
+
+# cityscapesScripts helpers/labels.py: id, train id, name, colour
+TRAINED = [
+    (7, 0, "road", (128, 64, 128)),
+    (8, 1, "sidewalk", (244, 35, 232)),
+    (11, 2, "building", (70, 70, 70)),
+    (12, 3, "wall", (102, 102, 156)),
+    (13, 4, "fence", (190, 153, 153)),
+    (17, 5, "pole", (153, 153, 153)),
+    (19, 6, "traffic light", (250, 170, 30)),
+    (20, 7, "traffic sign", (220, 220, 0)),
+    (21, 8, "vegetation", (107, 142, 35)),
+    (22, 9, "terrain", (152, 251, 152)),
+    (23, 10, "sky", (70, 130, 180)),
+    (24, 11, "person", (220, 20, 60)),
+    (25, 12, "rider", (255, 0, 0)),
+    (26, 13, "car", (0, 0, 142)),
+    (27, 14, "truck", (0, 0, 70)),
+    (28, 15, "bus", (0, 60, 100)),
+    (31, 16, "train", (0, 80, 100)),
+    (32, 17, "motorcycle", (0, 0, 230)),
+    (33, 18, "bicycle", (119, 11, 32)),
+]
+VOID = [
+    (0, 255, "unlabeled", (0, 0, 0)),
+    (1, 255, "ego vehicle", (0, 0, 0)),
+    (2, 255, "rectification border", (0, 0, 0)),
+    (3, 255, "out of roi", (0, 0, 0)),
+    (4, 255, "static", (0, 0, 0)),
+    (5, 255, "dynamic", (111, 74, 0)),
+    (6, 255, "ground", (81, 0, 81)),
+    (9, 255, "parking", (250, 170, 160)),
+    (10, 255, "rail track", (230, 150, 140)),
+    (14, 255, "guard rail", (180, 165, 180)),
+    (15, 255, "bridge", (150, 100, 100)),
+    (16, 255, "tunnel", (150, 120, 90)),
+    (18, 255, "polegroup", (153, 153, 153)),
+    (29, 255, "caravan", (0, 0, 90)),
+    (30, 255, "trailer", (0, 0, 110)),
+]
+
+
+def test_every_label_has_its_published_id_train_id_and_colour():
+    assert sorted((x.id, x.train_id, x.name, x.color) for x in LABELS) == sorted(TRAINED + VOID)
+    assert sorted(x.id for x in LABELS) == list(range(34))
+
+
+def test_train_ids_are_a_bijection_onto_the_19_classes():
+    assert sorted(x.train_id for x in LABELS if x.train_id != 255) == list(range(19))
+    assert list(CLASSES) == [name for _, _, name, _ in TRAINED]
+    assert list(PALETTE) == [color for *_, color in TRAINED]
+
+
+def test_cityscapes_ids():
+    assert {id_: train_id for id_, train_id, *_ in TRAINED + VOID} == CITYSCAPES_IDS
+
+
+def test_gta5_has_the_licence_plate_besides():
+    assert GTA5_IDS[34] == 255
+    assert {id_: x for id_, x in GTA5_IDS.items() if id_ != 34} == CITYSCAPES_IDS
+    assert 34 not in CITYSCAPES_IDS
+
+
+def test_gta5_colours_of_all_classes():
+    assert {color: GTA5_COLORS[color] for *_, color in TRAINED} == {
+        color: train_id for _, train_id, _, color in TRAINED
+    }
+
+
+@pytest.mark.parametrize(
+    ("color", "train_id"),
+    [((0, 0, 142), 13), ((153, 153, 153), 5), ((20, 20, 20), 255), ((0, 0, 0), 255)],
+    ids=["car and licence plate", "pole and polegroup", "static", "unlabeled"],
+)
+def test_gta5_colours_that_several_labels_share(color, train_id):
+    assert GTA5_COLORS[color] == train_id
+
+
+def test_gta5_colours_hold_every_void_colour_and_nothing_else():
+    shared = {(153, 153, 153)}  # the pole's
+    void = {color for *_, color in VOID} - shared
+    assert all(GTA5_COLORS[color] == 255 for color in void)
+    assert set(GTA5_COLORS) == void | {color for *_, color in TRAINED} | {(20, 20, 20)}
+
+
+def test_camvid_ids():
+    assert CAMVID_IDS == {
+        0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12, 11: 255
+    }  # fmt: skip
+    assert [CLASSES[CAMVID_IDS[i]] for i in range(11)] == list(CAMVID_CLASSES)
+
+
+@pytest.mark.parametrize("ids", [CITYSCAPES_IDS, GTA5_IDS, CAMVID_IDS, {}, {255: 3}])
+def test_lookup_table_gives_the_train_id_and_unknown_elsewhere(ids):
+    table = lookup_table(ids)
+    assert table.dtype == np.uint8
+    assert table.tolist() == [ids.get(i, 254) for i in range(256)]
+    assert UNKNOWN == 254
+    assert 254 not in ids.values()
+
+
+def test_run_as_a_script_it_prints_itself(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "ibnseg.datasets.labels")
+    runpy.run_module("ibnseg.datasets.labels", run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 34
+    assert "train id" in lines[0]
+    rows = [line for line in lines if line.startswith("vegetation ")]
+    assert [row.split() for row in rows] == [["vegetation", "21", "8", "(107,", "142,", "35)"]]

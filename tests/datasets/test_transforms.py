@@ -1,0 +1,287 @@
+"""Loading, look-up, the random scale and aspect ratio, and packing, against plain Python."""
+
+from contextlib import suppress
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from ibnseg.datasets import LoadImage, LoadLabel, Pack, RandomScaleAspect
+from ibnseg.datasets.labels import CAMVID_IDS, CITYSCAPES_IDS, GTA5_COLORS, GTA5_IDS
+from ibnseg.datasets.transforms import (
+    colors_to_train_ids,
+    ids_to_train_ids,
+    read_image,
+    read_label,
+)
+from ibnseg.errors import UserError
+
+MAPS = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+TABLES = st.sampled_from([CITYSCAPES_IDS, GTA5_IDS, CAMVID_IDS])
+COLORS = [*GTA5_COLORS]
+quick = settings(deadline=None, max_examples=40)
+
+# --- look-ups ---
+
+
+@quick
+@given(st.data(), TABLES)
+def test_ids_to_train_ids_is_the_table(data, table):
+    ids = data.draw(arrays(np.uint8, MAPS, elements=st.sampled_from(sorted(table))))
+    result = ids_to_train_ids(ids, table)
+    assert result.dtype == np.uint8
+    assert result.tolist() == [[table[i] for i in row] for row in ids.tolist()]
+
+
+@quick
+@given(arrays(np.uint8, MAPS), TABLES)
+def test_ids_outside_the_table_are_all_named(ids, table):
+    unknown = sorted({i for row in ids.tolist() for i in row} - table.keys())
+    if not unknown:
+        assert ids_to_train_ids(ids, table).shape == ids.shape
+        return
+    with pytest.raises(UserError) as error:
+        ids_to_train_ids(ids, table, "some.png")
+    listed = ", ".join(map(str, unknown[:40])) + (" ..." if len(unknown) > 40 else "")
+    assert str(error.value).startswith(f"some.png: ids {listed} are not in the dataset's table (0,")
+
+
+def test_ids_of_a_view_that_is_not_contiguous():
+    ids = np.arange(24, dtype=np.uint8).reshape(4, 6)[::-1, ::2]
+    assert ids_to_train_ids(ids, CITYSCAPES_IDS).tolist() == [
+        [CITYSCAPES_IDS[i] for i in row] for row in ids.tolist()
+    ]
+
+
+@quick
+@given(arrays(np.int64, MAPS, elements=st.integers(0, len(COLORS) - 1)))
+def test_colors_to_train_ids_is_the_table(choice):
+    rgb = np.array(COLORS, np.uint8)[choice]
+    result = colors_to_train_ids(rgb, GTA5_COLORS)
+    assert result.dtype == np.uint8
+    assert result.tolist() == [[GTA5_COLORS[COLORS[i]] for i in row] for row in choice.tolist()]
+
+
+@quick
+@given(arrays(np.uint8, (2, 3, 3), elements=st.integers(0, 255)))
+def test_colours_outside_the_table_are_named(rgb):
+    found = {tuple(pixel) for row in rgb.tolist() for pixel in row}
+    unknown = sorted(found - GTA5_COLORS.keys())
+    if not unknown:
+        assert colors_to_train_ids(rgb, GTA5_COLORS).shape == (2, 3)
+        return
+    with pytest.raises(UserError) as error:
+        colors_to_train_ids(rgb, GTA5_COLORS, "some.png")
+    assert str(error.value).startswith(f"some.png: colours {', '.join(map(str, unknown))} are not")
+
+
+def test_colours_are_rgb_and_not_bgr():
+    assert colors_to_train_ids(np.array([[[0, 0, 142]]], np.uint8), GTA5_COLORS).item() == 13
+    with pytest.raises(UserError, match=r"\(142, 0, 0\)"):
+        colors_to_train_ids(np.array([[[142, 0, 0]]], np.uint8), GTA5_COLORS)
+
+
+# --- files ---
+
+
+def test_image_is_bgr(tmp_path):
+    Image.new("RGB", (3, 2), (10, 20, 30)).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert (image.shape, image.dtype) == ((2, 3, 3), np.uint8)
+    assert image[0, 0].tolist() == [30, 20, 10]
+
+
+def test_label_as_stored_l_p_and_rgb(tmp_path):
+    ids = np.array([[0, 7, 33], [255, 1, 2]], np.uint8)
+    Image.fromarray(ids).save(tmp_path / "l.png")
+    palette = Image.fromarray(ids)
+    palette.putpalette([i for color in range(256) for i in (255 - color, color, 7)])
+    palette.save(tmp_path / "p.png")
+    rgb = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    for name, expected in {"l": ids, "p": ids, "rgb": rgb}.items():
+        label = read_label(tmp_path / f"{name}.png")
+        assert label.dtype == np.uint8
+        np.testing.assert_array_equal(label, expected)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label])
+def test_missing_file_is_named(tmp_path, read):
+    with pytest.raises(UserError, match=r"none\.png: .*No such file"):
+        read(tmp_path / "none.png")
+
+
+def test_a_label_cut_anywhere_is_refused_or_whole(tmp_path):
+    ids = np.random.default_rng(0).integers(0, 34, (12, 9), np.uint8)
+    path = tmp_path / "label.png"
+    Image.fromarray(ids).save(path)
+    content = path.read_bytes()
+    for size in range(len(content) - 24):
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match=r"label\.png: truncated"):
+            read_label(path)
+    for size in range(len(content) - 24, len(content) + 1):  # where the pixels may be whole
+        path.write_bytes(content[:size])
+        with suppress(UserError):
+            np.testing.assert_array_equal(read_label(path), ids)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_image_cut_anywhere_is_refused(tmp_path, suffix):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    path = tmp_path / f"image{suffix}"
+    assert cv2.imwrite(str(path), image)
+    content = path.read_bytes()
+    whole = read_image(path)
+    for size in [*range(0, len(content) - 40, 29), len(content) - 40]:
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match=f"image{suffix}: "):
+            read_image(path)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path), whole)
+
+
+def test_loading_notes_the_stored_size(tmp_path):
+    Image.new("RGB", (5, 4)).save(tmp_path / "image.png")
+    Image.new("L", (5, 4), 7).save(tmp_path / "label.png")
+    results = dict(
+        img_path=str(tmp_path / "image.png"),
+        seg_map_path=str(tmp_path / "label.png"),
+        seg_fields=[],
+        label_ids=CITYSCAPES_IDS,
+        label_colors={},
+    )
+    results = LoadLabel()(LoadImage()(results))
+    assert results["ori_shape"] == results["img_shape"] == (4, 5)
+    assert results["seg_fields"] == ["gt_seg_map"]
+    assert results["gt_seg_map"].tolist() == [[0] * 5] * 4
+
+
+# --- random scale and aspect ratio ---
+
+
+class Noted:
+    """Stands in for the resize, and notes what size was asked for."""
+
+    def __init__(self):
+        self.sizes = []
+        self.scale = None
+
+    def __call__(self, results):
+        self.sizes.append(self.scale)
+        return results
+
+
+def sizes(transform: RandomScaleAspect, count: int, width: int = 1, height: int = 1) -> list:
+    transform.resize = Noted()
+    image = np.zeros((height, width, 3), np.uint8)
+    for _ in range(count):
+        transform(dict(img=image))
+    return transform.resize.sizes
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_size_follows_the_drawn_scale_and_aspect(seed):
+    low_s, high_s, low_a, high_a = 0.5, 2.0, 0.8, 1.25
+    np.random.seed(seed)
+    drawn = sizes(RandomScaleAspect((low_s, high_s), (low_a, high_a)), 20, 2048, 1024)
+    generator = np.random.RandomState(seed)
+    for size in drawn:
+        u, v = generator.random_sample(2)
+        s, a = low_s * (high_s / low_s) ** u, low_a * (high_a / low_a) ** v
+        assert size == (round(2048 * s * a**0.5), round(1024 * s / a**0.5))
+
+
+def test_starts_from_the_size_that_is_given():
+    np.random.seed(0)
+    from_stored = sizes(RandomScaleAspect((0.5, 2), (0.8, 1.25)), 20, 1024, 563)
+    np.random.seed(0)
+    given_size = RandomScaleAspect((0.5, 2), (0.8, 1.25), size=(1024, 563))
+    assert sizes(given_size, 20, 1914, 1052) == from_stored
+
+
+def test_bounds_that_meet_fix_the_size():
+    assert sizes(RandomScaleAspect((0.5, 0.5), (1, 1)), 3, 100, 60) == [(50, 30)] * 3
+    # twice as wide for its height, at the same area
+    assert sizes(RandomScaleAspect((1, 1), (4, 4)), 1, 100, 60) == [(200, 30)]
+
+
+def test_no_side_becomes_zero():
+    assert sizes(RandomScaleAspect((0.01, 0.01), (1, 1)), 1, 20, 10) == [(1, 1)]
+
+
+def test_scale_and_aspect_are_log_uniform_independent_and_within_bounds():
+    np.random.seed(0)
+    side, count = 10**7, 3000  # so large that rounding does not matter
+    drawn = sizes(RandomScaleAspect((0.5, 2), (0.8, 1.25), size=(side, side)), count)
+    width, height = np.array(drawn, float).T / side
+    logs = {"scale": (np.log(width * height) / 2, 2.0), "aspect": (np.log(width / height), 1.25)}
+    for values, bound in logs.values():
+        assert np.abs(values).max() <= np.log(bound) + 1e-6
+        uniform = np.sort((values / np.log(bound) + 1) / 2)
+        steps = np.arange(count + 1) / count
+        distance = max((uniform - steps[:-1]).max(), (steps[1:] - uniform).max())
+        assert distance < 1.63 / count**0.5  # Kolmogorov-Smirnov, 1 %
+        assert abs(uniform.mean() - 0.5) < 3 / (12 * count) ** 0.5
+    correlation = np.corrcoef(logs["scale"][0], logs["aspect"][0])[0, 1]
+    assert abs(correlation) < 3 / count**0.5
+
+
+@quick
+@given(
+    arrays(np.uint8, MAPS, elements=st.sampled_from([0, 1, 5, 18, 255])),
+    st.integers(0, 2**32 - 1),
+)
+def test_label_is_resized_by_nearest_neighbour(label, seed):
+    height, width = label.shape
+    np.random.seed(seed)
+    image = np.repeat(label[..., None], 3, axis=2)
+    transform = RandomScaleAspect((0.5, 2), (0.8, 1.25))
+    results = transform(dict(img=image, gt_seg_map=label, seg_fields=["gt_seg_map"]))
+    resized = results["gt_seg_map"]
+    new_height, new_width = resized.shape
+    assert set(np.unique(resized)) <= set(np.unique(label))
+    rows = [y * height // new_height for y in range(new_height)]
+    columns = [x * width // new_width for x in range(new_width)]
+    np.testing.assert_array_equal(resized, label[np.ix_(rows, columns)])
+    assert results["img"].shape == (new_height, new_width, 3)
+    expected = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(results["img"], expected)
+    assert tuple(results["img_shape"]) == (new_height, new_width)
+
+
+# --- packing ---
+
+
+@quick
+@given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, min_side=3, max_side=6)))
+def test_packed_tensors_hold_the_pixels(values):
+    image, label = values[..., :3], values[..., 2]  # views
+    results = dict(
+        img=image[:, ::-1], gt_seg_map=label[:, ::-1],
+        img_path="a.png", ori_shape=(9, 9), img_shape=image.shape[:2],
+    )  # fmt: skip
+    packed = Pack()(results)
+    inputs, sample = packed["inputs"], packed["data_samples"]
+    target = sample.gt_sem_seg.data
+    assert inputs.dtype == target.dtype == torch.uint8
+    assert inputs.is_contiguous()
+    assert target.is_contiguous()
+    height, width = image.shape[:2]
+    assert target.shape == (1, height, width)
+    for y in range(height):
+        for x in range(width):
+            assert inputs[:, y, x].tolist() == image[y, width - 1 - x].tolist()
+            assert target[0, y, x].item() == label[y, width - 1 - x]
+    assert sample.metainfo == dict(img_path="a.png", ori_shape=(9, 9), img_shape=(height, width))
+
+
+def test_without_a_label_there_is_none():
+    image = np.zeros((2, 2, 3), np.uint8)
+    sample = Pack()(dict(img=image, img_path="a", ori_shape=(2, 2), img_shape=(2, 2)))
+    assert "gt_sem_seg" not in sample["data_samples"]

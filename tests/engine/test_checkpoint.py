@@ -1,0 +1,85 @@
+"""Checkpoints: whole, linked, limited in number, safe to read."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from ibnseg.engine import Runner, expand
+from ibnseg.engine.checkpoint import point
+from ibnseg.errors import UserError
+
+
+def make(cfg: Config, folder: Path, **changes) -> Runner:
+    for key, value in changes.items():
+        cfg[key] = value
+    cfg = expand(cfg)
+    cfg.work_dir = str(folder)
+    return Runner.from_cfg(cfg)
+
+
+def test_link_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link exists at every moment, with the old target until it has the new one."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    link = tmp_path / "latest"
+    point(link, "a")
+    seen = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append(link.read_text())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    point(link, "b")
+    assert (seen, link.read_text()) == (["a"], "b")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "latest"]
+
+
+def test_last_ones_are_kept(tiny: Config, in_data: Path) -> None:
+    make(tiny, in_data / "run", iterations=5, checkpoint_interval=1, name="keep").train()
+    names = sorted(path.name for path in (in_data / "run/checkpoints").iterdir())
+    assert names == ["iter_4.pth", "iter_5.pth"]
+    assert (in_data / "run/latest.pth").resolve().name == "iter_5.pth"
+
+
+def test_checkpoints_hold_weights_only(tiny: Config, in_data: Path) -> None:
+    """A strict reader takes them, and they have all that a resumed run needs."""
+    make(tiny, in_data / "run", iterations=2, name="strict").train()
+    checkpoint = torch.load(in_data / "run/latest.pth", weights_only=True)
+    assert checkpoint["meta"]["iter"] == 2
+    assert {"state_dict", "optimizer", "param_schedulers", "meta"} <= checkpoint.keys()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tiny: Config, in_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stops with one line, and can go on from the checkpoint before."""
+    runner = make(tiny, in_data / "run", iterations=4, checkpoint_interval=2, name="full")
+    import os
+
+    fsync, calls = os.fsync, []
+
+    def full(file: int) -> None:
+        calls.append(file)
+        if len(calls) > 2:  # the config and the first checkpoint fit
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    calls.append(0)  # the config is written already
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"iter_4.pth: cannot be written \(No space left"):
+        runner.train()
+    assert [path.name for path in (in_data / "run/checkpoints").iterdir()] == ["iter_2.pth"]
+    assert torch.load(in_data / "run/latest.pth", weights_only=True)["meta"]["iter"] == 2
+
+
+def test_best_needs_no_later_run(tiny: Config, in_data: Path) -> None:
+    """Without save_best there is no best.pth and no validation."""
+    runner = make(tiny, in_data / "run", iterations=2, name="nobest")
+    runner.train()
+    assert runner.val_loop is None
+    assert not (in_data / "run/best.pth").exists()

@@ -1,0 +1,224 @@
+"""From names to loaders, loops and evaluators."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
+from ibnseg.engine.expand import check_heads, describe_inference, expand
+from ibnseg.errors import UserError
+from ibnseg.models import Segmentor
+from ibnseg.registry import MODELS
+from tests.conftest import write_gta5
+
+EXPERIMENTS = [
+    f"{pair}_{net}" for pair in ("gta2city", "city2gta") for net in ("r50", "ibn50a", "ibn50b")
+]
+
+
+@pytest.fixture
+def cfg(tiny: Config, in_data: Path) -> Config:
+    return tiny
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_six_experiments(name: str, in_data: Path) -> None:
+    """Each expands, and has the recipe of protocols.md."""
+    from ibnseg.engine.config import load_config
+
+    cfg = expand(load_config(name))
+    source = "gta5" if name.startswith("gta") else "cityscapes"
+    images = 2 if source == "gta5" else 4  # a quarter of eight; all of four
+    assert cfg.train_domain == source
+    assert set(cfg.test_domains) == {"gta5", "cityscapes"}
+    assert cfg.train_cfg.max_iters == 80 * 1
+    assert cfg.train_dataloader.dataset.subset == ("quarter" if source == "gta5" else "full")
+    assert cfg.train_dataloader.batch_size == 16
+    assert images <= 16
+    resize = next(t for t in cfg.train_dataloader.dataset.pipeline if "size" in t)
+    assert resize["size"] == ((1024, 563) if source == "gta5" else None)
+    assert cfg.optim_wrapper.optimizer == dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4)
+    assert cfg.param_scheduler[0].power == 0.9
+    assert cfg.model.data_preprocessor.size == (713, 713)
+    net = name.split("_")[1]
+    assert cfg.model.backbone.get("variant") == {"r50": None, "ibn50a": "a", "ibn50b": "b"}[net]
+    weights = cfg.model.backbone.init_cfg.checkpoint
+    assert weights.startswith("torchvision://" if net == "r50" else "https://")
+    assert "50" in weights
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fcn_r50-d8",
+        "fcn_ibn18a-d8",
+        "fcn_ibn18b-d8",
+        "deeplabv3_r50-d8",
+        "deeplabv3_ibn50a-d8",
+        "deeplabv3plus_r50-d8",
+        "deeplabv3plus_ibn50a-d8",
+    ],
+)
+def test_model_configs_build(name: str, in_data: Path) -> None:
+    """Networks build from their files alone, with output stride 8 and 19 classes in every head."""
+    import torch
+    from mmengine.registry import init_default_scope
+
+    from ibnseg.engine.domains import config_folder
+
+    init_default_scope("mmseg")
+    cfg = Config.fromfile(config_folder() / "_base_" / "models" / f"{name}.py")
+    check_heads(cfg.model, len(CLASSES))
+    with torch.device("meta"):
+        network = MODELS.build(cfg.model).eval()
+        features = network.backbone(torch.zeros(1, 3, 64, 96))
+        logits = network.decode_head(features)
+    assert isinstance(network, Segmentor)
+    assert features[-1].shape[2:] == (8, 12)
+    stride = 4 if "plus" in name else 8  # DeepLabV3+ decodes at a quarter of the input
+    assert logits.shape == (1, 19, 64 // stride, 96 // stride)
+
+
+def test_expanding_twice_changes_nothing(cfg: Config) -> None:
+    once = expand(cfg)
+    assert expand(once)._cfg_dict == once._cfg_dict
+
+
+def test_the_dumped_config_is_self_contained(cfg: Config, tmp_path: Path) -> None:
+    """What is written to the work dir expands to itself, without the files it was made from."""
+    once = expand(cfg)
+    once.dump(tmp_path / "config.py")
+    again = expand(Config.fromfile(tmp_path / "config.py"))
+    assert again._cfg_dict.to_dict() == once._cfg_dict.to_dict()
+    assert "_base_" not in (tmp_path / "config.py").read_text()
+
+
+def test_batch_is_the_total(cfg: Config) -> None:
+    cfg.batch, cfg.accumulate = 12, 3
+    cfg = expand(cfg, world_size=2)
+    assert cfg.train_dataloader.batch_size == 6
+    assert cfg.optim_wrapper.accumulative_counts == 3
+    with pytest.raises(UserError, match="batch 12 cannot be divided by 5 processes x accumulate 3"):
+        expand(cfg, world_size=5)
+
+
+def test_epochs_count_images(cfg: Config) -> None:
+    cfg.iterations, cfg.epochs, cfg.batch = None, 7, 3
+    cfg = expand(cfg)
+    assert cfg.train_cfg.max_iters == 7 * 3  # ceil(8 / 3) = 3
+    assert cfg.param_scheduler[0].end == 7 * 3 + 1
+
+
+def test_protocols_name_the_tests(cfg: Config) -> None:
+    cfg.protocol = ["native", "paper"]
+    cfg = expand(cfg)
+    names = ["gta5-native", "cityscapes-native", "gta5-paper", "cityscapes-paper"]
+    assert [test["name"] for test in cfg.test_cfg.tests] == list(cfg.test_dataloader) == names
+    resized = {
+        name: [t["scale"] for t in loader.dataset.pipeline if t["type"] == "Resize"]
+        for name, loader in cfg.test_dataloader.items()
+    }
+    assert resized.pop("gta5-paper") == [(1024, 563)]
+    assert not any(resized.values())
+    kinds = [t["type"] for t in cfg.test_dataloader["gta5-paper"].dataset.pipeline]
+    assert kinds.index("Resize") < kinds.index("ibnseg.LoadLabel")  # labels stay native
+
+
+def test_one_protocol_leaves_plain_names(cfg: Config) -> None:
+    assert list(expand(cfg).test_evaluator) == ["gta5", "cityscapes"]
+
+
+def test_only_eval_classes_are_averaged(cfg: Config) -> None:
+    cfg.test_domains = ["camvid"]
+    assert tuple(expand(cfg).test_evaluator.camvid.eval_classes) == CAMVID_CLASSES
+
+
+def test_testing_needs_no_training_data(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg.test_domains = ["cityscapes"]
+    roots = {"cityscapes": str(Path(expand(cfg).test_dataloader.cityscapes.dataset.data_root))}
+    monkeypatch.setenv("IBNSEG_DATA", "nowhere")
+    tested = expand(cfg, roots, training=False)
+    assert tested.train_dataloader is None
+    with pytest.raises(UserError, match="domain 'gta5'"):
+        expand(cfg, roots)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(train_domain="gta"), "unknown domain 'gta'; did you mean gta5"),
+        (dict(test_domains=["cityscape"]), "unknown domain 'cityscape'; did you mean cityscapes"),
+        (dict(protocol="papre"), "unknown protocol 'papre'; did you mean paper"),
+        (dict(precision="bfloat"), "unknown precision 'bfloat'; did you mean bfloat16"),
+        (dict(train_subset="half"), "unknown subset 'half'"),
+        (dict(batch=None), "no value for batch"),
+        (dict(save_best=True), "save_best needs a selection_split"),
+    ],
+)
+def test_wrong_values_are_told_before_anything_runs(
+    change: dict, message: str, cfg: Config
+) -> None:
+    for key, value in change.items():
+        cfg[key] = value
+    cfg.iterations, cfg.epochs = None, 1  # so that the training data is listed
+    with pytest.raises(UserError, match=message):
+        expand(cfg)
+
+
+@pytest.mark.parametrize("lengths", [dict(epochs=3, iterations=9), dict(iterations=None)])
+def test_a_training_has_one_length(lengths: dict, cfg: Config) -> None:
+    for key, value in lengths.items():
+        cfg[key] = value
+    with pytest.raises(UserError, match="expected either 'epochs' or 'iterations'"):
+        expand(cfg)
+
+
+def test_every_head_must_have_the_datasets_classes() -> None:
+    right, wrong = dict(num_classes=19), dict(num_classes=21)
+    check_heads(dict(decode_head=right, auxiliary_head=[right, right]), 19)
+    for model, name in (
+        (dict(decode_head=wrong), "model.decode_head.num_classes is 21"),
+        (dict(decode_head=right, auxiliary_head=wrong), "model.auxiliary_head.num_classes is 21"),
+        (dict(decode_head=[right, wrong]), r"model.decode_head\[1\].num_classes is 21"),
+        (
+            dict(decode_head=right, auxiliary_head=[right, wrong]),
+            r"model.auxiliary_head\[1\].num_classes is 21, the dataset has 19 classes",
+        ),
+    ):
+        with pytest.raises(UserError, match=name):
+            check_heads(model, 19)
+
+
+def test_selection_must_be_disjoint_from_what_is_tested(cfg: Config, tmp_path: Path) -> None:
+    """The tested split is refused; another split of the training domain is taken."""
+    write_gta5(tmp_path / "gta5", (1, 2, 11, 12, 22, 23))  # train, test, val
+    cfg.save_best, cfg.selection_split = True, "val"
+    roots = {"gta5": str(tmp_path / "gta5")}
+    with pytest.raises(UserError, match=r"selection_split 'val' of 'gta5' shares 2 images"):
+        expand(cfg, roots)
+    cfg.selection_split = "test"
+    expanded = expand(cfg, roots)
+    assert expanded.val_dataloader.dataset.split == "test"
+    assert expanded.default_hooks.checkpoint.best == "gta5/mIoU"
+
+
+def test_selection_is_compared_by_image_not_by_name(cfg: Config) -> None:
+    """camvid's validation frames are camvid_day's, whatever the domains are called."""
+    cfg.train_domain, cfg.test_domains = "camvid", ["camvid_day"]
+    cfg.save_best, cfg.selection_split = True, "val"
+    with pytest.raises(UserError, match="of 'camvid' shares 3 images .* of 'camvid_day'"):
+        expand(cfg)
+
+
+def test_inference_is_described() -> None:
+    assert describe_inference({}) == describe_inference(dict(mode="whole")) == "whole"
+    slide = dict(mode="slide", crop_size=(512, 1024), stride=(256, 512))
+    assert describe_inference(slide) == "slide 512x1024/256x512"
+
+
+def test_switches(cfg: Config) -> None:
+    cfg.tensorboard, cfg.precision = True, "bfloat16"
+    cfg = expand(cfg)
+    assert [b["type"] for b in cfg.visualizer.vis_backends][-1] == "TensorboardVisBackend"
+    assert cfg.optim_wrapper.type == "ibnseg.BFloat16OptimWrapper"

@@ -1,0 +1,107 @@
+"""Processes: Slurm's variables, and two CPU processes against one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ibnseg.engine import launch
+from ibnseg.engine.launch import slurm_as_torchrun
+
+SLURM = dict(
+    SLURM_PROCID="3",
+    SLURM_LOCALID="1",
+    SLURM_NTASKS="4",
+    SLURM_STEP_NODELIST="node7",
+    SLURM_JOB_ID="123456",
+)
+
+
+def test_slurm_step_reads_as_torchrun() -> None:
+    assert slurm_as_torchrun(SLURM) == dict(
+        RANK="3", LOCAL_RANK="1", WORLD_SIZE="4", MASTER_ADDR="node7", MASTER_PORT="23456"
+    )
+
+
+def test_given_master_is_kept() -> None:
+    env = {**SLURM, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+    assert slurm_as_torchrun(env)["MASTER_ADDR"] == "10.0.0.1"
+    assert slurm_as_torchrun(env)["MASTER_PORT"] == "29500"
+
+
+def test_several_nodes_are_asked_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:
+        assert command == ["scontrol", "show", "hostnames", "node[7-9]"]
+        return subprocess.CompletedProcess(command, 0, "node7\nnode8\nnode9\n")
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    env = {**SLURM, "SLURM_STEP_NODELIST": "node[7-9]"}
+    assert slurm_as_torchrun(env)["MASTER_ADDR"] == "node7"
+
+
+@pytest.mark.parametrize(
+    "env", [{}, {**SLURM, "SLURM_NTASKS": "1"}, {**SLURM, "RANK": "0"}, {"SLURM_NTASKS": "2"}]
+)
+def test_not_a_step_of_several_tasks(env: dict[str, str]) -> None:
+    assert slurm_as_torchrun(env) == {}
+
+
+def ibnseg(*args: str, cwd: Path, processes: int = 1, **env: str) -> subprocess.CompletedProcess:
+    """Runs the command line in processes of its own."""
+    start = [sys.executable]
+    if processes > 1:
+        start += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+        start += ["--master_port=0", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+    done = subprocess.run(
+        [*start, "-m", "ibnseg.cli", *args],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(in_data: Path, tiny_config) -> None:
+    """Training and testing on two gloo processes give what one gives, five images or four.
+
+    The network has no batch statistics and every image the same number of counted pixels, so that
+    the mean over processes is the mean over the batch.
+    """
+    exact = """
+model["backbone"].update(norm_eval=True)
+model["decode_head"].update(norm_cfg=None, dropout_ratio=0)
+train_domain = "cityscapes"
+crop_size = (48, 64)
+scale = aspect = (1, 1)
+iterations = 2
+"""
+    config = str(tiny_config("gta5", ["gta5", "cityscapes"], exact))
+    ibnseg("train", config, "--work-dir", "one", cwd=in_data)
+    ibnseg("train", config, "--work-dir", "two", cwd=in_data, processes=2)
+    one, two = (
+        torch.load(in_data / run / "latest.pth", weights_only=True)["state_dict"]
+        for run in ("one", "two")
+    )
+    for key, value in one.items():
+        torch.testing.assert_close(value, two[key], rtol=1e-4, atol=1e-6, msg=key)
+    # the same checkpoint, so that not one pixel may differ
+    ibnseg("test", config, "one/latest.pth", "--work-dir", "by_two", cwd=in_data, processes=2)
+    single, double = (
+        json.loads((in_data / run / "results.json").read_text())["tests"]
+        for run in ("one", "by_two")
+    )
+    assert [test["images"] for test in single] == [5, 5]
+    assert single == double
+    for name in ("gta5", "cityscapes"):
+        a, b = (np.load(in_data / r / f"per_image/{name}-native.npz") for r in ("one", "by_two"))
+        assert a["names"].tolist() == b["names"].tolist()
+        np.testing.assert_array_equal(a["confusion"], b["confusion"])
+    assert not (in_data / ".dist_test").exists()

@@ -1,0 +1,321 @@
+"""Training and testing from a config to a table."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from ibnseg.datasets import GTA5
+from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.transforms import ids_to_train_ids, read_label
+from ibnseg.engine.predict import load_network
+from ibnseg.engine.run import test as run_test
+from ibnseg.engine.run import train
+from ibnseg.errors import UserError
+from ibnseg.evaluation import results
+
+SCENE = {"road", "building", "sky", "car"}
+
+
+@pytest.fixture
+def roots(data: Path) -> dict[str, str]:
+    return {name: str(data / name) for name in ("gta5", "cityscapes", "camvid")}
+
+
+def losses(folder: Path) -> list[float]:
+    (log,) = folder.glob("*/vis_data/scalars.json")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+def test_the_loss_falls_and_the_network_learns(trained) -> None:
+    """From about ln(19) to less than half, and better at home than chance and than abroad."""
+    _, folder, content = trained
+    curve = losses(folder)
+    assert len(curve) == 60
+    assert curve[0] == pytest.approx(np.log(19), rel=0.1)
+    assert np.mean(curve[-5:]) < 0.4 * np.mean(curve[:3])
+    home, abroad = content["tests"]
+    assert home["pixel_accuracy"] > 0.7 > abroad["pixel_accuracy"]
+    assert home["mIoU"] > abroad["mIoU"]  # Cityscapes is in negative colours here
+
+
+def test_the_progress_line_has_loss_rate_time_and_memory(trained) -> None:
+    _, folder, _ = trained
+    (log,) = folder.glob("*/*.log")
+    line = next(line for line in log.read_text().splitlines() if "Iter(train) [10/60]" in line)
+    for part in ("lr: ", "eta: 0:", "loss: ", "memory: ", "decode.acc_seg: "):
+        assert part in line
+    assert float(line.split("lr: ")[1].split()[0]) == pytest.approx(
+        0.05 * (1 - 9 / 60) ** 0.9, rel=1e-3
+    )
+
+
+def test_the_run_folder_has_what_the_contract_says(trained) -> None:
+    _, folder, content = trained
+    for name in ("config.py", "results.json", "results.md", "results.csv"):
+        assert (folder / name).is_file()
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [
+        "iter_50.pth",
+        "iter_60.pth",
+    ]
+    assert (folder / "latest.pth").resolve() == (folder / "checkpoints/iter_60.pth").resolve()
+    assert json.loads((folder / "results.json").read_text()) == content
+    assert not [path for path in folder.rglob("*") if ".tmp" in path.name]
+
+
+def test_results_describe_the_run(trained) -> None:
+    _, folder, content = trained
+    run = content["run"]
+    digest = hashlib.sha256((folder / "checkpoints/iter_60.pth").read_bytes()).hexdigest()
+    assert content["schema"] == 1
+    assert (run["name"], run["title"], run["train_domain"]) == ("trained", "IBN-Net18-a", "gta5")
+    assert (run["checkpoint"], run["checkpoint_sha256"]) == ("checkpoints/iter_60.pth", digest)
+    assert (run["iteration"], run["seed"]) == (60, 0)
+    assert run["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_results_equal_a_count_by_hand(trained, data: Path) -> None:
+    """The confusion matrix of GTA5 val from predictions made one by one, with plain NumPy."""
+    config, folder, content = trained
+    network = load_network(Config.fromfile(config), folder / "latest.pth")
+    from ibnseg.engine.predict import predict_image
+
+    dataset = GTA5(data_root=str(data / "gta5"), split="val", pipeline=[], test_mode=True)
+    expected = np.zeros((19, 19), np.int64)
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        label = ids_to_train_ids(read_label(info["seg_map_path"]), GTA5.LABEL_IDS)
+        prediction = predict_image(network, info["img_path"])
+        counted = label != 255
+        np.add.at(expected, (label[counted], prediction[counted]), 1)
+    home = content["tests"][0]
+    np.testing.assert_array_equal(home["confusion"], expected)
+    hit = expected.diagonal()
+    union = expected.sum(0) + expected.sum(1) - hit
+    values = [hit[i] / union[i] for i in range(19) if union[i]]
+    assert home["mIoU"] == pytest.approx(np.mean(values), rel=1e-12)
+    assert home["pixel_accuracy"] == hit.sum() / expected.sum()
+    assert {name for name, iou in home["iou"].items() if iou is not None} >= SCENE
+    assert home["images"] == 5
+    per_image = np.load(folder / home["per_image"])
+    assert per_image["confusion"].dtype == np.uint32
+    np.testing.assert_array_equal(per_image["confusion"].sum(0), expected)
+    assert per_image["names"][0] == "images/00022.png"
+
+
+def test_skipped_frames_are_recorded(trained) -> None:
+    home, abroad = trained[2]["tests"]
+    assert {"20803.png", "00044.png"} <= set(home["skipped"])
+    assert len(home["skipped"]) == 6382 - 5
+    assert abroad["skipped"] == []
+
+
+def test_tables(trained, capsys: pytest.CaptureFixture) -> None:
+    _, folder, content = trained
+    home, abroad = content["tests"]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (folder / "results.md").read_text().splitlines()
+        if line.startswith("| GTA5")
+    ]
+    percent = [f"{100 * x:.1f}" for x in (home["mIoU"], abroad["mIoU"])]
+    assert [row[:4] for row in rows] == [
+        ["GTA5", "GTA5", "IBN-Net18-a", percent[0]],
+        ["GTA5", "Cityscapes", "IBN-Net18-a", percent[1]],
+    ]
+    assert rows[1][5] == f"{100 * (home['mIoU'] - abroad['mIoU']):.1f}"
+    assert rows[1][6:] == ["native v1", "5"]
+    assert [float(row["mIoU"]) for row in csv.DictReader((folder / "results.csv").open())] == [
+        home["mIoU"],
+        abroad["mIoU"],
+    ]
+
+
+def test_a_run_is_not_written_over(trained, roots) -> None:
+    config, folder, _ = trained
+    before = (folder / "latest.pth").stat().st_mtime_ns
+    with pytest.raises(UserError, match=r"holds a run already \(iter_60.pth\).*--resume"):
+        train(config, work_dir=folder, roots=roots)
+    assert (folder / "latest.pth").stat().st_mtime_ns == before
+
+
+def test_testing_adds_and_replaces(trained, roots, tmp_path: Path, capsys) -> None:
+    """Another protocol and domain are added; the same ones are replaced."""
+    config, folder, content = trained
+    both = run_test(
+        config, folder / "latest.pth", roots=roots, protocols=["native", "paper"], work_dir=tmp_path
+    )
+    printed = capsys.readouterr().out
+    assert [(t["domain"], t["protocol"]["name"]) for t in both["tests"]] == [
+        ("gta5", "native"),
+        ("cityscapes", "native"),
+        ("gta5", "paper"),
+        ("cityscapes", "paper"),
+    ]
+    assert both["tests"][0]["confusion"] == content["tests"][0]["confusion"]
+    assert both["tests"][3]["confusion"] == both["tests"][1]["confusion"]  # only GTA5 is resized
+    assert both["tests"][2]["confusion"] != both["tests"][0]["confusion"]
+    assert "paper v1" in printed and "Results: " in printed
+    again = run_test(
+        config, folder / "latest.pth", roots=roots, domains=["camvid", "gta5"], work_dir=tmp_path
+    )
+    names = [(t["domain"], t["protocol"]["name"]) for t in again["tests"]]
+    assert sorted(names) == sorted(
+        [
+            ("cityscapes", "native"),
+            ("gta5", "paper"),
+            ("cityscapes", "paper"),
+            ("camvid", "native"),
+            ("gta5", "native"),
+        ]
+    )
+    assert len(next(t for t in again["tests"] if t["domain"] == "camvid")["eval_classes"]) == 11
+    assert results.read(tmp_path / "results.json") == again
+
+
+def test_sliding_windows_are_another_record(trained, roots, tmp_path: Path) -> None:
+    config, folder, _ = trained
+    options = [
+        "model.test_cfg.mode=slide",
+        "model.test_cfg.crop_size=(32,32)",
+        "model.test_cfg.stride=(16,16)",
+    ]
+    content = run_test(
+        config,
+        folder / "latest.pth",
+        roots=roots,
+        domains=["gta5"],
+        options=options,
+        work_dir=tmp_path,
+    )
+    (test,) = content["tests"]
+    assert test["protocol"]["inference"] == "slide 32x32/16x16"
+    assert test["per_image"] == "per_image/gta5-native-slide.npz"
+    assert "native-slide v1" in (tmp_path / "results.md").read_text()
+
+
+def test_the_dumped_config_tests_the_same(trained, roots, tmp_path: Path) -> None:
+    """config.py of the work dir needs no other file."""
+    _, folder, content = trained
+    again = run_test(
+        folder / "config.py", folder / "checkpoints/iter_60.pth", roots=roots, work_dir=tmp_path
+    )
+    assert [t["confusion"] for t in again["tests"]] == [t["confusion"] for t in content["tests"]]
+    assert again["run"]["name"] == "trained"
+
+
+def test_a_finished_run_resumes_to_its_test(trained, roots, tmp_path: Path) -> None:
+    config, folder, content = trained
+    again = train(config, work_dir=folder, roots=roots, resume=True)
+    assert [t["confusion"] for t in again["tests"]] == [t["confusion"] for t in content["tests"]]
+    assert again["run"] == content["run"]
+
+
+def test_seed_has_a_folder_of_its_own(tiny_config, roots, in_data: Path) -> None:
+    config = tiny_config("cityscapes", ["cityscapes"], "iterations = 1", name="seeded")
+    content = train(config, roots=roots, seed=7)
+    assert content["run"]["seed"] == 7
+    assert (in_data / "work_dirs/seeded/seed7/results.json").is_file()
+
+
+def test_the_best_checkpoint_is_tested(tiny_config, tmp_path: Path, roots) -> None:
+    """best.pth has the highest mIoU on the selection split, and is what is tested."""
+    from tests.conftest import write_gta5
+
+    write_gta5(tmp_path / "gta5", (1, 2, 3, 4, 11, 12, 22, 23))
+    more = "save_best = True\nselection_split = 'test'\nkeep_checkpoints = 9"
+    config = tiny_config("gta5", ["gta5"], more, name="best")
+    folder = tmp_path / "run"
+    content = train(config, work_dir=folder, roots={"gta5": str(tmp_path / "gta5")})
+    assert content["run"]["checkpoint"] == "best.pth"
+    (log,) = folder.glob("*/vis_data/scalars.json")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    scores = {row["step"]: row["gta5/mIoU"] for row in rows if "gta5/mIoU" in row}
+    validated = {step: score for step, score in scores.items() if step in (2, 4, 6)}
+    assert len(validated) == 3
+    assert content["run"]["iteration"] == max(validated, key=validated.get)
+    best = torch.load(folder / "best.pth", weights_only=True)
+    same = torch.load(
+        folder / f"checkpoints/iter_{content['run']['iteration']}.pth", weights_only=True
+    )
+    for key, value in same["state_dict"].items():
+        assert torch.equal(value, best["state_dict"][key])
+    latest = torch.load(folder / "latest.pth", weights_only=True)
+    assert latest["message_hub"]["runtime_info"]["best_score"] == max(validated.values())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: (root / "gta5/labels/00003.png").unlink(), "00003.png: image without label"),
+        (lambda root: (root / "gta5/images/00022.png").unlink(), "00022.png: label without image"),
+    ],
+)
+def test_damaged_data_is_told_before_the_first_step(
+    damage, message: str, tiny_config, tmp_path: Path
+) -> None:
+    from tests.conftest import write_cityscapes, write_gta5
+
+    write_gta5(tmp_path / "gta5")
+    write_cityscapes(tmp_path / "cityscapes")
+    damage(tmp_path)
+    config = tiny_config("gta5", ["cityscapes", "gta5"], name="damaged")
+    roots = {name: str(tmp_path / name) for name in ("gta5", "cityscapes")}
+    with pytest.raises(UserError, match=message):
+        train(config, work_dir=tmp_path / "run", roots=roots)
+    assert not (tmp_path / "run/checkpoints").exists()
+    assert not list((tmp_path / "run").rglob("scalars.json"))
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained, roots, tmp_path: Path) -> None:
+    config, folder, _ = trained
+    with pytest.raises(UserError, match=r"does not fit Segmentor: .*backbone"):
+        run_test(
+            config,
+            folder / "latest.pth",
+            roots=roots,
+            options=["model.backbone.variant=b"],
+            work_dir=tmp_path,
+        )
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_truncated_checkpoint_is_refused(trained, roots, tmp_path: Path) -> None:
+    config, folder, _ = trained
+    whole = (folder / "latest.pth").read_bytes()
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cut.pth: truncated or not a checkpoint"):
+        run_test(config, cut, roots=roots, work_dir=tmp_path)
+    with pytest.raises(UserError, match="none.pth: no such checkpoint"):
+        run_test(config, tmp_path / "none.pth", roots=roots, work_dir=tmp_path)
+
+
+def test_a_label_of_unknown_ids_is_named(trained, tmp_path: Path) -> None:
+    from tests.conftest import write_cityscapes
+
+    config, folder, _ = trained
+    write_cityscapes(tmp_path / "cityscapes")
+    label = next((tmp_path / "cityscapes/gtFine/val/lindau").iterdir())
+    ids = np.asarray(Image.open(label)).copy()
+    ids[5, 5] = 77
+    Image.fromarray(ids).save(label)
+    with pytest.raises(UserError, match=f"{label.name}: ids 77 are not in the dataset's table"):
+        run_test(
+            config,
+            folder / "latest.pth",
+            roots={"cityscapes": str(tmp_path / "cityscapes")},
+            domains=["cityscapes"],
+            work_dir=tmp_path,
+        )
+
+
+def test_all_nineteen_classes_are_listed(trained) -> None:
+    assert trained[2]["tests"][0]["classes"] == list(CLASSES)

@@ -1,0 +1,66 @@
+"""What the runner adds to mmengine's."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from ibnseg.engine import Runner, expand
+
+
+@pytest.fixture
+def runner(tiny: Config, in_data: Path, request: pytest.FixtureRequest) -> Runner:
+    tiny.channels_last, tiny.name = True, request.node.name
+    cfg = expand(tiny)
+    cfg.work_dir = str(in_data / "run")
+    return Runner.from_cfg(cfg)
+
+
+def test_channels_last_reaches_the_weights(runner: Runner) -> None:
+    weight = runner.model.backbone.layer1[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_config_is_dumped_expanded(runner: Runner, in_data: Path) -> None:
+    dumped = Config.fromfile(in_data / "run/config.py")
+    assert dumped.train_cfg.max_iters == 6
+    assert dumped.domains.gta5.title == "GTA5"
+    assert set(dumped.test_dataloader) == {"gta5", "cityscapes"}
+    assert [test.name for test in dumped.test_cfg.tests] == ["gta5", "cityscapes"]
+
+
+def test_console_shows_single_lines_and_the_file_all(runner: Runner, in_data: Path, capsys) -> None:
+    console = next(
+        handler for handler in runner.logger.handlers if type(handler) is logging.StreamHandler
+    )
+    runner.logger.info("one line")
+    runner.logger.info("first\nsecond")
+    single, several = (
+        logging.LogRecord("", logging.INFO, "", 0, text, (), None) for text in ("a", "a\nb")
+    )
+    assert console.filter(single)
+    assert not console.filter(several)
+    (log,) = (in_data / "run").glob("*/*.log")
+    text = log.read_text()
+    assert "one line" in text
+    assert "first\nsecond" in text
+    assert "System environment" in text
+
+
+def test_bfloat16_and_channels_last_train(tiny: Config, in_data: Path) -> None:
+    """The switches change the precision of the result, not the result."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        cfg = tiny.copy()
+        cfg.precision, cfg.channels_last = precision, precision == "bfloat16"
+        cfg.name, cfg.iterations = precision, 2
+        cfg = expand(cfg)
+        cfg.work_dir = str(in_data / precision)
+        run = Runner.from_cfg(cfg)
+        run.train()
+        losses[precision] = run.message_hub.get_scalar("train/loss").data[0]
+        assert run.model.backbone.conv1.weight.dtype == torch.float32
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert (losses["bfloat16"] != losses["float32"]).any()

@@ -1,0 +1,310 @@
+"""Confusion matrices against loops over pixels, and scores against cases worked by hand."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from ibnseg.evaluation.confusion import confusion_matrix, iou, mean_iou, pixel_accuracy
+
+quick = settings(deadline=None, max_examples=50)
+
+
+@st.composite
+def maps(draw, num_classes: int = 5, ignore: bool = True):
+    """A label, some of it ignored, and a prediction."""
+    shape = draw(array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
+    classes = st.integers(0, num_classes - 1)
+    truth = st.one_of(classes, st.just(255)) if ignore else classes
+    return (
+        draw(arrays(np.uint8, shape, elements=truth)),
+        draw(arrays(np.uint8, shape, elements=classes)),
+    )
+
+
+matrices = arrays(np.int64, (4, 4), elements=st.one_of(st.just(0), st.integers(0, 1000)))
+
+
+def counted(label, prediction, num_classes: int, ignore_index: int = 255) -> list[list[int]]:
+    """The confusion matrix by a loop over pixels."""
+    counts = [[0] * num_classes for _ in range(num_classes)]
+    for truth, answer in zip(label.flat, prediction.flat, strict=True):
+        if truth != ignore_index:
+            counts[truth][answer] += 1
+    return counts
+
+
+# --- counting ---
+
+
+@quick
+@given(maps())
+def test_equals_a_loop_over_pixels(pair):
+    matrix = confusion_matrix(*pair, 5)
+    assert matrix.dtype == np.int64
+    assert matrix.tolist() == counted(*pair, 5)
+
+
+@quick
+@given(maps(num_classes=19))
+def test_sum_is_the_number_of_counted_pixels(pair):
+    assert confusion_matrix(*pair, 19).sum() == (pair[0] != 255).sum()
+
+
+@quick
+@given(maps(ignore=False))
+def test_rows_are_truth_and_columns_prediction(pair):
+    label, prediction = pair
+    matrix = confusion_matrix(label, prediction, 5)
+    assert matrix.sum(axis=1).tolist() == [(label == k).sum() for k in range(5)]
+    assert matrix.sum(axis=0).tolist() == [(prediction == k).sum() for k in range(5)]
+    np.testing.assert_array_equal(confusion_matrix(prediction, label, 5), matrix.T)
+
+
+@quick
+@given(maps(), st.permutations(range(5)))
+def test_renaming_classes_permutes_the_matrix(pair, order):
+    names = np.array([*order, *[255] * 251], np.uint8)
+    label, prediction = pair
+    renamed = confusion_matrix(names[label], names[prediction], 5)
+    np.testing.assert_array_equal(renamed[np.ix_(order, order)], confusion_matrix(*pair, 5))
+
+
+@quick
+@given(maps(), maps())
+def test_images_add_up(first, second):
+    together = [np.concatenate([a.ravel(), b.ravel()]) for a, b in zip(first, second, strict=True)]
+    both = confusion_matrix(*(x[None] for x in together), 5)
+    np.testing.assert_array_equal(both, confusion_matrix(*first, 5) + confusion_matrix(*second, 5))
+
+
+@quick
+@given(maps())
+def test_views_and_arguments_are_left_as_they_are(pair):
+    label, prediction = (x.copy() for x in pair)
+    matrix = confusion_matrix(label[::-1, ::2], prediction[::-1, ::2], 5)
+    assert matrix.tolist() == counted(label[::-1, ::2], prediction[::-1, ::2], 5)
+    np.testing.assert_array_equal(label, pair[0])
+    np.testing.assert_array_equal(prediction, pair[1])
+
+
+def test_exact_beyond_what_float32_counts():
+    shape = (4097, 4096)  # 2**24 + 4096 equal pixels
+    label, prediction = np.full(shape, 3, np.uint8), np.full(shape, 1, np.uint8)
+    expected = np.zeros((5, 5), np.int64)
+    expected[3, 1] = 16781312
+    np.testing.assert_array_equal(confusion_matrix(label, prediction, 5), expected)
+
+
+def test_exact_by_one_pixel_beyond_what_float32_counts():
+    label = np.zeros((1, 2**24 + 1), np.uint8)
+    assert confusion_matrix(label, label, 1).tolist() == [[2**24 + 1]]
+
+
+def test_ignored_pixels_count_nowhere():
+    label = np.array([[0, 255, 1], [255, 1, 255]], np.uint8)
+    prediction = np.array([[0, 1, 0], [0, 1, 1]], np.uint8)
+    assert confusion_matrix(label, prediction, 2).tolist() == [[1, 0], [1, 1]]
+
+
+def test_all_ignored():
+    label = np.full((3, 3), 255, np.uint8)
+    assert confusion_matrix(label, np.ones((3, 3), np.uint8), 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_another_ignore_index():
+    label = np.array([[0, 1, 2, 2]], np.uint8)
+    prediction = np.array([[0, 0, 1, 2]], np.uint8)
+    matrix = confusion_matrix(label, prediction, 3, ignore_index=0)
+    assert matrix.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 1]]
+
+
+def test_most_classes_there_can_be():
+    values = np.arange(255, dtype=np.uint8)[None]
+    np.testing.assert_array_equal(confusion_matrix(values, values, 255), np.eye(255))
+
+
+def test_no_pixels():
+    empty = np.zeros((0, 4), np.uint8)
+    assert confusion_matrix(empty, empty, 2).tolist() == [[0, 0], [0, 0]]
+
+
+# --- wrong input ---
+
+
+def test_prediction_that_is_no_class_is_named():
+    label = np.zeros((2, 2), np.uint8)
+    prediction = np.array([[0, 20], [19, 255]], np.uint8)
+    with pytest.raises(ValueError, match=r"^prediction has values 19, 20, 255, which"):
+        confusion_matrix(label, prediction, 19)
+
+
+def test_label_that_is_no_class_is_named():
+    label = np.array([[0, 33], [254, 255]], np.uint8)
+    with pytest.raises(ValueError, match=r"^label has values 33, 254, which are none of 19 cl"):
+        confusion_matrix(label, np.zeros((2, 2), np.uint8), 19)
+
+
+def test_last_class_is_a_class():
+    last = np.full((1, 1), 18, np.uint8)
+    assert confusion_matrix(last, last, 19)[18, 18] == 1
+
+
+def test_one_more_than_the_last_class_is_none():
+    first, more = np.zeros((1, 1), np.uint8), np.full((1, 1), 19, np.uint8)
+    with pytest.raises(ValueError, match=r"^label has values 19, which"):
+        confusion_matrix(more, first, 19)
+    with pytest.raises(ValueError, match=r"^prediction has values 19, which"):
+        confusion_matrix(first, more, 19)
+
+
+def test_prediction_under_ignored_truth_may_be_anything():
+    # as cityscapesScripts: what is predicted there is not looked at
+    label, prediction = np.full((1, 2), 255, np.uint8), np.array([[7, 200]], np.uint8)
+    assert confusion_matrix(label, prediction, 3).sum() == 0
+
+
+def test_other_shape():
+    with pytest.raises(ValueError, match=r"prediction of shape \(3, 2\) for a label of \(2, 3\)"):
+        confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2)
+
+
+@pytest.mark.parametrize(("first", "second"), [("int64", "uint8"), ("uint8", "float32")])
+def test_other_dtype(first, second):
+    with pytest.raises(ValueError, match=f"expected uint8, got label {first}, prediction {second}"):
+        confusion_matrix(np.zeros((2, 2), first), np.zeros((2, 2), second), 2)
+
+
+# --- scores ---
+
+# three classes; rows truth: 0 is hit 3 of 4 times, 1 always (and takes one of 0), 2 never
+HAND = np.array([[3, 1, 0], [0, 4, 0], [2, 0, 0]])
+
+
+def test_worked_by_hand():
+    # 0: 3 / (4 true + 5 predicted - 3); 1: 4 / (4 + 5 - 4); 2: 0 / (2 + 0)
+    assert iou(HAND).tolist() == [3 / 6, 4 / 5, 0.0]
+    assert mean_iou(HAND) == pytest.approx((0.5 + 0.8 + 0) / 3, abs=1e-15)
+    assert pixel_accuracy(HAND) == 7 / 10
+
+
+def test_class_in_neither_is_undefined_and_not_averaged():
+    matrix = np.zeros((4, 4), int)
+    matrix[:3, :3] = HAND
+    assert math.isnan(iou(matrix)[3])
+    assert mean_iou(matrix) == mean_iou(HAND)
+
+
+def test_class_predicted_but_never_true_is_zero_and_averaged():
+    matrix = np.array([[3, 1], [0, 0]])
+    assert iou(matrix).tolist() == [3 / 4, 0.0]
+    assert mean_iou(matrix) == 3 / 8
+
+
+def test_only_some_classes_averaged():
+    assert mean_iou(HAND, [0, 1]) == pytest.approx(0.65, abs=1e-15)
+    assert mean_iou(HAND, [2]) == 0.0
+    # what is confused with a class that is not averaged still counts against the others
+    assert mean_iou(HAND, [0]) == 0.5
+
+
+def test_undefined_among_some_classes():
+    matrix = np.zeros((4, 4), int)
+    matrix[:3, :3] = HAND
+    assert mean_iou(matrix, [0, 3]) == 0.5
+    assert math.isnan(mean_iou(matrix, [3]))
+    assert math.isnan(mean_iou(matrix, []))
+
+
+def test_nothing_counted():
+    empty = np.zeros((3, 3), int)
+    assert np.isnan(iou(empty)).all()
+    assert math.isnan(mean_iou(empty))
+    assert math.isnan(pixel_accuracy(empty))
+
+
+def test_no_warning_for_what_is_undefined(recwarn):
+    iou(np.zeros((3, 3), int))
+    mean_iou(np.zeros((3, 3), int))
+    assert not recwarn.list
+
+
+@quick
+@given(matrices)
+def test_scores_are_those_of_fractions(matrix):
+    values = []
+    for k in range(4):
+        hit = int(matrix[k, k])
+        union = hit + sum(int(matrix[k, j]) + int(matrix[j, k]) for j in range(4) if j != k)
+        values.append(hit / union if union else None)
+    assert [None if math.isnan(x) else x for x in iou(matrix)] == values
+    defined = [x for x in values if x is not None]
+    if defined:
+        assert mean_iou(matrix) == pytest.approx(math.fsum(defined) / len(defined), abs=1e-15)
+    else:
+        assert math.isnan(mean_iou(matrix))
+    if matrix.sum():
+        assert pixel_accuracy(matrix) == sum(matrix[k, k] for k in range(4)) / matrix.sum()
+
+
+@quick
+@given(matrices, st.permutations(range(4)))
+def test_mean_does_not_depend_on_the_order_of_classes(matrix, order):
+    permuted = mean_iou(matrix[np.ix_(order, order)])
+    assert permuted == pytest.approx(mean_iou(matrix), nan_ok=True, abs=1e-15)
+
+
+@quick
+@given(matrices, st.integers(2, 5))
+def test_scores_depend_on_shares_only(matrix, factor):
+    np.testing.assert_array_equal(iou(matrix * factor), iou(matrix))
+
+
+# --- the official rule ---
+
+# A label of 12 pixels, in ids of *_labelIds.png: road 7, sidewalk 8, car 26, bus 28 (never true);
+# out of roi 3 is ignored in the evaluation.
+OFFICIAL_TRUTH = [7, 7, 7, 7, 8, 8, 8, 26, 26, 3, 3, 3]
+OFFICIAL_ANSWER = [7, 7, 7, 8, 8, 8, 28, 26, 7, 7, 26, 28]
+
+
+def official_iou(id_: int) -> float:
+    """getIouScoreForLabel of cityscapesScripts' evalPixelLevelSemanticLabeling, in plain Python."""
+    pairs = list(zip(OFFICIAL_TRUTH, OFFICIAL_ANSWER, strict=True))
+    tp = pairs.count((id_, id_))
+    fn = sum(truth == id_ != answer for truth, answer in pairs)
+    fp = sum(answer == id_ != truth and truth != 3 for truth, answer in pairs)
+    return tp / (tp + fp + fn) if tp + fp + fn else float("nan")
+
+
+def test_agrees_with_cityscapes_scripts():
+    train_ids = {7: 0, 8: 1, 26: 13, 28: 15, 3: 255}
+    label, prediction = (
+        np.array([[train_ids[i] for i in ids]], np.uint8)
+        for ids in (OFFICIAL_TRUTH, OFFICIAL_ANSWER)
+    )
+    values = iou(confusion_matrix(label, prediction, 19))
+    # by hand: road 3 / (4 true + 1 false positive; the one on out of roi is none),
+    # sidewalk 2 / (3 + 1), car 1 / (2 + 0), bus 0 / (0 + 1), the other 15 undefined
+    by_hand = {0: 3 / 5, 1: 2 / 4, 13: 1 / 2, 15: 0.0}
+    assert {k: values[k] for k in by_hand} == by_hand
+    assert {k: official_iou(id_) for id_, k in train_ids.items() if k != 255} == by_hand
+    assert np.isnan(np.delete(values, list(by_hand))).all()
+    mean = mean_iou(confusion_matrix(label, prediction, 19))
+    assert mean == pytest.approx((0.6 + 0.5 + 0.5 + 0.0) / 4, abs=1e-15)
+    assert pixel_accuracy(confusion_matrix(label, prediction, 19)) == 6 / 9
+
+
+def test_a_cityscapes_image_is_counted_in_no_time():
+    rng = np.random.default_rng(0)
+    label, prediction = (rng.integers(0, 19, (1024, 2048), np.uint8) for _ in range(2))
+    seconds = []
+    for _ in range(9):
+        start = time.perf_counter()
+        confusion_matrix(label, prediction, 19)
+        seconds.append(time.perf_counter() - start)
+    assert np.median(seconds) < 0.03

@@ -1,0 +1,127 @@
+"""The metric as mmengine calls it, on samples made by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ibnseg.evaluation import Confusion
+from ibnseg.registry import METRICS
+
+CLASSES = ("road", "car", "sky")
+
+
+def sample(name: str, label: list, prediction: list) -> dict:
+    """A data sample as a dict of (1, H, W) uint8 tensors."""
+    return dict(
+        img_path=name,
+        gt_sem_seg=dict(data=torch.tensor([label], dtype=torch.uint8)),
+        pred_sem_seg=dict(data=torch.tensor([prediction], dtype=torch.uint8)),
+    )
+
+
+# road and car, one road pixel taken for car, one pixel ignored
+FIRST = sample("a.png", [[0, 0], [1, 255]], [[0, 1], [1, 0]])
+# a road pixel taken for sky, which is never true
+SECOND = sample("b.png", [[0, 0]], [[0, 2]])
+FIRST_COUNTS = [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+SECOND_COUNTS = [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def metric(**kwargs) -> Confusion:
+    return Confusion(**dict(classes=CLASSES, eval_classes=CLASSES, prefix="gta5") | kwargs)
+
+
+def test_it_is_registered():
+    built = METRICS.build(
+        dict(type="ibnseg.Confusion", classes=CLASSES, eval_classes=["car"], prefix="x")
+    )
+    assert isinstance(built, Confusion)
+
+
+def test_scores_of_two_images_under_their_names():
+    counted = metric()
+    counted.process({}, [FIRST])
+    counted.process({}, [SECOND])
+    # road: 2 / (4 true + 0), car: 1 / (1 + 1), sky: 0 / (0 + 1); hits 3 of 5
+    assert counted.evaluate(2) == {
+        "gta5/mIoU": pytest.approx(1 / 3, abs=1e-15),
+        "gta5/pixel_accuracy": 3 / 5,
+        "gta5/IoU/road": 0.5,
+        "gta5/IoU/car": 0.5,
+        "gta5/IoU/sky": 0.0,
+    }
+
+
+def test_a_batch_of_images_of_several_sizes():
+    counted = metric()
+    counted.process({}, [FIRST, SECOND])
+    assert counted.evaluate(2)["gta5/pixel_accuracy"] == 3 / 5
+
+
+def test_each_image_is_kept_in_order_of_path():
+    counted = metric()
+    counted.process({}, [SECOND, FIRST])
+    counted.evaluate(2)
+    assert list(counted.per_image) == ["a.png", "b.png"]
+    assert counted.per_image["a.png"].tolist() == FIRST_COUNTS
+    assert counted.per_image["b.png"].tolist() == SECOND_COUNTS
+    assert counted.per_image["a.png"].dtype == np.int64
+
+
+def test_only_eval_classes_are_averaged_all_are_listed():
+    counted = metric(eval_classes=("car", "sky"))
+    counted.process({}, [FIRST, SECOND])
+    scores = counted.evaluate(2)
+    assert scores["gta5/mIoU"] == (0.5 + 0) / 2
+    assert scores["gta5/IoU/road"] == 0.5
+
+
+def test_undefined_class_is_nan():
+    counted = metric()
+    counted.process({}, [FIRST])
+    scores = counted.evaluate(1)
+    assert math.isnan(scores["gta5/IoU/sky"])
+    assert scores["gta5/mIoU"] == 0.5
+
+
+def test_an_image_given_twice_counts_once():
+    # as a sampler does that rounds up for several processes
+    counted = metric()
+    counted.process({}, [FIRST, SECOND, FIRST])
+    scores = counted.evaluate(3)
+    assert scores["gta5/pixel_accuracy"] == 3 / 5
+    assert {name: x.tolist() for name, x in counted.per_image.items()} == {
+        "a.png": FIRST_COUNTS,
+        "b.png": SECOND_COUNTS,
+    }
+
+
+def test_a_second_evaluation_starts_anew():
+    counted = metric()
+    counted.process({}, [FIRST])
+    counted.evaluate(1)
+    counted.process({}, [SECOND])
+    assert counted.evaluate(1)["gta5/pixel_accuracy"] == 1 / 2
+    assert list(counted.per_image) == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("label", "prediction", "message"),
+    [
+        ([[0, 3]], [[0, 0]], r"^c\.png: label has values 3"),
+        ([[0, 0]], [[0, 255]], r"^c\.png: prediction has values 255"),
+        ([[0, 0]], [[0], [0]], r"^c\.png: prediction of shape \(2, 1\) for a label of \(1, 2\)"),
+    ],
+)
+def test_errors_name_the_image(label, prediction, message):
+    with pytest.raises(ValueError, match=message):
+        metric().process({}, [FIRST, sample("c.png", label, prediction)])
+
+
+def test_unknown_eval_class():
+    counted = metric(eval_classes=("tram",))
+    counted.process({}, [FIRST])
+    with pytest.raises(ValueError, match="tram"):
+        counted.evaluate(1)

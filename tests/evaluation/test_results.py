@@ -1,0 +1,221 @@
+"""results.json: its records, what a further test does to them, and damaged files."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from ibnseg.errors import UserError
+from ibnseg.evaluation import results
+
+CLASSES = ("road", "car", "sky")
+NATIVE = dict(name="native", version=1, inference="whole")
+PAPER = dict(name="paper", version=1, inference="whole")
+# road 1 / (3 + 1 - 1), car 2 / (2 + 4 - 2), sky undefined
+COUNTS = np.array([[1, 2, 0], [0, 2, 0], [0, 0, 0]])
+
+
+def record(**kwargs) -> dict:
+    facts = dict(
+        domain="gta5",
+        split="val",
+        protocol=NATIVE,
+        classes=CLASSES,
+        eval_classes=CLASSES,
+        confusion=COUNTS,
+        images=5,
+        skipped=["20803.png"],
+        per_image="per_image/gta5-native.npz",
+    )
+    return results.test_record(**(facts | kwargs))
+
+
+def run(sha: str = "aa", iteration: int = 10) -> dict:
+    return dict(name="tiny", checkpoint_sha256=sha, iteration=iteration)
+
+
+def merged(*steps: tuple[dict, list[dict]]) -> dict:
+    """The results after several commands, each read back from JSON."""
+    old = None
+    for checkpoint, tests in steps:
+        old = json.loads(json.dumps(results.merge(old, checkpoint, tests)))
+    return old
+
+
+def summary(content: dict) -> list[tuple]:
+    return [
+        (t["checkpoint_sha256"], t["domain"], t["protocol"]["name"], t["images"], t["per_image"])
+        for t in content["tests"]
+    ]
+
+
+def test_record_is_the_schema_of_json():
+    assert json.loads(json.dumps(record(), allow_nan=False)) == {
+        "domain": "gta5",
+        "split": "val",
+        "protocol": {"name": "native", "version": 1, "inference": "whole"},
+        "classes": ["road", "car", "sky"],
+        "eval_classes": ["road", "car", "sky"],
+        "images": 5,
+        "skipped": ["20803.png"],
+        "mIoU": (1 / 3 + 1 / 2) / 2,  # not rounded
+        "pixel_accuracy": 3 / 5,
+        "iou": {"road": 1 / 3, "car": 1 / 2, "sky": None},
+        "confusion": [[1, 2, 0], [0, 2, 0], [0, 0, 0]],
+        "per_image": "per_image/gta5-native.npz",
+    }
+
+
+def test_record_averages_eval_classes_only():
+    assert record(eval_classes=("car", "sky"))["mIoU"] == 1 / 2
+    assert record(eval_classes=("road",))["mIoU"] == 1 / 3
+
+
+def test_record_of_nothing_has_none_for_what_is_undefined():
+    empty = record(confusion=np.zeros((3, 3), np.int64), images=0)
+    assert (empty["mIoU"], empty["pixel_accuracy"]) == (None, None)
+    assert empty["iou"] == dict.fromkeys(CLASSES)
+    json.dumps(empty, allow_nan=False)
+
+
+def test_record_keeps_counts_beyond_32_bits():
+    counts = np.zeros((3, 3), np.int64)
+    counts[0, 0] = 10**12 + 1
+    assert json.loads(json.dumps(record(confusion=counts)))["confusion"][0][0] == 10**12 + 1
+
+
+def test_record_refuses_another_number_of_classes():
+    with pytest.raises(ValueError, match="zip"):
+        record(confusion=np.ones((4, 4), int))
+
+
+def test_first_results():
+    content = results.merge(None, run(), [record()])
+    assert content["schema"] == 1
+    assert content["run"] == run()
+    assert content["tests"] == [{**record(), "checkpoint_sha256": "aa", "iteration": 10}]
+
+
+def test_same_test_again_replaces_its_record():
+    content = merged((run(), [record()]), (run(), [record(images=4)]))
+    assert summary(content) == [("aa", "gta5", "native", 4, "per_image/gta5-native.npz")]
+
+
+def test_other_domain_and_other_protocol_are_added():
+    other = record(domain="camvid", per_image="per_image/camvid-native.npz")
+    paper = record(protocol=PAPER, per_image="per_image/gta5-paper.npz")
+    content = merged((run(), [record()]), (run(), [other]), (run(), [paper]))
+    assert summary(content) == [
+        ("aa", "gta5", "native", 5, "per_image/gta5-native.npz"),
+        ("aa", "camvid", "native", 5, "per_image/camvid-native.npz"),
+        ("aa", "gta5", "paper", 5, "per_image/gta5-paper.npz"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(split="test"),
+        dict(protocol={**NATIVE, "version": 2}),
+        dict(protocol={**NATIVE, "inference": "slide 512x512/384x384"}),
+    ],
+    ids=["split", "version", "inference"],
+)
+def test_other_split_version_or_inference_is_another_test(change):
+    content = merged((run(), [record()]), (run(), [record(images=4, **change)]))
+    assert [test["images"] for test in content["tests"]] == [5, 4]
+    # they share the file of matrices, which is now the second's
+    assert [test["per_image"] for test in content["tests"]] == [None, "per_image/gta5-native.npz"]
+
+
+def test_another_checkpoints_record_stays_without_the_file_that_was_written_over():
+    other = record(domain="camvid", per_image="per_image/camvid-native.npz")
+    content = merged((run("aa", 10), [record(), other]), (run("bb", 20), [record(images=4)]))
+    assert summary(content) == [
+        ("aa", "gta5", "native", 5, None),
+        ("aa", "camvid", "native", 5, "per_image/camvid-native.npz"),
+        ("bb", "gta5", "native", 4, "per_image/gta5-native.npz"),
+    ]
+    assert [test["iteration"] for test in content["tests"]] == [10, 10, 20]
+    assert content["run"] == run("bb", 20)
+    assert content["tests"][0]["mIoU"] == record()["mIoU"]
+
+
+def test_going_back_to_an_old_checkpoint_replaces_its_record():
+    content = merged(
+        (run("aa"), [record()]), (run("bb"), [record(images=4)]), (run("aa"), [record(images=3)])
+    )
+    assert summary(content) == [
+        ("bb", "gta5", "native", 4, None),
+        ("aa", "gta5", "native", 3, "per_image/gta5-native.npz"),
+    ]
+
+
+def test_merge_changes_none_of_its_arguments():
+    old, tests = results.merge(None, run("aa"), [record()]), [record()]
+    before = copy.deepcopy((old, tests))
+    results.merge(old, run("bb"), tests)
+    assert (old, tests) == before
+
+
+def test_current_keeps_the_tests_of_the_last_checkpoint():
+    other = record(domain="camvid", per_image="per_image/camvid-native.npz")
+    content = merged((run("aa"), [record(), other]), (run("bb"), [record(images=4)]))
+    shown = results.current(content)
+    assert [(t["checkpoint_sha256"], t["images"]) for t in shown["tests"]] == [("bb", 4)]
+    assert shown["run"] == run("bb")
+    assert len(content["tests"]) == 3
+
+
+# --- files ---
+
+
+def test_written_and_read_back(tmp_path):
+    content = results.merge(None, run(), [record()])
+    results.write(tmp_path / "results.json", content)
+    assert results.read(tmp_path / "results.json") == content
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_nan_is_not_written_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "results.json"
+    content = results.merge(None, run(), [record()])
+    results.write(path, content)
+    with pytest.raises(ValueError, match="JSON"):
+        results.write(path, {**content, "x": float("nan")})
+    assert results.read(path) == content
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"results\.json: cannot be read \(No such file"):
+        results.read(tmp_path / "results.json")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1, "tests": [', b"\xff\xfe\x00"])
+def test_damaged_file(tmp_path, content):
+    (tmp_path / "results.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"results\.json: not JSON"):
+        results.read(tmp_path / "results.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [('{"schema": 2}', "2"), ("{}", "None"), ("[]", "None"), ("3", "None")]
+)
+def test_other_schema(tmp_path, content, found):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(UserError, match=rf"results\.json: schema {found}, expected 1"):
+        results.read(tmp_path / "results.json")
+
+
+def test_matrices_of_images_are_read_back(tmp_path):
+    path = tmp_path / "per_image" / "gta5-native.npz"
+    large = np.array([[2**32 - 1, 0, 0], [0, 7, 0], [0, 0, 0]])
+    results.write_per_image(path, {"images/ü 2.png": COUNTS, "images/1.png": large})
+    with np.load(path) as stored:  # without pickle
+        assert set(stored) == {"names", "confusion"}
+        assert stored["names"].tolist() == ["images/ü 2.png", "images/1.png"]
+        assert stored["confusion"].dtype == np.uint32
+        assert stored["confusion"].shape == (2, 3, 3)
+        np.testing.assert_array_equal(stored["confusion"], [COUNTS, large])
+    assert [file.name for file in path.parent.iterdir()] == ["gta5-native.npz"]

@@ -1,0 +1,62 @@
+"""What the tests of several modules need: the published state dicts, and one thread."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread() -> Iterator[None]:
+    """One thread: these networks are tiny, and sums have one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def published() -> dict[str, dict]:
+    """Of each published IBN-Net: ``url``, ``parameters``, ``state_dict`` (key to shape)."""
+    with gzip.open(DATA / "ibn_state_dicts.json.gz", "rt") as file:
+        return json.load(file)
+
+
+@pytest.fixture(scope="session")
+def features() -> dict[str, dict]:
+    """What published networks compute in float64 with the weights of ``filled``."""
+    return json.loads((DATA / "ibn_features.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def filled(published: dict[str, dict]):
+    """A function from a published name to a float64 state dict without the classifier."""
+
+    def fill(key: str, shape: list[int]) -> torch.Tensor:
+        if key.endswith("num_batches_tracked"):
+            return torch.tensor(0)
+        z = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape)
+        if len(shape) == 4:
+            z *= np.sqrt(2 / (shape[0] * shape[2] * shape[3]))
+        elif key.endswith("running_var"):
+            z = 1 + 0.1 * np.abs(z)
+        elif key.endswith(("running_mean", "bias")):
+            z *= 0.1
+        else:
+            z = 1 + 0.1 * z
+        return torch.from_numpy(z)
+
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        shapes = published[name]["state_dict"]
+        return {k: fill(k, shape) for k, shape in shapes.items() if not k.startswith("fc.")}
+
+    return weights

@@ -1,0 +1,79 @@
+"""The wheel, installed in an empty folder with nothing but data."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel, built from a copy of the checkout, is installed alone."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("package")
+    copied = shutil.ignore_patterns(".*", "build", "*.egg-info", "work_dirs", "data", "tests")
+    shutil.copytree(ROOT, folder / "source", ignore=copied)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, folder / "source"],
+        check=True,
+    )
+    (wheel,) = folder.glob("ibnseg-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
+
+
+def test_the_wheel_carries_configs_and_the_split(site: Path) -> None:
+    expected = {path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.py")}
+    assert {
+        path.relative_to(site / "ibnseg") for path in (site / "ibnseg/configs").rglob("*.py")
+    } == expected
+    assert len(expected) > 20
+    assert (site / "ibnseg/datasets/gta5_split.json").is_file()
+    assert not (site / "tests").exists()
+
+
+@pytest.mark.slow
+def test_the_installed_package_trains_by_name(site: Path, data: Path, tmp_path: Path) -> None:
+    """``ibnseg train gta2city_ibn50a`` where there is only ``data/``: a small step, the table."""
+    (tmp_path / "data").mkdir()
+    for name in ("gta5", "cityscapes"):
+        (tmp_path / "data" / name).symlink_to(data / name)
+    env = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    env.pop("IBNSEG_DATA", None)
+    small = "iterations=1 epochs=None batch=2 workers=0 crop_size=(33,33)"
+    options = [*small.split(), "model.backbone.init_cfg=None", "model.decode_head.channels=8"]
+    where = subprocess.run(
+        [sys.executable, "-c", "import ibnseg; print(ibnseg.__file__)"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert where.startswith(str(site))
+    done = subprocess.run(
+        [
+            sys.executable,
+            site / "bin/ibnseg",
+            "train",
+            "gta2city_ibn50a",
+            "--cfg-options",
+            *options,
+        ],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads((tmp_path / "work_dirs/gta2city_ibn50a/results.json").read_text())
+    assert [test["domain"] for test in content["tests"]] == ["gta5", "cityscapes"]
+    assert content["run"]["model"] == "fcn_ibn50a-d8"
+    assert "| GTA5  | Cityscapes | IBN-Net50-a |" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "work_dirs"]
