@@ -8,6 +8,10 @@ itself.
 from mmengine import registry as root
 from mmengine.registry import Registry
 
+from ibnseg.stack import check_stack
+
+check_stack()
+
 
 def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope="ibnseg", locations=list(locations))

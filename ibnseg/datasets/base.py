@@ -57,6 +57,11 @@ class DrivingDataset(BaseSegDataset):
         self.split, self.subset, self.skipped = split, subset, []
         super().__init__(data_root=str(data_root), **kwargs)
 
+    @classmethod
+    def labelled_classes(cls) -> tuple[str, ...]:
+        """Names of the classes that the dataset's labels can have, in order of train id."""
+        return tuple(name for i, name in enumerate(CLASSES) if i in cls.LABEL_IDS.values())
+
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         """The split's images and labels below ``root``, each a dict from a shared key to a path."""
         raise NotImplementedError

@@ -275,7 +275,9 @@ def _evaluator(domain: Mapping, prefix: str) -> dict:
     return dict(
         type="ibnseg.Confusion",
         classes=list(CLASSES),
-        eval_classes=list(domain["eval_classes"] or CLASSES),
+        eval_classes=list(
+            domain["eval_classes"] or DATASETS.get(domain["dataset"]["type"]).labelled_classes()
+        ),
         prefix=prefix,
     )
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import torch.distributed as dist
@@ -176,21 +176,19 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
     """
     path, folder = path.resolve(), folder.resolve()
     meta = checkpoint.get("meta") or {}
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return dict(
         name=cfg.name,
         model=cfg.get("model_name", cfg.name),
         title=cfg.get("model_title", cfg.name),
         train_domain=cfg.train_domain,
         checkpoint=str(path.relative_to(folder) if path.is_relative_to(folder) else path),
-        checkpoint_sha256=digest,
+        checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         iteration=meta.get("iter"),
         seed=meta.get("seed", cfg.seed),
         versions={
             "ibnseg": ibnseg.__version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in _DISTRIBUTIONS},
+            **{d.name: d.version for d in distributions() if d.name in _DISTRIBUTIONS},
         },
     )
 

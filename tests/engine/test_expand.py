@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
+from ibnseg.engine.domains import get_domain
 from ibnseg.engine.expand import check_heads, describe_inference, expand
 from ibnseg.errors import UserError
 from ibnseg.models import Segmentor
@@ -130,8 +131,13 @@ def test_one_protocol_leaves_plain_names(cfg: Config) -> None:
 
 
 def test_only_eval_classes_are_averaged(cfg: Config) -> None:
-    cfg.test_domains = ["camvid"]
-    assert tuple(expand(cfg).test_evaluator.camvid.eval_classes) == CAMVID_CLASSES
+    """Without a list in the domain, the classes that the dataset's labels have."""
+    cfg.test_domains = ["camvid", "gta5"]
+    evaluators = expand(cfg).test_evaluator
+    assert sorted(evaluators.camvid.eval_classes) == sorted(CAMVID_CLASSES)
+    assert tuple(evaluators.gta5.eval_classes) == CLASSES
+    cfg.domains = {"camvid": {**get_domain("camvid", cfg), "eval_classes": ["road", "sky"]}}
+    assert expand(cfg).test_evaluator.camvid.eval_classes == ["road", "sky"]
 
 
 def test_testing_needs_no_training_data(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,8 @@ def test_testing_adds_and_replaces(trained, roots, tmp_path: Path, capsys) -> No
     assert both["tests"][0]["confusion"] == content["tests"][0]["confusion"]
     assert both["tests"][3]["confusion"] == both["tests"][1]["confusion"]  # only GTA5 is resized
     assert both["tests"][2]["confusion"] != both["tests"][0]["confusion"]
-    assert "paper v1" in printed and "Results: " in printed
+    assert "paper v1" in printed
+    assert "Results: " in printed
     again = run_test(
         config, folder / "latest.pth", roots=roots, domains=["camvid", "gta5"], work_dir=tmp_path
     )

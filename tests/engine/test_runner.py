@@ -50,17 +50,18 @@ def test_console_shows_single_lines_and_the_file_all(runner: Runner, in_data: Pa
 
 
 def test_bfloat16_and_channels_last_train(tiny: Config, in_data: Path) -> None:
-    """The switches change the precision of the result, not the result."""
+    """The switches change the precision of the result, not the result; TensorBoard has its log."""
     losses = {}
     for precision in ("float32", "bfloat16"):
         cfg = tiny.copy()
         cfg.precision, cfg.channels_last = precision, precision == "bfloat16"
-        cfg.name, cfg.iterations = precision, 2
+        cfg.name, cfg.iterations, cfg.tensorboard = precision, 2, True
         cfg = expand(cfg)
         cfg.work_dir = str(in_data / precision)
         run = Runner.from_cfg(cfg)
         run.train()
         losses[precision] = run.message_hub.get_scalar("train/loss").data[0]
         assert run.model.backbone.conv1.weight.dtype == torch.float32
+        assert list((in_data / precision).rglob("events.out.tfevents.*"))
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     assert (losses["bfloat16"] != losses["float32"]).any()

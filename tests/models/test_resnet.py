@@ -17,6 +17,7 @@ from ibnseg.models import IBN, IBNResNet
 
 TINY = dict(base_channels=8, stem_channels=8)
 DILATED = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+EARLY = dict(strides=(2, 1, 1, 2), dilations=(3, 2, 1, 1))  # dilated where 'b' normalises sums
 VARIANTS = (None, "a", "b")
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 NORMS = (BATCH_NORM, nn.InstanceNorm2d)
@@ -151,14 +152,19 @@ def functional_resnet(weights, x, depth, variant, strides, dilations, training) 
 
 
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "layout",
+    [dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)), DILATED, EARLY],
+    ids=["stride32", "stride8", "early"],
+)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("depth", [18, 50])
-def test_dilated_forward(depth, variant, training):
-    net = tiny(depth, variant, **DILATED).double().train(training)
+def test_forward(depth, variant, layout, training):
+    net = tiny(depth, variant, **layout).double().train(training)
     randomise(net)
     x = images(2, 3, 64, 48, dtype=torch.float64)
     weights = {key: value.clone() for key, value in net.state_dict().items()}
-    want = functional_resnet(weights, x, depth, variant, **DILATED, training=training)
+    want = functional_resnet(weights, x, depth, variant, **layout, training=training)
     for own, reference in zip(net(x), want, strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-9, atol=1e-9)
 

@@ -6,18 +6,6 @@ domain = dict(
     train_split="train",
     test_split="val",
     train_resize=None,
-    eval_classes=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "sidewalk",
-        "vegetation",
-        "traffic sign",
-        "fence",
-        "car",
-        "person",
-        "rider",
-    ),
+    eval_classes=None,  # the 11 that its labels have
     group="photographed",
 )

@@ -1,23 +1,6 @@
+_base_ = "camvid.py"
 domain = dict(
     name="camvid_day",
     title="CamVid day",
-    dataset=dict(type="ibnseg.CamVid", sequences=("0006R0", "0016E5")),
-    data_root="camvid",
-    train_split="train",
-    test_split="val",
-    train_resize=None,
-    eval_classes=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "sidewalk",
-        "vegetation",
-        "traffic sign",
-        "fence",
-        "car",
-        "person",
-        "rider",
-    ),
-    group="photographed",
+    dataset=dict(sequences=("0006R0", "0016E5")),
 )

@@ -6,6 +6,6 @@ domain = dict(
     train_split="train",
     test_split="val",
     train_resize=(1024, 563),  # [paper]
-    eval_classes=None,  # all 19
+    eval_classes=None,  # all that its labels have: 19
     group="rendered",
 )
