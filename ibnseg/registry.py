@@ -5,12 +5,16 @@ found from any scope, and with none set; mmengine imports this module, and then 
 itself.
 """
 
+import warnings
+
 from mmengine import registry as root
 from mmengine.registry import Registry
 
 from ibnseg.stack import check_stack
 
 check_stack()
+# mmcv's compiled operators are not used, and need not be there
+warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
 
 
 def _child(parent: Registry, *locations: str) -> Registry:

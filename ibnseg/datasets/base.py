@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from mmseg.datasets import BaseSegDataset
 
 from ibnseg.datasets.labels import CLASSES, PALETTE
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.errors import UserError, unknown_name
+
+with redirect_stdout(None):  # it prints a line for each optional package that it does not find
+    from mmseg.datasets import BaseSegDataset
 
 SUBSETS = {"full": 1, "quarter": 4}
 """Names of training subsets, and one image in how many they hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def expand(
         UserError: for a key that is missing or contradicts another, an unknown domain, protocol or
             split, data that is not there, a head whose number of classes is not the dataset's.
     """
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     for key, value in DEFAULTS.items():
         cfg.setdefault(key, value)
     missing = [key for key in REQUIRED if cfg.get(key) is None]

@@ -54,6 +54,7 @@ def start_processes() -> int:
     if not dist.is_initialized():
         gpu = torch.cuda.is_available()
         if gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            # a Slurm task may see only its own GPU, as number 0
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=30))
     return dist.get_world_size()

@@ -38,10 +38,16 @@ class Runner(mmengine.runner.Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):
             model = model.to(memory_format=torch.channels_last)
-        if self.distributed and not torch.cuda.is_available():
-            self.logger.info("No GPU: batch normalisation is not synchronised across processes.")
-            self.cfg.sync_bn = None
-            model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+        if self.distributed and model_wrapper_cfg is None:
+            gpu = torch.cuda.is_available()
+            if not gpu and self.cfg.get("sync_bn"):
+                self.logger.info("No GPU: batch normalisation is not synchronised over processes.")
+                self.cfg.sync_bn = None
+            model_wrapper_cfg = dict(
+                type="MMDistributedDataParallel",
+                device_ids=[torch.cuda.current_device()] if gpu else None,
+                broadcast_buffers=False,
+            )
         return super().wrap_model(model_wrapper_cfg, model)
 
     @master_only

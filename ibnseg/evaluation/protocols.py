@@ -30,7 +30,7 @@ PROTOCOLS = {
         Protocol(
             "paper",
             1,
-            "Pan et al., ECCV 2018, section 4.2: GTA5 images resized to 1024x563",
+            "Pan et al., ECCV 2018: GTA5 images resized to 1024x563",
             {"GTA5": (1024, 563)},
         ),
     )

@@ -10,7 +10,7 @@ from ibnseg.registry import MODELS
 
 @MODELS.register_module()
 class IBN(nn.Module):
-    """Instance-batch normalisation (Pan et al., ECCV 2018, section 3.2 and figure 3a).
+    """Instance-batch normalisation (Pan et al., "Two at Once", ECCV 2018).
 
     Instance normalisation (IN) removes what is particular to one image, its colours and contrast;
     batch normalisation (BN) keeps it. A layer that does both, on separate channels, keeps the

@@ -64,7 +64,7 @@ class _Bottleneck(_NormalisedSum, Bottleneck):
 
 @MODELS.register_module()
 class IBNResNet(ResNet):
-    """ResNet with the normalisations of IBN-Net (Pan et al., ECCV 2018, figure 3).
+    """ResNet with the normalisations of IBN-Net (Pan et al., "Two at Once", ECCV 2018).
 
     Args:
         variant: ``None``, plain ResNet, equal to mmseg's; ``'a'``, the first normalisation of every

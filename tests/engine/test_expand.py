@@ -228,3 +228,9 @@ def test_switches(cfg: Config) -> None:
     cfg = expand(cfg)
     assert [b["type"] for b in cfg.visualizer.vis_backends][-1] == "TensorboardVisBackend"
     assert cfg.optim_wrapper.type == "ibnseg.BFloat16OptimWrapper"
+
+
+def test_the_config_that_is_expanded_stays_as_it_was(cfg: Config) -> None:
+    before = cfg.pretty_text
+    expand(cfg)
+    assert cfg.pretty_text == before

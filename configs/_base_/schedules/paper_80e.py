@@ -1,4 +1,4 @@
-# How the paper trains (Pan et al., ECCV 2018, section 4.2), item by item with where it comes from:
+# How the paper trains (Pan et al., ECCV 2018), item by item with where it comes from:
 # [paper] its text; [author] XingangPan/IBN-Net issues 14 and 26; [memory] remembered, not verified;
 # [ours] our choice where nothing is known.
 crop_size = (
