@@ -38,7 +38,8 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     init_default_scope("mmseg")
     check_heads(cfg.model, len(CLASSES))
     network = MODELS.build(cfg.model)
-    load_exactly(network, state_dict_of(read_checkpoint(checkpoint)), str(checkpoint))
+    weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
+    load_exactly(network, weights, str(checkpoint))
     if cfg.get("channels_last"):
         network = network.to(memory_format=torch.channels_last)
     return network.to(get_device()).eval()

@@ -59,7 +59,7 @@ class Runner(mmengine.runner.Runner):
         checkpoint = read_checkpoint(filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = getattr(self.model, "module", self.model)
-        load_exactly(model, state_dict_of(checkpoint), str(filename))
+        load_exactly(model, state_dict_of(checkpoint, str(filename)), str(filename))
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint

@@ -170,7 +170,12 @@ class Segmentor(EncoderDecoder):
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin that cover ``length`` pixels, the last one moved back to end at the
-    border."""
+    """Where windows begin that cover ``length`` pixels, the last one moved back to the border.
+
+    Raises:
+        ValueError: for a stride larger than the window, which would leave gaps.
+    """
+    if stride > window:
+        raise ValueError(f"model.test_cfg: stride {stride} is larger than crop_size {window}")
     last = max(length - window, 0)
     return [min(start, last) for start in range(0, last + stride, stride)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -34,30 +35,30 @@ def read_checkpoint(source: str | Path) -> dict:
         if name not in urls:
             raise unknown_name("torchvision weights", name, urls)
         source = urls[name]
+    remote = source.startswith(("http://", "https://"))
+    if not remote and not Path(source).expanduser().is_file():
+        raise UserError(f"{source}: no such checkpoint")
     try:
-        if source.startswith(("http://", "https://")):
-            hashed = "-" in source.rsplit("/", 1)[-1]
+        if remote:
+            hashed = re.search(r"-[0-9a-f]{8,}\.[^/]*$", source) is not None
             checkpoint = torch.hub.load_state_dict_from_url(
                 source, map_location="cpu", check_hash=hashed, weights_only=True
             )
         else:
-            path = Path(source).expanduser()
-            if not path.is_file():
-                raise UserError(f"{source}: no such checkpoint")
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(
+                Path(source).expanduser(), map_location="cpu", weights_only=True
+            )
     except URLError as error:
         raise UserError(
             f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give its "
-            "path as "
-            "init_cfg.checkpoint, or train from scratch with init_cfg=None"
+            "path as init_cfg.checkpoint, or train from scratch with init_cfg=None"
         ) from error
     except UnpicklingError as error:
         raise UserError(
-            f"{source}: not a file of weights: it is damaged, or holds objects other than "
-            "tensors, which "
-            "are not loaded because they can run code"
+            f"{source}: not a file of weights: it is damaged, or holds objects other than tensors, "
+            "which are not loaded because they can run code"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # reading a damaged file can fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{source}: truncated or not a checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict):
@@ -67,10 +68,19 @@ def read_checkpoint(source: str | Path) -> dict:
     return checkpoint
 
 
-def state_dict_of(checkpoint: Mapping, prefix: str = "") -> dict[str, Tensor]:
+def state_dict_of(checkpoint: Mapping, source: str, prefix: str = "") -> dict[str, Tensor]:
     """The weights in a checkpoint: out of ``state_dict`` if wrapped, without ``module.``, below
-    ``prefix``."""
+    ``prefix``.
+
+    Raises:
+        UserError: if ``source``, as the message calls it, holds anything but named tensors there.
+    """
     weights = checkpoint.get("state_dict", checkpoint)
+    named = isinstance(weights, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    )
+    if not named:
+        raise UserError(f"{source}: expected a dict of names to tensors, or one as 'state_dict'")
     weights = {key.removeprefix("module."): value for key, value in weights.items()}
     if prefix:
         dot = prefix.rstrip(".") + "."
@@ -115,7 +125,8 @@ def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
     Raises:
         UserError: as :func:`read_checkpoint` and :func:`load_exactly`.
     """
-    load_exactly(backbone, state_dict_of(read_checkpoint(source), prefix), source, CLASSIFIERS)
+    weights = state_dict_of(read_checkpoint(source), source, prefix)
+    load_exactly(backbone, weights, source, CLASSIFIERS)
 
 
 def _some(keys: list[str], most: int = 4) -> str:
