@@ -1,5 +1,4 @@
-"""mmseg's EncoderDecoder with lean testing (one full-size tensor of logits) and cheap training
-accuracy."""
+"""mmseg's EncoderDecoder with lean testing and cheap training accuracy."""
 
 from __future__ import annotations
 
@@ -86,7 +85,9 @@ class Segmentor(EncoderDecoder):
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict:
         """Losses of a batch: ``inputs`` (N, 3, H, W), each sample with ``gt_sem_seg`` (1, H, W)."""
         features = self.extract_feat(inputs)
-        labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).long()
+        for sample in data_samples:  # they come as uint8, and torch's losses want int64
+            sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
+        labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         losses = {}
         for prefix, head in self.heads().items():
             if type(head).loss_by_feat is BaseDecodeHead.loss_by_feat:

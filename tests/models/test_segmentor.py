@@ -331,7 +331,9 @@ class OwnLoss(FCNHead):
     """A head with a loss of its own."""
 
     def loss_by_feat(self, seg_logits, batch_data_samples):
-        return dict(loss_own=seg_logits.sum(), count=torch.tensor(float(len(batch_data_samples))))
+        labels = self._stack_batch_gt(batch_data_samples)
+        assert labels.dtype == torch.int64  # what torch's losses want; loaders give uint8
+        return dict(loss_own=seg_logits.sum(), count=torch.tensor(float(len(labels))))
 
 
 def test_head_with_a_loss_of_its_own():
