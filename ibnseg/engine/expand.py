@@ -246,9 +246,21 @@ def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[P
 
 
 def describe_inference(test_cfg: Mapping) -> str:
-    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it."""
-    if test_cfg.get("mode", "whole") == "whole":
+    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it.
+
+    Raises:
+        UserError: for another mode, and for sliding windows without a size and stride.
+    """
+    mode = test_cfg.get("mode", "whole")
+    if mode == "whole":
         return "whole"
+    if mode != "slide":
+        raise unknown_name("model.test_cfg.mode", mode, ("whole", "slide"))
+    missing = [key for key in ("crop_size", "stride") if key not in test_cfg]
+    if missing:
+        raise UserError(
+            f"model.test_cfg: mode 'slide' without {' and '.join(missing)}, (height, width) each"
+        )
     crop, stride = ("x".join(map(str, test_cfg[key])) for key in ("crop_size", "stride"))
     return f"slide {crop}/{stride}"
 

@@ -221,6 +221,10 @@ def test_inference_is_described() -> None:
     assert describe_inference({}) == describe_inference(dict(mode="whole")) == "whole"
     slide = dict(mode="slide", crop_size=(512, 1024), stride=(256, 512))
     assert describe_inference(slide) == "slide 512x1024/256x512"
+    with pytest.raises(UserError, match="mode 'slide' without crop_size and stride"):
+        describe_inference(dict(mode="slide"))
+    with pytest.raises(UserError, match="unknown model.test_cfg.mode 'slid'; did you mean slide"):
+        describe_inference(dict(mode="slid"))
 
 
 def test_switches(cfg: Config) -> None:
