@@ -25,8 +25,7 @@ class IBN(nn.Module):
             rest is IN (the published DenseNets).
 
     Shape:
-        ``(N, C, H, W)`` floating point to the same shape and dtype. In training, IN needs H * W >
-        1.
+        ``(N, C, H, W)`` floating point to the same shape and dtype, H * W > 1.
 
     Raises:
         ValueError: if ``ratio`` lies outside of [0, 1].

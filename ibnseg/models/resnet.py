@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.utils.checkpoint
 from mmcv.cnn import build_norm_layer
+from mmengine.model import PretrainedInit
 from mmseg.models.backbones import ResNet
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from mmseg.models.utils import ResLayer
@@ -122,16 +123,20 @@ class IBNResNet(ResNet):
         only_first = ("stride", "inplanes", "block", "avg_down", "multi_grid", "contract_dilation")
         block = {BasicBlock: _BasicBlock, Bottleneck: _Bottleneck}[kwargs["block"]]
         shared = {key: value for key, value in kwargs.items() if key not in only_first}
+        if kwargs["multi_grid"] is not None:
+            shared["dilation"] = kwargs["multi_grid"][num_blocks - 1]
         layer.append(block(inplanes=kwargs["planes"] * block.expansion, **shared))
         return layer
 
     def init_weights(self) -> None:
-        init_cfg = self.init_cfg
-        if isinstance(init_cfg, dict) and init_cfg["type"] == "Pretrained":
-            load_backbone(self, init_cfg["checkpoint"], init_cfg.get("prefix", ""))
-            self._is_init = True
-        else:
-            super().init_weights()
+        given = self.init_cfg
+        several = given if isinstance(given, list) else [given] if given else []
+        pretrained = [cfg for cfg in several if cfg["type"] in ("Pretrained", PretrainedInit)]
+        self.init_cfg = [cfg for cfg in several if cfg not in pretrained]
+        super().init_weights()
+        self.init_cfg = given
+        for cfg in pretrained:
+            load_backbone(self, cfg["checkpoint"], cfg.get("prefix") or "")
 
     def train(self, mode: bool = True) -> IBNResNet:
         super().train(mode)

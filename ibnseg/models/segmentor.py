@@ -111,7 +111,9 @@ class Segmentor(EncoderDecoder):
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
         """Logits of the decode head at its own resolution, float32, (N, C, H / stride, W /
         stride)."""
-        return self.decode_head(self.extract_feat(inputs)).float()
+        logits = self.decode_head(self.extract_feat(inputs))
+        # some heads give further outputs, for their losses
+        return (logits[0] if isinstance(logits, (list, tuple)) else logits).float()
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
         """Logits at the size of the input, the mean over the windows that see a pixel.
@@ -140,7 +142,7 @@ class Segmentor(EncoderDecoder):
             shape = tuple(inputs.shape[2:])
             data_samples = [SegDataSample(metainfo=dict(ori_shape=shape)) for _ in inputs]
         for sample, own in zip(data_samples, logits.split(1), strict=True):
-            own = self._upsample(self._unpad(own, inputs.shape[2:], sample), sample.ori_shape[:2])
+            own = self._upsample(self._undo(own, inputs.shape[2:], sample), sample.ori_shape[:2])
             prediction = own.max(dim=1).indices.to(torch.uint8)
             sample.pred_sem_seg = PixelData(data=prediction)
             if self.test_cfg.get("logits", False):
@@ -160,14 +162,15 @@ class Segmentor(EncoderDecoder):
             return logits
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=self.align_corners)
 
-    def _unpad(self, logits: Tensor, size: tuple[int, int], sample: SegDataSample) -> Tensor:
-        """The logits of the image without the padding that the data preprocessor put to its right
-        and below."""
-        _, right, _, below = sample.metainfo.get("img_padding_size", (0, 0, 0, 0))
-        if not right and not below:
-            return logits
-        full = self._upsample(logits, size)
-        return full[..., : size[0] - below, : size[1] - right]
+    def _undo(self, logits: Tensor, size: tuple[int, int], sample: SegDataSample) -> Tensor:
+        """The logits of the image before it was flipped, and padded to its right and below."""
+        meta = sample.metainfo
+        _, right, _, below = meta.get("img_padding_size", (0, 0, 0, 0))
+        if right or below:
+            logits = self._upsample(logits, size)[..., : size[0] - below, : size[1] - right]
+        if meta.get("flip"):
+            logits = logits.flip(dims=(3 if meta["flip_direction"] == "horizontal" else 2,))
+        return logits
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:

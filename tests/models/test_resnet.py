@@ -412,3 +412,18 @@ def test_no_plugins_in_the_first_stages_of_b():
     first = dict(plugin, stages=(False, True, False, False))
     with pytest.raises(ValueError, match="plugins"):
         IBNResNet(50, "b", plugins=[first], **TINY)
+
+
+def test_multi_grid_reaches_a_last_stage_that_is_normalised():
+    """With two stages the last one of variant b has both multi-grid dilations and IN."""
+    net = IBNResNet(
+        18,
+        variant="b",
+        num_stages=2,
+        strides=(1, 1),
+        dilations=(1, 2),
+        out_indices=(1,),
+        multi_grid=(2, 4),
+    )
+    assert [block.conv1.dilation for block in net.layer2] == [(2, 2), (4, 4)]
+    assert isinstance(net.layer2[-1].IN, nn.InstanceNorm2d)

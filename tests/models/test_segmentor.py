@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
-from mmseg.models.decode_heads import FCNHead
+from mmseg.models.decode_heads import EncHead, FCNHead
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.losses import accuracy as mmseg_accuracy
 from mmseg.models.segmentors import EncoderDecoder
@@ -634,6 +634,39 @@ def test_stride_that_leaves_gaps(segmentor):
     segmentor.test_cfg = slide((16, 16), (24, 24))
     with pytest.raises(ValueError, match="stride"):
         predict(segmentor, images(1, 3, 64, 64))
+
+
+def test_head_with_several_outputs():
+    cfg = dict(
+        type=EncHead,
+        in_channels=[64],
+        in_index=[3],
+        channels=8,
+        num_codes=4,
+        num_classes=CLASSES,
+        loss_decode=CROSS_ENTROPY,
+        loss_se_decode=dict(CROSS_ENTROPY, use_sigmoid=True),
+    )
+    net = build(cfg)
+    x = images(1, 3, 40, 56)
+    (result,) = predict(net, x, of_shapes((80, 112)))
+    with torch.no_grad():
+        logits = net.decode_head(net.backbone(x))[0]
+    assert_largest(result.pred_sem_seg.data, bilinear(logits[0], (80, 112)))
+
+
+def test_flipped_image():
+    """What mmseg's test-time augmentation needs: logits of the image before it was flipped."""
+    own = build(test_cfg=dict(mode="whole", logits=True))
+    theirs = EncoderDecoder(**config()).eval()
+    theirs.load_state_dict(own.state_dict())
+    x = images(1, 3, 40, 56)
+    logits = []
+    for net in (own, theirs):
+        meta = dict(img_shape=(40, 56), flip=True, flip_direction="horizontal")
+        (result,) = predict(net, x, of_shapes((40, 56), **meta))
+        logits.append(result.seg_logits.data)
+    torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
 # ---- building ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.model import PretrainedInit
 from torch import nn
 
 from ibnseg.errors import UserError
@@ -90,7 +91,6 @@ def test_checkpoint_of_the_other_variant_is_refused(published, tmp_path):
     assert " missing: layer1.0.bn1.weight, " in str(error.value)
     assert " left over: bn1.running_mean, " in str(error.value)
     assert unchanged(backbone, before)
-    assert not backbone.is_init
 
 
 def test_densenet_is_refused(published, tmp_path):
@@ -473,3 +473,18 @@ def test_torchvision_knows_resnets():
     urls = weights.get_torchvision_models()
     assert urls["resnet18"].startswith("https://download.pytorch.org/models/resnet18-")
     assert urls["resnet50"].startswith("https://download.pytorch.org/models/resnet50-")
+
+
+@pytest.mark.parametrize("kind", ["Pretrained", PretrainedInit], ids=["name", "class"])
+def test_a_list_of_initialisers_is_no_way_around(tmp_path, published, kind):
+    """A pretrained checkpoint in a list is loaded exactly too, or refused."""
+    whole = {k: torch.full(s, 0.5) for k, s in published["resnet18_ibn_a"]["state_dict"].items()}
+    pretrained = dict(type=kind, checkpoint=str(saved(tmp_path / "whole.pth", whole)))
+    others = dict(type="Constant", val=1, layer="Conv2d")
+    backbone = IBNResNet(18, variant="a", init_cfg=[others, pretrained])
+    backbone.init_weights()
+    assert all((value == 0.5).all() for value in backbone.parameters())
+    del whole["layer1.0.bn1.IN.weight"]
+    pretrained["checkpoint"] = str(saved(tmp_path / "part.pth", whole))
+    with pytest.raises(UserError, match=r"1 missing: layer1.0.bn1.IN.weight"):
+        IBNResNet(18, variant="a", init_cfg=[others, pretrained]).init_weights()
