@@ -37,8 +37,9 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename is not None and Path(error.filename).parent != path.parent:
-            raise  # another file's, from within the block
+        own = (temporary, path, *path.parents)
+        if error.filename is not None and Path(error.filename) not in own:
+            raise  # of another file, from within the block
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:

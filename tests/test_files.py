@@ -150,3 +150,12 @@ def test_a_reader_never_sees_a_part(tmp_path):
         reader.join()
     assert seen
     assert set(seen) <= set(versions)
+
+
+def test_an_error_of_another_file_is_not_ours(tmp_path):
+    """Reading what is not there, from within the block, is told as it is."""
+    other = tmp_path / "other.txt"
+    with pytest.raises(FileNotFoundError) as error, written_whole(tmp_path / "x"):
+        other.read_text()
+    assert error.value.filename == str(other)
+    assert not list(tmp_path.iterdir())
