@@ -75,7 +75,11 @@ def _add_testing(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--protocol", type=_names, metavar="A,B", help="test protocols: native, paper"
     )
-    command.add_argument("--work-dir", help="the run's folder (default: work_dirs/<config>)")
+    command.add_argument(
+        "--work-dir",
+        help="the run's folder (default: work_dirs/<config>, with seed<k> below it if given; for a "
+        "test the checkpoint's run)",
+    )
 
 
 def _names(text: str) -> list[str]:
@@ -117,6 +121,7 @@ def _run(args: argparse.Namespace) -> None:
         predict(args.config, args.checkpoint, args.folder, args.out, **options)
         return
     from ibnseg.engine import run
+    from ibnseg.engine.launch import stop_processes
 
     options |= dict(
         roots=dict(args.data_root),
@@ -128,6 +133,7 @@ def _run(args: argparse.Namespace) -> None:
         run.train(args.config, seed=args.seed, resume=args.resume, **options)
     else:
         run.test(args.config, args.checkpoint, **options)
+    stop_processes()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ UPSTREAM = {
     "mmcv-lite": "onedl-mmcv",
     "mmcv-full": "onedl-mmcv",
     "mmengine": "onedl-mmengine",
+    "mmengine-lite": "onedl-mmengine",
     "mmsegmentation": "onedl-mmsegmentation",
 }
 """Distributions that install the same import packages as the ones this project uses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -65,8 +66,15 @@ def save_ids(path: Path, ids: np.ndarray, palette: bool = False) -> None:
 
 
 def write_gta5(root: Path, frames: tuple[int, ...] = GTA5_TRAIN + GTA5_VAL) -> None:
+    """Frames of the official split, with a split file that lists just these."""
+    from ibnseg.datasets.gta5 import official_split
     from ibnseg.datasets.labels import GTA5_IDS
 
+    split = {
+        name: [[n, n] for n in frames if n in numbers] for name, numbers in official_split().items()
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "split.json").write_text(json.dumps(split))
     for frame in frames:
         image, train_ids = scene(frame)
         save_rgb(root / "images" / f"{frame:05d}.png", image)

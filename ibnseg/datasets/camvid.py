@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CAMVID_IDS
-from ibnseg.errors import UserError
+from ibnseg.errors import UserError, unknown_name
 from ibnseg.registry import DATASETS
 
 
@@ -33,17 +33,18 @@ class CamVid(DrivingDataset):
         super().__init__(*args, **kwargs)
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        images = _by_stem(root / self.split, ".png") | _by_stem(root / self.split, ".jpg")
+        images = _by_stem(root / self.split, ".png", ".jpg")
         labels = _by_stem(root / f"{self.split}annot", ".png")
         if self.sequences is None or not images:
             return images, labels
-        found = {stem.split("_")[0] for stem in images}
-        unknown = sorted(set(self.sequences) - found)
-        if len(unknown) == len(self.sequences):
-            raise UserError(
-                f"CamVid {self.split}: no frames of sequence {', '.join(unknown)} in {root}; "
-                f"found {', '.join(sorted(found))}"
-            )
+        everywhere = {
+            stem.split("_")[0]
+            for split in self.SPLITS
+            for stem in _by_stem(root / split, ".png", ".jpg")
+        }
+        for sequence in self.sequences:
+            if sequence not in everywhere:
+                raise unknown_name(f"sequence of CamVid in {root}", sequence, everywhere)
         images, labels = (
             {stem: path for stem, path in paths.items() if stem.split("_")[0] in self.sequences}
             for paths in (images, labels)
@@ -51,5 +52,11 @@ class CamVid(DrivingDataset):
         return images, labels
 
 
-def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    return {path.stem: path for path in folder.glob(f"*{suffix}")}
+def _by_stem(folder: Path, *suffixes: str) -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for suffix in suffixes:
+        for path in folder.glob(f"*{suffix}"):
+            if path.stem in paths:
+                raise UserError(f"{path}: the frame is also there as {paths[path.stem].name}")
+            paths[path.stem] = path
+    return paths

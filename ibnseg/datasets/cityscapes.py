@@ -11,7 +11,7 @@ from ibnseg.registry import DATASETS
 
 @DATASETS.register_module()
 class Cityscapes(DrivingDataset):
-    """2975 training and 500 validation photographs of 2048x1024, in 50 cities.
+    """2975 training and 500 validation photographs of 2048x1024, in 21 cities.
 
     The test split is not offered: its public labels hold only void.
     """

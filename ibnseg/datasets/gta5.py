@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import logging
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS
+from ibnseg.errors import UserError
 from ibnseg.registry import DATASETS
 
 DEFECTS = frozenset({15188, 17705, *range(20803, 20835), *range(20858, 20861)})
@@ -21,15 +21,41 @@ rest image and label differ in size (lists in mlykotom/video-segmentation and
 fvisin/dataset_loaders)."""
 
 
-@cache
-def official_split() -> dict[str, tuple[int, ...]]:
-    """Image numbers of ``train`` (12403), ``val`` (6382) and ``test`` (6181), from the official
-    split.mat."""
-    ranges = json.loads(files("ibnseg.datasets").joinpath("gta5_split.json").read_text())
-    return {
-        name: tuple(n for first, last in parts for n in range(first, last + 1))
-        for name, parts in ranges.items()
+ABSENT = frozenset(
+    {
+        *range(2154, 2159),
+        *range(4634, 4638),
+        *range(7115, 7120),
+        *range(9683, 9689),
+        *range(12050, 12055),
     }
+)
+"""Numbers of the 25 frames that some copies of the dataset lack (bupt-ai-cz/IAST-ECCV2020, issue
+2)."""
+
+OWN_SPLIT = "split.json"
+"""A file in the root of data in GTA5's layout that has a split of its own, as in the package's."""
+
+
+def read_split(path: Path) -> dict[str, tuple[int, ...]]:
+    """Image numbers of each split, out of a JSON file of closed ranges ``{split: [[first,
+    last]]}``.
+
+    Raises:
+        UserError: if the file does not hold that.
+    """
+    try:
+        return {
+            name: tuple(n for first, last in parts for n in range(first, last + 1))
+            for name, parts in json.loads(path.read_text()).items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: expected {{split: [[first, last], ...]}} ({error})") from error
+
+
+def official_split() -> dict[str, tuple[int, ...]]:
+    """Image numbers of ``train`` (12403), ``val`` (6382), ``test`` (6181), from split.mat."""
+    return read_split(Path(str(files("ibnseg.datasets") / "gta5_split.json")))
 
 
 @DATASETS.register_module()
@@ -37,8 +63,10 @@ class GTA5(DrivingDataset):
     """24966 renderings, mostly of 1914x1052; without the defects 12402 train, 6347 val and 6180
     test.
 
-    Listed frames of which neither image nor label is on disk (some copies lack 25) are left out
-    too, with a warning. All that is left out is in ``skipped``.
+    The 25 frames that some copies lack are left out too where they are not there, with a warning.
+    All that is left out is in ``skipped``; any other frame that is not there is an error. Data of
+    another split in the same layout says so in a file ``split.json`` of its own, of which nothing
+    may lack.
     """
 
     LAYOUT = "images/%05d.png and labels/%05d.png, all zip parts unpacked into the two folders"
@@ -47,20 +75,19 @@ class GTA5(DrivingDataset):
     LABEL_COLORS = GTA5_COLORS
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        listed = {f"{number:05d}.png": number for number in official_split()[self.split]}
-        usable = {name for name, number in listed.items() if number not in DEFECTS}
+        own = (root / OWN_SPLIT).is_file()
+        numbers = set((read_split(root / OWN_SPLIT) if own else official_split())[self.split])
+        defects, may_lack = (frozenset(), frozenset()) if own else (DEFECTS, ABSENT)
+        usable = {f"{number:05d}.png" for number in numbers - defects}
         images, labels = (
             {path.name: path for path in (root / folder).glob("*.png") if path.name in usable}
             for folder in ("images", "labels")
         )
         absent = usable - images.keys() - labels.keys()
         if absent and (images or labels):
-            print_log(
-                f"GTA5 {self.split}: {len(absent)} of {len(listed)} listed frames are not in "
-                f"{root}, "
-                f"first {min(absent)}; they are recorded as skipped",
-                logger="current",
-                level=logging.WARNING,
-            )
-        self.skipped = sorted(absent | (listed.keys() - usable))
+            told = f"GTA5 {self.split}: {len(absent)} of {len(usable)} frames are not in {root}"
+            if absent - {f"{number:05d}.png" for number in may_lack}:
+                raise UserError(f"{told}, first {min(absent)}; unpack all parts of the download")
+            print_log(f"{told}; they are skipped", logger="current", level=logging.WARNING)
+        self.skipped = sorted(absent | {f"{number:05d}.png" for number in numbers & defects})
         return images, labels

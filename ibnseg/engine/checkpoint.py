@@ -3,6 +3,7 @@ for it."""
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from pathlib import Path
@@ -49,13 +50,16 @@ class Checkpoints(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         score = metrics[self.best]
-        if score > runner.message_hub.runtime_info.get("best_score", float("-inf")):
+        score = float("-inf") if math.isnan(score) else score
+        best = runner.message_hub.runtime_info.get("best_score")
+        if best is None or score > best:
             runner.message_hub.update_info("best_score", score)
             _save(runner, BEST, runner.iter)
             runner.logger.info(f"Best so far: {self.best} {score:.4f} at iteration {runner.iter}")
         self._save_latest(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint["meta"]["train_domain"] = runner.cfg.train_domain
         # the rest is for the progress line, and holds objects that a safe reader refuses
         info = checkpoint["message_hub"]["runtime_info"]
         kept = {key: info[key] for key in ("best_score",) if key in info}
@@ -74,7 +78,8 @@ class Checkpoints(Hook):
 
     def _remove_old(self, folder: Path) -> None:
         by_age = sorted(folder.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))
-        for path in by_age[: -self.keep]:
+        unfinished = folder.glob(".iter_*.tmp.pth")  # of runs that were killed while saving
+        for path in [*by_age[: -self.keep], *unfinished]:
             path.unlink()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from ibnseg.engine.domains import config_folder
+from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED
 from ibnseg.errors import UserError, unknown_name
 
 
@@ -40,6 +41,11 @@ def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:
         wrong = [option for option in options if "=" not in option]
         if wrong:
             raise UserError(f"option '{wrong[0]}': expected key=value")
+        known = cfg.keys() | DEFAULTS.keys() | set(REQUIRED) | set(OPTIONAL)
+        for option in options:
+            key = option.split("=")[0].split(".")[0]
+            if key not in known:
+                raise unknown_name("config key", key, known)
         parser = argparse.ArgumentParser()
         parser.add_argument("--options", nargs="+", action=DictAction)
         cfg.merge_from_dict(parser.parse_args(["--options", *options]).options)

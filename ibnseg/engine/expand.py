@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mmengine.config import Config
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import schedule
-from ibnseg.engine.domains import find_root, get_domain
+from ibnseg.engine.domains import domain_files, find_root, get_domain
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation.protocols import Protocol, get_protocol
 from ibnseg.evaluation.tables import protocol_name
@@ -36,6 +37,7 @@ DEFAULTS = dict(
 )
 """What a config need not say."""
 
+OPTIONAL = ("epochs", "iterations", "name", "model_name", "model_title")
 REQUIRED = (
     "train_domain",
     "test_domains",
@@ -91,11 +93,16 @@ def expand(
     cfg.experiment_name = cfg.name
     names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
     cfg.domains = {name: get_domain(name, cfg) for name in names}
+    known = domain_files(cfg).keys() | {domain["data_root"] for domain in cfg.domains.values()}
+    for name in roots or {}:
+        if name not in known:
+            raise unknown_name("name in --data-root", name, known)
     protocols = [get_protocol(name) for name in _several(cfg.protocol)]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
     check_heads(cfg.model, len(CLASSES))
     cfg.default_scope = "mmseg"
+    cfg.load_from, cfg.resume = None, False
     cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
     for key in TRAINING_KEYS:
         cfg[key] = None
@@ -138,7 +145,10 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
             f"{cfg.accumulate}"
         )
     if (cfg.get("epochs") is None) == (cfg.get("iterations") is None):
-        raise UserError(f"{cfg.filename or 'config'}: expected either 'epochs' or 'iterations'")
+        raise UserError(
+            f"{cfg.filename or 'config'}: expected either 'epochs' or 'iterations'; "
+            "set the other to None"
+        )
     if cfg.precision not in PRECISIONS:
         raise unknown_name("precision", cfg.precision, PRECISIONS)
     pipeline = [
@@ -219,7 +229,7 @@ def _build(dataset: Mapping) -> DrivingDataset:
 
 def _files(dataset: Mapping) -> set[str]:
     built = _build(dataset)
-    return {built.get_data_info(i)["img_path"] for i in range(len(built))}
+    return {os.path.realpath(built.get_data_info(i)["img_path"]) for i in range(len(built))}
 
 
 def _several(value: str | Sequence[str]) -> list[str]:
@@ -262,6 +272,8 @@ def describe_inference(test_cfg: Mapping) -> str:
             f"model.test_cfg: mode 'slide' without {' and '.join(missing)}, (height, width) each"
         )
     crop, stride = ("x".join(map(str, test_cfg[key])) for key in ("crop_size", "stride"))
+    if any(s > c for s, c in zip(test_cfg["stride"], test_cfg["crop_size"], strict=True)):
+        raise UserError(f"model.test_cfg: stride {stride} is larger than crop_size {crop}")
     return f"slide {crop}/{stride}"
 
 
@@ -285,12 +297,15 @@ def _test_dataloader(
 
 
 def _evaluator(domain: Mapping, prefix: str) -> dict:
+    labelled = DATASETS.get(domain["dataset"]["type"]).labelled_classes()
+    eval_classes = list(domain["eval_classes"] or labelled)
+    for name in eval_classes:
+        if name not in CLASSES:
+            raise unknown_name(f"class in eval_classes of domain '{domain['name']}'", name, CLASSES)
     return dict(
         type="ibnseg.Confusion",
         classes=list(CLASSES),
-        eval_classes=list(
-            domain["eval_classes"] or DATASETS.get(domain["dataset"]["type"]).labelled_classes()
-        ),
+        eval_classes=eval_classes,
         prefix=prefix,
     )
 

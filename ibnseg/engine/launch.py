@@ -19,16 +19,17 @@ def slurm_as_torchrun(env: Mapping[str, str]) -> dict[str, str]:
         env: environment variables. ``MASTER_ADDR`` and ``MASTER_PORT`` are kept if set.
 
     Returns:
-        RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; empty outside of Slurm, for a single
+        RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; empty outside of srun, for a single
         task, and under torchrun.
     """
-    if "RANK" in env or "SLURM_PROCID" not in env or int(env.get("SLURM_NTASKS", 1)) < 2:
+    tasks = env.get("SLURM_STEP_NUM_TASKS", "1")  # absent in a batch script outside of srun
+    if "RANK" in env or int(tasks) < 2:
         return {}
     address = env.get("MASTER_ADDR") or _first_host(env["SLURM_STEP_NODELIST"])
     return dict(
         RANK=env["SLURM_PROCID"],
         LOCAL_RANK=env["SLURM_LOCALID"],
-        WORLD_SIZE=env["SLURM_NTASKS"],
+        WORLD_SIZE=tasks,
         MASTER_ADDR=address,
         MASTER_PORT=env.get("MASTER_PORT") or str(20000 + int(env.get("SLURM_JOB_ID", 0)) % 20000),
     )
@@ -41,6 +42,12 @@ def _first_host(nodes: str) -> str:
         ["scontrol", "show", "hostnames", nodes], check=True, capture_output=True, text=True
     )
     return listed.stdout.split()[0]
+
+
+def stop_processes() -> None:
+    """Leaves the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def start_processes() -> int:

@@ -71,7 +71,8 @@ class DomainTestLoop(BaseLoop):
 
     Attributes:
         loops: mmengine's test loop of each test, by name.
-        dataloader: that of the test under way, which is what progress lines count.
+        test: the one of ``tests`` that is under way, or was last.
+        dataloader: its loader, which is what progress lines count.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class DomainTestLoop(BaseLoop):
             test["name"]: TestLoop(runner, dataloader[test["name"]], evaluator[test["name"]])
             for test in tests
         }
-        self.dataloader = next(iter(self.loops.values())).dataloader
+        self.test = tests[0]
+        self.dataloader = self.loops[self.test["name"]].dataloader
 
     def run(self) -> dict[str, float]:
         """Runs all tests, each an epoch to the hooks, and returns all metrics in one dict."""
@@ -96,13 +98,16 @@ class DomainTestLoop(BaseLoop):
         runner.model.eval()
         metrics = {}
         for test in self.tests:
-            loop = self.loops[test["name"]]
+            self.test, loop = test, self.loops[test["name"]]
             self.dataloader = loop.dataloader
             images = len(loop.dataloader.dataset)
             runner.logger.info(
                 f"Testing on {test['domain']} {test['split']}, {images} images, "
                 f"protocol {test['protocol']['name']}"
             )
+            logged = runner.message_hub.log_scalars
+            for key in [key for key in logged if key.startswith("test/")]:
+                del logged[key]  # or the progress lines would repeat the last test's metrics
             runner.call_hook("before_test_epoch")
             for i, batch in enumerate(loop.dataloader):
                 loop.run_iter(i, batch)

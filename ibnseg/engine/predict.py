@@ -74,7 +74,7 @@ def predict(
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     images = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
-    images = [path for path in images if not path.is_relative_to(out)]
+    images = [path for path in images if not path.resolve().is_relative_to(out.resolve())]
     if not images:
         raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it")
     names = [path.relative_to(folder).with_suffix("") for path in images]

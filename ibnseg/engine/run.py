@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import Hook
 
 import ibnseg
 from ibnseg.engine.checkpoint import BEST, LATEST
@@ -22,6 +24,20 @@ from ibnseg.engine.runner import Runner
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results, tables
 from ibnseg.files import written_whole
+
+RECIPE = (
+    "train_domain",
+    "train_subset",
+    "seed",
+    "batch",
+    "crop_size",
+    "scale",
+    "aspect",
+    "optimizer",
+    "poly_power",
+    "model",
+)
+"""Keys that a run must be resumed with as it was begun."""
 
 _DISTRIBUTIONS = (
     "torch",
@@ -73,11 +89,12 @@ def train(
         if not resume:
             raise UserError(
                 f"{folder} holds a run already ({latest.resolve().name}); go on with it "
-                "(--resume), or give "
-                "another --work-dir"
+                "(--resume), or give another --work-dir"
             )
+        _require_same_recipe(cfg, folder)
         cfg.load_from, cfg.resume = str(latest), True
     cfg.work_dir = str(folder)
+    _read_results(folder)
     runner = Runner.from_cfg(cfg)
     _ = runner.test_loop  # is built, and so lists its data, before the first step
     runner.train()
@@ -150,19 +167,57 @@ def _run_of(checkpoint: Path) -> Path | None:
     return None
 
 
+def _require_same_recipe(cfg: Config, folder: Path) -> None:
+    """Refuses to go on with a run under another recipe, which would be neither the one nor the
+    other."""
+    before = Config.fromfile(folder / "config.py")
+    values = {key: (before.get(key), cfg.get(key)) for key in RECIPE}
+    values["iterations"] = (before.train_cfg.max_iters, cfg.train_cfg.max_iters)
+    for key, (was, now) in values.items():
+        if json.dumps(was, sort_keys=True) != json.dumps(now, sort_keys=True):
+            raise UserError(
+                f"{folder}: {key} was {was} and is now {now}; resume with what it was, or train "
+                "anew in another --work-dir"
+            )
+
+
+def _read_results(folder: Path) -> dict | None:
+    file = folder / "results.json"
+    return results.read(file) if file.exists() else None
+
+
 def _test_and_report(runner: Runner, path: Path) -> dict:
+    """Tests a checkpoint on all domains; each one's record is written as soon as it is there."""
+    path = path.resolve()  # of a run under way, the latest may move on meanwhile
+    folder = Path(runner.work_dir)
+    _read_results(folder)
     checkpoint = runner.load_checkpoint(str(path))
+    recorder = Recorder(describe_run(runner.cfg, path, checkpoint, folder))
+    runner.register_hook(recorder)
     runner.test()
     if not is_main_process():
         return {}
-    folder = Path(runner.work_dir)
-    run = describe_run(runner.cfg, path, checkpoint, folder)
-    file = folder / "results.json"
-    old = results.read(file) if file.exists() else None
-    content = results.merge(old, run, [_record(runner, test) for test in runner.test_loop.tests])
-    results.write(file, content)
+    content = results.read(folder / "results.json")
     _write_tables(runner.cfg, folder, content)
     return content
+
+
+class Recorder(Hook):
+    """Adds each test's record to ``results.json`` when it ends.
+
+    Args:
+        run: what the results say of the run and its checkpoint.
+    """
+
+    def __init__(self, run: dict) -> None:
+        self.run = run
+
+    @master_only
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        folder = Path(runner.work_dir)
+        record = _record(runner, runner.test_loop.test)
+        content = results.merge(_read_results(folder), self.run, [record])
+        results.write(folder / "results.json", content)
 
 
 def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> dict:
@@ -173,9 +228,18 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         path: of the checkpoint; it is recorded relative to ``folder`` if it lies there.
         checkpoint: its content.
         folder: the run's.
+
+    Raises:
+        UserError: if the checkpoint was trained in another domain than the config's.
     """
     path, folder = path.resolve(), folder.resolve()
     meta = checkpoint.get("meta") or {}
+    trained = meta.get("train_domain", cfg.train_domain)
+    if trained != cfg.train_domain:
+        raise UserError(
+            f"{path}: was trained in '{trained}', the config says '{cfg.train_domain}'; "
+            "test it with the config of its run"
+        )
     return dict(
         name=cfg.name,
         model=cfg.get("model_name", cfg.name),
@@ -184,7 +248,7 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         checkpoint=str(path.relative_to(folder) if path.is_relative_to(folder) else path),
         checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         iteration=meta.get("iter"),
-        seed=meta.get("seed", cfg.seed),
+        seed=meta.get("seed"),
         versions={
             "ibnseg": ibnseg.__version__,
             "python": platform.python_version(),

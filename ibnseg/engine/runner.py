@@ -9,6 +9,7 @@ import mmengine.runner
 import torch
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from ibnseg.files import written_whole
@@ -40,9 +41,10 @@ class Runner(mmengine.runner.Runner):
             model = model.to(memory_format=torch.channels_last)
         if self.distributed and model_wrapper_cfg is None:
             gpu = torch.cuda.is_available()
-            if not gpu and self.cfg.get("sync_bn"):
+            if not gpu:
                 self.logger.info("No GPU: batch normalisation is not synchronised over processes.")
                 self.cfg.sync_bn = None
+                model = revert_sync_batchnorm(model)
             model_wrapper_cfg = dict(
                 type="MMDistributedDataParallel",
                 device_ids=[torch.cuda.current_device()] if gpu else None,
@@ -66,5 +68,8 @@ class Runner(mmengine.runner.Runner):
 
     @master_only
     def dump_config(self) -> None:
-        with written_whole(Path(self.work_dir) / "config.py") as temporary:
-            self.cfg.dump(temporary)
+        """Writes ``config.py``; a test leaves that of the training as it is."""
+        path = Path(self.work_dir) / "config.py"
+        if self.cfg.get("train_cfg") is not None or not path.exists():
+            with written_whole(path) as temporary:
+                self.cfg.dump(temporary)

@@ -19,21 +19,27 @@ def protocol_name(protocol: dict) -> str:
 def drops(results: dict) -> list[float | None]:
     """For each test, the mIoU in the training domain under the same protocol minus the test's own.
 
-    None for the training domain itself, where it was not tested under that protocol, and where the
-    tests average different classes and so cannot be compared.
+    Where a test averages other classes than that of the training domain, the latter's IoU is
+    averaged over the test's classes too. None for the training domain itself, and where it was not
+    tested under that protocol.
     """
+    train_domain = results["run"]["train_domain"]
     home = {
-        (str(test["protocol"]), tuple(test["eval_classes"])): test["mIoU"]
-        for test in results["tests"]
-        if test["domain"] == results["run"]["train_domain"]
+        str(test["protocol"]): test for test in results["tests"] if test["domain"] == train_domain
     }
     differences = []
     for test in results["tests"]:
-        reference = home.get((str(test["protocol"]), tuple(test["eval_classes"])))
-        at_home = test["domain"] == results["run"]["train_domain"]
-        known = reference is not None and test["mIoU"] is not None and not at_home
+        reference = _miou_over(test["eval_classes"], home.get(str(test["protocol"])))
+        known = None not in (reference, test["mIoU"]) and test["domain"] != train_domain
         differences.append(reference - test["mIoU"] if known else None)
     return differences
+
+
+def _miou_over(classes: list[str], test: dict | None) -> float | None:
+    if test is None or test["eval_classes"] == classes:
+        return test and test["mIoU"]
+    known = [test["iou"][name] for name in classes if test["iou"].get(name) is not None]
+    return sum(known) / len(known) if known else None
 
 
 def markdown(results: dict, titles: dict[str, str]) -> str:
@@ -72,8 +78,7 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
     parts = [
         _table(COLUMNS, rows, left=3),
         "mIoU, pixel accuracy, drop and IoU in percent; the drop is the mIoU of the training "
-        "domain minus "
-        "that of the row.",
+        "domain, over the classes that the row averages, minus that of the row.",
         _table(("IoU", *names), class_rows, left=1),
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):

@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from PIL import Image
 
 from ibnseg.datasets import GTA5
-from ibnseg.datasets.gta5 import DEFECTS, official_split
+from ibnseg.datasets.gta5 import ABSENT, DEFECTS, official_split
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS
 from ibnseg.errors import UserError
 from tests.conftest import GTA5_TRAIN, GTA5_VAL, scene, write_gta5
@@ -84,27 +84,69 @@ def test_labels_on_disk_are_palette_images_and_read_as_indices(tmp_path):
     )
 
 
-def test_absent_frames_are_skipped_with_one_warning(data, log):
-    dataset = GTA5(data / "gta5", "val")
-    expected = sorted(f"{n:05d}.png" for n in set(official_split()["val"]) - set(GTA5_VAL))
-    assert dataset.skipped == expected
-    assert {f"{n:05d}.png" for n in range(20803, 20835)} <= set(dataset.skipped)
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """A function that writes frames without a split file, listed in the official split's place."""
+
+    def write(written, **split):
+        write_gta5(tmp_path, frames=tuple(written))
+        (tmp_path / "split.json").unlink()
+        listed = dict(train=(), val=(), test=()) | split
+        monkeypatch.setattr("ibnseg.datasets.gta5.official_split", lambda: listed)
+        return tmp_path
+
+    return write
+
+
+def test_frames_that_some_copies_lack_are_skipped_with_one_warning(official, log):
+    root = official((1, 2), train=(1, 2, 2154, 12054, 15188))
+    assert GTA5(root, "train").skipped == ["02154.png", "12054.png", "15188.png"]
     warnings = [r.getMessage() for r in log.records if r.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert f"{6347 - 5} of 6382 listed frames are not in {data / 'gta5'}" in warnings[0]
-    assert f"first {expected[0]};" in warnings[0]
+    assert warnings == [f"GTA5 train: 2 of 4 frames are not in {root}; they are skipped"]
 
 
-def test_defects_on_disk_are_left_out(tmp_path):
-    write_gta5(tmp_path, frames=(1, 2, 15188))
-    (tmp_path / "labels" / "15188.png").unlink()  # even half a pair
-    dataset = GTA5(tmp_path, "train")
+def test_the_25_frames_that_some_copies_lack():
+    assert len(ABSENT) == 25
+    assert {2154, 2158, 4634, 7115, 9688, 12050} <= ABSENT
+
+
+def test_a_part_that_was_not_unpacked_is_an_error(official):
+    root = official((1, 2), train=(1, 2, 3, 4, 2154))
+    with pytest.raises(UserError, match=r"3 of 5 frames are not in .*, first 00003.png; unpack"):
+        GTA5(root, "train")
+
+
+def test_the_official_split_rules_without_a_split_file(data, tmp_path):
+    """Thirteen frames are not the dataset."""
+    shutil.copytree(data / "gta5", tmp_path / "gta5")
+    (tmp_path / "gta5" / "split.json").unlink()
+    with pytest.raises(UserError, match="12394 of 12402 frames are not in"):
+        GTA5(tmp_path / "gta5", "train")
+
+
+def test_defects_on_disk_are_left_out(official):
+    root = official((1, 2, 15188), train=(1, 2, 15188))
+    (root / "labels" / "15188.png").unlink()  # even half a pair
+    dataset = GTA5(root, "train")
     assert [dataset.get_data_info(i)["img_path"][-9:] for i in range(len(dataset))] == [
         "00001.png",
         "00002.png",
     ]
-    assert "15188.png" in dataset.skipped
-    assert "00001.png" not in dataset.skipped
+    assert dataset.skipped == ["15188.png"]
+
+
+def test_a_split_file_of_ones_own_is_taken_as_it_is(data, tmp_path):
+    """Nothing of it may lack, and the official defects are other images there."""
+    write_gta5(tmp_path, frames=(1, 15188))
+    assert len(GTA5(tmp_path, "train")) == 2
+    assert GTA5(tmp_path, "train").skipped == []
+    for folder in ("images", "labels"):
+        (tmp_path / folder / "00001.png").unlink()
+    with pytest.raises(UserError, match="1 of 2 frames are not in"):
+        GTA5(tmp_path, "train")
+    (tmp_path / "split.json").write_text('{"train": [1, 2]}')
+    with pytest.raises(UserError, match=r"split.json: expected"):
+        GTA5(tmp_path, "train")
 
 
 def test_frames_of_other_splits_and_other_files_are_not_mixed_in(tmp_path):
@@ -120,10 +162,10 @@ def test_a_split_none_of_which_is_there(data):
         GTA5(data / "gta5", "test")
 
 
-def test_nothing_but_defects_is_nothing(tmp_path):
-    write_gta5(tmp_path, frames=(15188,))
+def test_nothing_but_defects_is_nothing(official):
+    root = official((15188,), train=(15188,))
     with pytest.raises(UserError, match="no images of split 'train'"):
-        GTA5(tmp_path, "train")
+        GTA5(root, "train")
 
 
 @pytest.fixture

@@ -54,6 +54,13 @@ def test_checkpoints_hold_weights_only(tiny: Config, in_data: Path) -> None:
     assert {"state_dict", "optimizer", "param_schedulers", "meta"} <= checkpoint.keys()
 
 
+def test_what_a_killed_save_left_is_removed(tiny: Config, in_data: Path) -> None:
+    (in_data / "run/checkpoints").mkdir(parents=True)
+    (in_data / "run/checkpoints/.iter_1-abc.tmp.pth").write_text("half of one")
+    make(tiny, in_data / "run", iterations=1, name="remains").train()
+    assert [path.name for path in (in_data / "run/checkpoints").iterdir()] == ["iter_1.pth"]
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(
     tiny: Config, in_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

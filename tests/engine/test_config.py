@@ -15,11 +15,11 @@ def test_a_packaged_config_goes_by_name(in_data: Path) -> None:
 
 def test_options_change_nested_values(in_data: Path) -> None:
     cfg = load_config(
-        "gta2city_r50", ["model.backbone.depth=101", "crop_size=(512,512)", "lr=1e-3"]
+        "gta2city_r50", ["model.backbone.depth=101", "crop_size=(512,512)", "optimizer.lr=1e-3"]
     )
     assert cfg.model.backbone.depth == 101
     assert tuple(cfg.crop_size) == (512, 512)
-    assert cfg.lr == 1e-3
+    assert cfg.optimizer.lr == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_options_change_nested_values(in_data: Path) -> None:
         ("gta2city_ibn50", [], "did you mean .*gta2city_ibn50a"),
         ("nowhere/my.py", [], r"nowhere/my.py: no such config"),
         ("gta2city_r50", ["batch"], "option 'batch': expected key=value"),
+        ("gta2city_r50", ["epoch=4"], "unknown config key 'epoch'; did you mean epochs"),
     ],
 )
 def test_wrong_names(config: str, options: list[str], message: str, in_data: Path) -> None:

@@ -160,6 +160,10 @@ def test_testing_needs_no_training_data(cfg: Config, monkeypatch: pytest.MonkeyP
         (dict(train_subset="half"), "unknown subset 'half'"),
         (dict(batch=None), "no value for batch"),
         (dict(save_best=True), "save_best needs a selection_split"),
+        (
+            dict(domains={"gta5": {**get_domain("gta5", Config()), "eval_classes": ["rode"]}}),
+            "unknown class in eval_classes of domain 'gta5' 'rode'; did you mean road",
+        ),
     ],
 )
 def test_wrong_values_are_told_before_anything_runs(
@@ -221,10 +225,35 @@ def test_inference_is_described() -> None:
     assert describe_inference({}) == describe_inference(dict(mode="whole")) == "whole"
     slide = dict(mode="slide", crop_size=(512, 1024), stride=(256, 512))
     assert describe_inference(slide) == "slide 512x1024/256x512"
+    with pytest.raises(UserError, match="stride 600x512 is larger than crop_size 512x1024"):
+        describe_inference(dict(mode="slide", crop_size=(512, 1024), stride=(600, 512)))
     with pytest.raises(UserError, match="mode 'slide' without crop_size and stride"):
         describe_inference(dict(mode="slide"))
     with pytest.raises(UserError, match="unknown model.test_cfg.mode 'slid'; did you mean slide"):
         describe_inference(dict(mode="slid"))
+
+
+def test_an_unknown_data_root_is_told(cfg: Config) -> None:
+    with pytest.raises(UserError, match="unknown name in --data-root 'gta'; did you mean gta5"):
+        expand(cfg, {"gta": "/data/gta5"})
+
+
+def test_links_do_not_hide_that_images_are_the_same(cfg: Config, tmp_path: Path) -> None:
+    """Two names for one folder: the selection split is the tested one."""
+    write_gta5(tmp_path / "real", (1, 2, 22, 23))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    cfg.domains = {"other": {**get_domain("gta5", cfg), "name": "other", "data_root": "other"}}
+    cfg.test_domains, cfg.save_best, cfg.selection_split = ["other"], True, "val"
+    cfg.domains["other"]["data_root"] = "cityscapes"  # a name that may be given
+    roots = {"gta5": str(tmp_path / "real"), "cityscapes": str(tmp_path / "link")}
+    with pytest.raises(UserError, match="shares 2 images"):
+        expand(cfg, roots)
+
+
+def test_a_dumped_config_does_not_resume_the_old_run(cfg: Config) -> None:
+    cfg.load_from, cfg.resume = "elsewhere/latest.pth", True
+    cfg = expand(cfg)
+    assert (cfg.load_from, cfg.resume) == (None, False)
 
 
 def test_switches(cfg: Config) -> None:

@@ -16,7 +16,7 @@ from ibnseg.engine.launch import slurm_as_torchrun
 SLURM = dict(
     SLURM_PROCID="3",
     SLURM_LOCALID="1",
-    SLURM_NTASKS="4",
+    SLURM_STEP_NUM_TASKS="4",
     SLURM_STEP_NODELIST="node7",
     SLURM_JOB_ID="123456",
 )
@@ -45,7 +45,8 @@ def test_several_nodes_are_asked_of_slurm(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "env", [{}, {**SLURM, "SLURM_NTASKS": "1"}, {**SLURM, "RANK": "0"}, {"SLURM_NTASKS": "2"}]
+    "env",
+    [{}, {**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, {**SLURM, "RANK": "0"}, {"SLURM_NTASKS": "2"}],
 )
 def test_not_a_step_of_several_tasks(env: dict[str, str]) -> None:
     assert slurm_as_torchrun(env) == {}
@@ -76,7 +77,7 @@ def test_two_processes_equal_one(in_data: Path, tiny_config) -> None:
     the mean over processes is the mean over the batch.
     """
     exact = """
-model["backbone"].update(norm_eval=True)
+model["backbone"].update(norm_eval=True, norm_cfg=dict(type="SyncBN", requires_grad=True))
 model["decode_head"].update(norm_cfg=None, dropout_ratio=0)
 train_domain = "cityscapes"
 crop_size = (48, 64)
