@@ -427,3 +427,15 @@ def test_multi_grid_reaches_a_last_stage_that_is_normalised():
     )
     assert [block.conv1.dilation for block in net.layer2] == [(2, 2), (4, 4)]
     assert isinstance(net.layer2[-1].IN, nn.InstanceNorm2d)
+
+
+def test_synchronised_statistics_reach_the_ibn_layers():
+    """What ``sync_bn = 'torch'`` does to every BN, that inside of IBN too, and to no IN."""
+    from mmengine.model.utils import convert_sync_batchnorm
+
+    net = convert_sync_batchnorm(IBNResNet(18, variant="a"), "torch")
+    ibn = net.layer1[0].bn1
+    assert isinstance(ibn.BN, nn.SyncBatchNorm)
+    assert isinstance(ibn.IN, nn.InstanceNorm2d)
+    left = [m for m in net.modules() if type(m) is nn.BatchNorm2d]
+    assert left == []
