@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from ibnseg.datasets.labels import CLASSES, PALETTE
-from ibnseg.datasets.transforms import read_image
+from ibnseg.datasets.transforms import Pack, read_image
 from ibnseg.draw import overlay
 from ibnseg.engine.config import load_config
 from ibnseg.engine.expand import check_heads
@@ -26,7 +27,6 @@ from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.registry import MODELS
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-_PIPELINE = (dict(type="ibnseg.LoadImage"), dict(type="ibnseg.Pack"))
 
 
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
@@ -78,9 +78,7 @@ def predict(
     if not images:
         raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it")
     names = [path.relative_to(folder).with_suffix("") for path in images]
-    twice = (
-        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
-    )
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(
             f"{folder}: two images are called {min(twice)}, as their predictions would be"
@@ -89,23 +87,29 @@ def predict(
     columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         for path, name in progress.track(zip(images, names, strict=True), total=len(images)):
-            train_ids = predict_image(network, path)
+            image = read_image(path)
+            train_ids = predict_image(network, image)
             write_label(out / "labels" / name.with_suffix(".png"), train_ids)
             with written_whole(out / "overlays" / name.with_suffix(".jpg")) as temporary:
-                picture = overlay(read_image(path)[..., ::-1], train_ids)
+                picture = overlay(image[..., ::-1], train_ids)
                 Image.fromarray(picture).save(temporary, quality=90)
     print(f"{len(images)} predictions: {out}/labels, {out}/overlays")
     return len(images)
 
 
 @torch.inference_mode()
-def predict_image(network: nn.Module, path: str | Path) -> np.ndarray:
-    """The network's train ids for an image file, (H, W) uint8 at the image's own size.
+def predict_image(network: nn.Module, image: np.ndarray) -> np.ndarray:
+    """The network's train ids for an image.
 
-    Raises:
-        UserError: if the image cannot be read.
+    Args:
+        network: from :func:`load_network`.
+        image: (H, W, 3) uint8, BGR, as :func:`ibnseg.datasets.transforms.read_image` gives it.
+
+    Returns:
+        (H, W) uint8.
     """
-    sample = Compose([dict(step) for step in _PIPELINE])(dict(img_path=str(path)))
+    size = image.shape[:2]
+    sample = Pack()(dict(img=image, img_path=None, ori_shape=size, img_shape=size))
     (result,) = network.test_step(pseudo_collate([sample]))
     return result.pred_sem_seg.data.squeeze(0).cpu().numpy()
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ibnseg.datasets import GTA5
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.datasets.transforms import ids_to_train_ids, read_label
+from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.predict import load_network
 from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
@@ -93,7 +93,7 @@ def test_results_equal_a_count_by_hand(trained, data: Path) -> None:
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         label = ids_to_train_ids(read_label(info["seg_map_path"]), GTA5.LABEL_IDS)
-        prediction = predict_image(network, info["img_path"])
+        prediction = predict_image(network, read_image(info["img_path"]))
         counted = label != 255
         np.add.at(expected, (label[counted], prediction[counted]), 1)
     home = content["tests"][0]
