@@ -4,6 +4,7 @@ pipeline."""
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -32,8 +33,8 @@ class DrivingDataset(BaseSegDataset):
     Args:
         data_root: the folder that holds what the download unpacks to.
         split: one of the adapter's ``SPLITS``.
-        subset: ``'full'`` or ``'quarter'``, a fixed random quarter of the images, the same on every
-            machine.
+        subset: ``'full'`` or ``'quarter'``, a fixed random quarter of the images that are
+            there, the same on every machine.
         pipeline, test_mode, lazy_init and others: as mmseg's ``BaseSegDataset``.
 
     Attributes:
@@ -64,9 +65,9 @@ class DrivingDataset(BaseSegDataset):
         """Names of the classes that the dataset's labels can have, in order of train id."""
         return tuple(name for i, name in enumerate(CLASSES) if i in cls.LABEL_IDS.values())
 
+    @abstractmethod
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         """The split's images and labels below ``root``, each a dict from a shared key to a path."""
-        raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:
         root = Path(self.data_root)

@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 import ibnseg
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import domain_files, get_domain
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.runner import Runner
@@ -170,6 +171,8 @@ def _run_of(checkpoint: Path) -> Path | None:
 def _require_same_recipe(cfg: Config, folder: Path) -> None:
     """Refuses to go on with a run under another recipe, which would be neither the one nor the
     other."""
+    if not (folder / "config.py").is_file():
+        raise UserError(f"{folder}: no config.py, by which to tell that the recipe is the same")
     before = Config.fromfile(folder / "config.py")
     values = {key: (before.get(key), cfg.get(key)) for key in RECIPE}
     values["iterations"] = (before.train_cfg.max_iters, cfg.train_cfg.max_iters)
@@ -285,7 +288,10 @@ def _record(runner: Runner, test: Mapping) -> dict:
 
 def _write_tables(cfg: Config, folder: Path, content: dict) -> None:
     shown = results.current(content)
-    table = tables.markdown(shown, {name: domain.title for name, domain in cfg.domains.items()})
+    known = cfg.domains.keys() | domain_files(cfg).keys()
+    names = {record["domain"] for record in shown["tests"]} | {cfg.train_domain}
+    titles = {name: get_domain(name, cfg)["title"] for name in names & known}
+    table = tables.markdown(shown, titles)
     for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text)

@@ -25,14 +25,18 @@ def drops(results: dict) -> list[float | None]:
     """
     train_domain = results["run"]["train_domain"]
     home = {
-        str(test["protocol"]): test for test in results["tests"] if test["domain"] == train_domain
+        _key(test["protocol"]): test for test in results["tests"] if test["domain"] == train_domain
     }
     differences = []
     for test in results["tests"]:
-        reference = _miou_over(test["eval_classes"], home.get(str(test["protocol"])))
+        reference = _miou_over(test["eval_classes"], home.get(_key(test["protocol"])))
         known = None not in (reference, test["mIoU"]) and test["domain"] != train_domain
         differences.append(reference - test["mIoU"] if known else None)
     return differences
+
+
+def _key(protocol: dict) -> tuple:
+    return tuple(sorted(protocol.items()))
 
 
 def _miou_over(classes: list[str], test: dict | None) -> float | None:

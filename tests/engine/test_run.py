@@ -237,6 +237,9 @@ def test_testing_leaves_the_recipe_in_the_run(trained, roots) -> None:
     content = run_test(config, folder / "latest.pth", roots=roots, domains=["camvid"])
     assert (folder / "config.py").read_text() == before
     assert "camvid" in [test["domain"] for test in content["tests"]]
+    table = (folder / "results.md").read_text()
+    assert "| GTA5  | Cityscapes |" in table  # titles of domains that this test did not name
+    assert "| GTA5  | CamVid     |" in table
     assert results.read(folder / "results.json") == content
 
 
@@ -253,6 +256,13 @@ def test_a_run_is_not_resumed_under_another_recipe(trained, roots, option, messa
     config, folder, _ = trained
     with pytest.raises(UserError, match=message):
         train(config, work_dir=folder, roots=roots, resume=True, options=[option])
+
+
+def test_a_run_without_its_config_is_not_resumed(trained, roots, tmp_path: Path) -> None:
+    config, folder, _ = trained
+    shutil.copy(folder / "latest.pth", tmp_path / "latest.pth")
+    with pytest.raises(UserError, match=r"no config.py, by which to tell"):
+        train(config, work_dir=tmp_path, roots=roots, resume=True)
 
 
 def test_damaged_results_are_told_before_the_first_step(tiny_config, roots, tmp_path: Path) -> None:
