@@ -76,7 +76,8 @@ class GTA5(DrivingDataset):
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         own = (root / OWN_SPLIT).is_file()
-        numbers = set((read_split(root / OWN_SPLIT) if own else official_split())[self.split])
+        splits = read_split(root / OWN_SPLIT) if own else official_split()
+        numbers = set(splits.get(self.split, ()))
         defects, may_lack = (frozenset(), frozenset()) if own else (DEFECTS, ABSENT)
         usable = {f"{number:05d}.png" for number in numbers - defects}
         images, labels = (

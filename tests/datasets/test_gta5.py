@@ -144,6 +144,10 @@ def test_a_split_file_of_ones_own_is_taken_as_it_is(data, tmp_path):
         (tmp_path / folder / "00001.png").unlink()
     with pytest.raises(UserError, match="1 of 2 frames are not in"):
         GTA5(tmp_path, "train")
+    (tmp_path / "split.json").write_text('{"train": [[15188, 15188]]}')
+    assert len(GTA5(tmp_path, "train")) == 1
+    with pytest.raises(UserError, match="no images of split 'val'"):
+        GTA5(tmp_path, "val")
     (tmp_path / "split.json").write_text('{"train": [1, 2]}')
     with pytest.raises(UserError, match=r"split.json: expected"):
         GTA5(tmp_path, "train")
