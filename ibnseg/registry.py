@@ -22,9 +22,11 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(root.MODELS, "ibnseg.models")
-DATASETS = _child(root.DATASETS, "ibnseg.datasets")
-TRANSFORMS = _child(root.TRANSFORMS, "ibnseg.datasets")
-DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "ibnseg.datasets")
+DATASETS = _child(
+    root.DATASETS, *(f"ibnseg.datasets.{name}" for name in ("camvid", "cityscapes", "gta5"))
+)
+TRANSFORMS = _child(root.TRANSFORMS, "ibnseg.datasets.transforms")
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "ibnseg.datasets.sampler")
 METRICS = _child(root.METRICS, "ibnseg.evaluation")
 LOOPS = _child(root.LOOPS, "ibnseg.engine")
 HOOKS = _child(root.HOOKS, "ibnseg.engine")

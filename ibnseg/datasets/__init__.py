@@ -1,18 +1,25 @@
-"""Adapters of driving datasets: from the official downloads to images and train ids."""
+"""Adapters of driving datasets: from the official downloads to images and train ids.
 
-from ibnseg.datasets.camvid import CamVid
-from ibnseg.datasets.cityscapes import Cityscapes
-from ibnseg.datasets.gta5 import GTA5
-from ibnseg.datasets.sampler import StreamSampler
-from ibnseg.datasets.transforms import LoadImage, LoadLabel, Pack, RandomScaleAspect
+They are imported when first asked for, so that what needs no torch starts at once.
+"""
 
-__all__ = [
-    "GTA5",
-    "CamVid",
-    "Cityscapes",
-    "LoadImage",
-    "LoadLabel",
-    "Pack",
-    "RandomScaleAspect",
-    "StreamSampler",
-]
+from importlib import import_module
+
+_HOMES = {
+    "GTA5": "gta5",
+    "CamVid": "camvid",
+    "Cityscapes": "cityscapes",
+    "LoadImage": "transforms",
+    "LoadLabel": "transforms",
+    "Pack": "transforms",
+    "RandomScaleAspect": "transforms",
+    "StreamSampler": "sampler",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

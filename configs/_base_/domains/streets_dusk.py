@@ -1,0 +1,11 @@
+domain = dict(
+    name="streets_dusk",
+    title="Streets, dusk",
+    dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
+    data_root="streets_dusk",
+    train_split="train",
+    test_split="val",
+    train_resize=None,
+    eval_classes=None,  # all 19
+    group="generated",
+)

@@ -1,0 +1,1 @@
+"""Street scenes that draw themselves: layouts, their appearances, and datasets of them."""
