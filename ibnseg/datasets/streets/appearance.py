@@ -42,8 +42,9 @@ class Appearance(NamedTuple):
 _CAMERA = dict(balance=0.06, noise=(2, 6), blur=(0.3, 0.8), vignette=(0.1, 0.35), quality=(55, 90))
 APPEARANCES = {
     "virtual": Appearance(
-        weathered=False, sun=(0.75, 0.95), sky=(0.5, 0.54, 0.64), warm=(1.0, 0.95, 0.84),
-        air=(176, 206, 240), haze=(0.05, 0.15), contrast=(1.05, 1.15),
+        weathered=False, sun=(0.35, 0.95), sky=(0.54, 0.58, 0.68), warm=(1.0, 0.95, 0.84),
+        air=(176, 206, 240), haze=(0.05, 0.5), exposure=(0.75, 1.25), balance=0.05,
+        saturation=(0.9, 1.15), contrast=(1.0, 1.15),
     ),
     "real": Appearance(
         sun=(0.0, 0.6), sky=(0.9, 0.93, 0.91), warm=(1.0, 0.96, 0.86), haze=(0.2, 0.9),

@@ -1,0 +1,12 @@
+# A schedule for the generated streets and two CPU cores: minutes. All of it is our choice.
+crop_size = (192, 320)
+scale = (0.5, 2.0)
+aspect = (3 / 4, 4 / 3)
+
+optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4)
+poly_power = 0.9
+batch = 8
+iterations = 300
+workers = 1
+log_interval = 20
+checkpoint_interval = 50
