@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from ibnseg.engine.domains import config_folder
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED
 from ibnseg.errors import UserError, unknown_name
+from ibnseg.files import config_folder
 
 
 def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:

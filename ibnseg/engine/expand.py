@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import schedule
-from ibnseg.engine.domains import domain_files, find_root, get_domain
+from ibnseg.engine.domains import check_roots, domain_files, find_root, get_domain
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation.protocols import Protocol, get_protocol
 from ibnseg.evaluation.tables import protocol_name
@@ -88,15 +88,16 @@ def expand(
     missing = [key for key in REQUIRED if cfg.get(key) is None]
     if missing:
         raise UserError(f"{cfg.filename or 'config'}: no value for {', '.join(missing)}")
+    for key in ("test_domains", "protocol"):
+        if not cfg[key]:
+            raise UserError(f"{cfg.filename or 'config'}: {key} names none")
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
     cfg.experiment_name = cfg.name
     names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
     cfg.domains = {name: get_domain(name, cfg) for name in names}
-    known = domain_files(cfg).keys() | {domain["data_root"] for domain in cfg.domains.values()}
-    for name in roots or {}:
-        if name not in known:
-            raise unknown_name("name in --data-root", name, known)
+    data = [domain["data_root"] for domain in cfg.domains.values()]
+    check_roots(roots or {}, domain_files(cfg), data)
     protocols = [get_protocol(name) for name in _several(cfg.protocol)]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
@@ -206,7 +207,7 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
     cfg.val_dataloader = _test_dataloader(
         cfg, domain, found[cfg.train_domain], cfg.selection_split, get_protocol("native")
     )
-    cfg.val_cfg = dict(type="ValLoop")
+    cfg.val_cfg = dict(type="ibnseg.ValidationLoop")
     cfg.val_evaluator = _evaluator(domain, cfg.train_domain)
     selected = _files(cfg.val_dataloader.dataset)
     for name in cfg.test_domains:

@@ -93,6 +93,20 @@ def current(results: dict) -> dict:
     return {**results, "tests": tests}
 
 
+def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
+    """Whether results hold a test of a run's checkpoint, with the matrix of each image.
+
+    Args:
+        results: a results file's content.
+        run: of the checkpoint.
+        test: ``domain``, ``split`` and ``protocol``.
+        folder: the results file's.
+    """
+    wanted = _identity({**test, "checkpoint_sha256": run["checkpoint_sha256"]})
+    files = [found["per_image"] for found in results["tests"] if _identity(found) == wanted]
+    return any(file is not None and (folder / file).is_file() for file in files)
+
+
 def _identity(test: dict) -> list:
     return [test[key] for key in ("checkpoint_sha256", "domain", "split", "protocol")]
 
@@ -113,6 +127,8 @@ def read(path: str | Path) -> dict:
     found = results.get("schema") if isinstance(results, dict) else None
     if found != SCHEMA:
         raise UserError(f"{path}: schema {found}, expected {SCHEMA}; test again to write it anew")
+    if not {"run", "tests"} <= results.keys():
+        raise UserError(f"{path}: without 'run' or 'tests'; remove it and test again")
     return results
 
 
