@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
@@ -57,6 +58,57 @@ TRAINING_KEYS = (
     "val_cfg",
     "val_evaluator",
 )
+
+
+def _is_pair(value: object, kind: type) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(isinstance(x, kind) and x > 0 for x in value)
+    )
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and value >= least
+
+
+_COUNT = (_is_count, "a whole number above 0")
+_BOUNDS = (
+    lambda value: _is_pair(value, (int, float)) and value[0] <= value[1],
+    "(least, most), numbers above 0",
+)
+_NAMES = (
+    lambda value: bool(value) and all(isinstance(name, str) for name in value),
+    "a name, or a list of names",
+)
+
+VALUES = {
+    "model": (lambda value: isinstance(value, Mapping), "a dict"),
+    "optimizer": (lambda value: isinstance(value, Mapping) and "type" in value, "a dict with type"),
+    "train_domain": (lambda value: isinstance(value, str), "a name"),
+    "test_domains": _NAMES,
+    "protocol": _NAMES,
+    "crop_size": (lambda value: _is_pair(value, int), "(height, width), whole numbers above 0"),
+    "scale": _BOUNDS,
+    "aspect": _BOUNDS,
+    "batch": _COUNT,
+    "accumulate": _COUNT,
+    "workers": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
+    "seed": (
+        lambda value: _is_count(value, 0) and value < 2**32,
+        "a whole number from 0 to 2^32 - 1",
+    ),
+    "log_interval": _COUNT,
+    "checkpoint_interval": _COUNT,
+    "keep_checkpoints": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
+    "epochs": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
+    "iterations": (
+        lambda value: value is None or _is_count(value),
+        "a whole number above 0, or None",
+    ),
+}
+"""What the value of a key has to be: a test, and words for it."""
+
 PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
 
 
@@ -89,8 +141,13 @@ def expand(
     if missing:
         raise UserError(f"{cfg.filename or 'config'}: no value for {', '.join(missing)}")
     for key in ("test_domains", "protocol"):
-        if not cfg[key]:
-            raise UserError(f"{cfg.filename or 'config'}: {key} names none")
+        cfg[key] = _several(cfg[key])
+    for key, (is_right, expected) in VALUES.items():
+        if not is_right(cfg.get(key)):
+            found = cfg.get(key)
+            raise UserError(f"{cfg.filename or 'config'}: {key} is {found!r}, expected {expected}")
+    if cfg.optimizer["type"] not in OPTIMIZERS:
+        raise unknown_name("optimizer", cfg.optimizer["type"], OPTIMIZERS.module_dict)
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
     cfg.experiment_name = cfg.name
@@ -98,7 +155,7 @@ def expand(
     cfg.domains = {name: get_domain(name, cfg) for name in names}
     data = [domain["data_root"] for domain in cfg.domains.values()]
     check_roots(roots or {}, domain_files(cfg), data)
-    protocols = [get_protocol(name) for name in _several(cfg.protocol)]
+    protocols = [get_protocol(name) for name in cfg.protocol]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
     check_heads(cfg.model, len(CLASSES))
@@ -233,8 +290,8 @@ def _files(dataset: Mapping) -> set[str]:
     return {os.path.realpath(built.get_data_info(i)["img_path"]) for i in range(len(built))}
 
 
-def _several(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[Protocol]) -> None:

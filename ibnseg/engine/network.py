@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import nn
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import Pack, read_image
 from ibnseg.engine.checkpoint import BEST, LATEST
-from ibnseg.engine.config import load_config
+from ibnseg.engine.config import building, load_config
 from ibnseg.engine.expand import check_heads
 from ibnseg.errors import UserError
 from ibnseg.memory import enough_memory_for_image
@@ -104,10 +104,11 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
         UserError: if the config has no network, or the checkpoint cannot be read or is of another.
     """
     init_default_scope("mmseg")
-    if cfg.get("model") is None:
-        raise UserError(f"{cfg.filename or 'config'}: no value for model")
+    if not isinstance(cfg.get("model"), Mapping):
+        raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
     check_heads(cfg.model, len(CLASSES))
-    network = MODELS.build(cfg.model)
+    with building("model"):
+        network = MODELS.build(cfg.model)
     weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
     load_exactly(network, weights, str(checkpoint))
     if cfg.get("channels_last"):

@@ -58,7 +58,7 @@ def predict_folder(
     left = _begin(out, describe_network(cfg, checkpoint), stamps)
     columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        for name in progress.track(left):
+        for name in progress.track(left, total=len(left)):
             image = read_image(found[name])
             train_ids = predict_image(network, image, found[name])
             label_file, overlay_file = _targets(out, name)
@@ -126,7 +126,7 @@ def write_label(path: Path, train_ids: np.ndarray) -> None:
         image.save(temporary)
 
 
-def _begin(out: Path, network: dict[str, str], stamps: dict[str, list[int]]) -> list[str]:
+def _begin(out: Path, network: dict[str, str], stamps: dict[str, str]) -> list[str]:
     """Records what is about to be predicted, and returns the names of what is not there yet.
 
     A prediction of an image that has changed is removed before the record says otherwise.
@@ -151,7 +151,7 @@ def _begin(out: Path, network: dict[str, str], stamps: dict[str, list[int]]) -> 
     return left
 
 
-def _read_record(out: Path, network: dict[str, str]) -> dict[str, list[int]]:
+def _read_record(out: Path, network: dict[str, str]) -> dict[str, str]:
     """The stamps of recorded images, of which there are none in a new folder."""
     path = out / RECORD
     if not path.exists():
@@ -176,7 +176,7 @@ def _targets(out: Path, name: str) -> tuple[Path, Path]:
     return out / "labels" / f"{name}.png", out / "overlays" / f"{name}.jpg"
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(path: Path) -> str:
     """Size and time of change, by which an image that has changed is known."""
     stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+    return f"{stat.st_size} bytes of {stat.st_mtime_ns} ns"
