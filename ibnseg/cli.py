@@ -61,23 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.raiseExceptions = False  # a log that cannot be written is told below, once
     try:
         command.run(args)
-    except UserError as error:
-        return _fail(_line(error))
-    except OSError as error:
-        if error.errno is None:
+    except (Exception, KeyboardInterrupt) as error:
+        if _is_interrupt(error):
+            hint = f"; to go on: {command.go_on}" if command.go_on else ""
+            print(f"ibnseg: interrupted{hint}", file=sys.stderr)
+            return 130
+        message = _message(error)
+        if message is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror}")
-    except KeyboardInterrupt:
-        hint = f"; to go on: {command.go_on}" if command.go_on else ""
-        print(f"ibnseg: interrupted{hint}", file=sys.stderr)
-        return 130
+        print(f"ibnseg: error: {message}", file=sys.stderr)
+        return 1
     return 0
 
 
-def _fail(message: str) -> int:
-    print(f"ibnseg: error: {message}", file=sys.stderr)
-    return 1
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an exception is Ctrl-C, or came of it: some libraries turn it into another."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _message(error: BaseException) -> str | None:
+    """What to tell the user, in one line; None if the program itself is wrong."""
+    if isinstance(error, UserError):
+        return _line(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return None
 
 
 def _line(error: UserError) -> str:

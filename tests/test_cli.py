@@ -142,6 +142,20 @@ def test_interrupted(line: str, hint: str, command_raises, capsys) -> None:
     assert capsys.readouterr().err == f"ibnseg: interrupted{hint}\n"
 
 
+def test_an_interrupt_that_a_library_turns_into_another_error(
+    monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def fail(args: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except BaseException:
+            raise SyntaxError("Failed to format the config file") from None
+
+    monkeypatch.setitem(COMMANDS, "train", replace(COMMANDS["train"], run=fail))
+    assert cli.main(["train", "x"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     """SIGINT once the first prediction is there, as the terminal sends it; then the rest."""

@@ -329,6 +329,12 @@ def describe_inference(test_cfg: Mapping) -> str:
         raise UserError(
             f"model.test_cfg: mode 'slide' without {' and '.join(missing)}, (height, width) each"
         )
+    for key in ("crop_size", "stride"):
+        if not _is_pair(test_cfg[key], int):
+            raise UserError(
+                f"model.test_cfg.{key} is {test_cfg[key]!r}, expected (height, width), whole "
+                "numbers above 0"
+            )
     crop, stride = ("x".join(map(str, test_cfg[key])) for key in ("crop_size", "stride"))
     if any(s > c for s, c in zip(test_cfg["stride"], test_cfg["crop_size"], strict=True)):
         raise UserError(f"model.test_cfg: stride {stride} is larger than crop_size {crop}")

@@ -62,11 +62,10 @@ class TrainLoop(IterBasedTrainLoop):
         self._iter += 1
 
     def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
-        images, parts = data_batch["inputs"], self.accumulate
-        height, width = images[0].shape[1:]
+        images, parts = len(data_batch["inputs"]), self.accumulate
+        height, width = self.runner.cfg.crop_size
         return enough_memory(
-            f"a training step: {len(images)} crops of {width}x{height}, {-(-len(images) // parts)} "
-            "at a time",
+            f"a training step: {images} crops of {width}x{height}, {-(-images // parts)} at a time",
             f"raise accumulate (now {parts}) or lower crop_size or batch, as --cfg-options "
             f"accumulate={2 * parts}",
         )

@@ -15,6 +15,8 @@ from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
 from ibnseg.files import written_whole
 
 SCHEMA = 1
+RECORDED = ("checkpoint_sha256", "domain", "split", "protocol", "per_image", "confusion")
+"""What a record of a test is read for here; the first four say which test it is."""
 
 
 def test_record(
@@ -108,7 +110,7 @@ def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
 
 
 def _identity(test: dict) -> list:
-    return [test[key] for key in ("checkpoint_sha256", "domain", "split", "protocol")]
+    return [test[key] for key in RECORDED[:4]]
 
 
 def read(path: str | Path) -> dict:
@@ -127,8 +129,11 @@ def read(path: str | Path) -> dict:
     found = results.get("schema") if isinstance(results, dict) else None
     if found != SCHEMA:
         raise UserError(f"{path}: schema {found}, expected {SCHEMA}; test again to write it anew")
-    if not {"run", "tests"} <= results.keys():
-        raise UserError(f"{path}: without 'run' or 'tests'; remove it and test again")
+    whole = isinstance(results.get("run"), dict) and isinstance(results.get("tests"), list)
+    if not whole or not all(set(RECORDED) <= set(test) for test in results["tests"]):
+        raise UserError(
+            f"{path}: damaged, it lacks the run or parts of its tests; remove it and test again"
+        )
     return results
 
 
