@@ -73,8 +73,10 @@ def require_image(image: object) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise UserError(f"image: found an array of shape {image.shape}, {expected}")
     if image.dtype != np.uint8:
-        values = f"{image.dtype} with values from {image.min():.4g} to {image.max():.4g}"
-        raise UserError(f"image: found {values}, {expected}, 0 to 255")
+        values = ""
+        if image.dtype.kind in "biuf":
+            values = f" with values from {float(image.min()):.4g} to {float(image.max()):.4g}"
+        raise UserError(f"image: found {image.dtype}{values}, {expected}, 0 to 255")
 
 
 def find_network(

@@ -104,6 +104,8 @@ def test_probabilities_agree_with_the_label_where_rounding_ties(network, monkeyp
         (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
         (np.full((4, 5, 3), 0.5), "found float64 with values from 0.5 to 0.5, .* 0 to 255"),
         (np.full((4, 5, 3), 300, np.int64), "found int64 with values from 300 to 300"),
+        (np.ones((4, 5, 3), bool), "found bool with values from 1 to 1"),
+        (np.full((4, 5, 3), "x"), "found <U1, expected"),
         ([[1]], "found a list"),
         (torch.zeros(4, 5, 3), "found a Tensor"),
     ],
