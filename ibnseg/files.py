@@ -1,14 +1,49 @@
-"""Files are written whole or not at all."""
+"""Files: written whole or not at all, and the configs that come with the package."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ibnseg
 from ibnseg.errors import UserError
+
+
+def config_folder() -> Path:
+    """The folder of the configs that come with the package, or with the checkout that is run in
+    place."""
+    package = Path(ibnseg.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def sha256(path: str | Path) -> str:
+    """A file's SHA-256, as hexadecimal digits.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder if need be and tries to write to it.
+
+    Raises:
+        UserError: if it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror})") from error
 
 
 @contextmanager

@@ -1,16 +1,42 @@
-"""The command line: arguments, one-line errors, exit codes."""
+"""The command line: arguments, one-line errors, exit codes, help, completion."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ibnseg import cli
+from ibnseg.commands import COMMANDS, config_names
 from ibnseg.errors import UserError
+from tests.conftest import save_rgb, scene
 
 ROOT = Path(__file__).parents[1]
+
+
+def run(*args: str, **kwargs) -> subprocess.CompletedProcess:
+    """Runs Python in a process of its own, with the package on its path."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, env=env, **kwargs
+    )
+
+
+@pytest.fixture
+def command_raises(monkeypatch: pytest.MonkeyPatch):
+    """A function that makes a command raise."""
+
+    def make(name: str, error: BaseException) -> None:
+        def fail(args: object) -> None:
+            raise error
+
+        monkeypatch.setitem(COMMANDS, name, replace(COMMANDS[name], run=fail))
+
+    return make
 
 
 def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +63,32 @@ def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     (args, kwargs) = calls["test"]
     assert args == ("x", "y.pth")
     assert kwargs["options"] == ["a=1", "b.c=2"]
+    assert kwargs["resume"] is False
+    cli.main(["test", "x", "y.pth", "--resume"])
+    assert calls["test"][1]["resume"] is True
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("run photos", ("run", None, "photos", "predictions", [])),
+        ("cfg x.pth a.png --out o", ("cfg", "x.pth", "a.png", "o", [])),
+        (
+            "run photos --cfg-options a=1 b=2",
+            ("run", None, "photos", "predictions", ["a=1", "b=2"]),
+        ),
+        ("--out o run photos", ("run", None, "photos", "o", [])),
+    ],
+)
+def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
+    from ibnseg.engine import predict
+
+    calls = []
+    monkeypatch.setattr(
+        predict, "predict_folder", lambda *args, options: calls.append((*args, options))
+    )
+    assert cli.main(["predict", *line.split()]) == 0
+    assert calls == [expected]
 
 
 def test_wrong_input_is_one_line_and_exit_1(in_data: Path, capsys) -> None:
@@ -46,62 +98,204 @@ def test_wrong_input_is_one_line_and_exit_1(in_data: Path, capsys) -> None:
     assert err.startswith("ibnseg: error: unknown config 'gta2city_ibn50'; did you mean")
 
 
-def test_errors_of_loader_workers_are_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """A worker's error arrives with its traceback in the message; the last line tells it."""
-
-    def fail(args: object) -> None:
-        raise UserError(
-            "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent "
-            "call last):\n  File ...\nibnseg.errors.UserError: x.png: truncated\n"
-        )
-
-    monkeypatch.setattr(cli, "_run", fail)
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            # a worker's error arrives with its traceback in the message
+            UserError(
+                "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent "
+                "call last):\n  File ...\nibnseg.errors.UserError: x.png: truncated\n"
+            ),
+            "x.png: truncated",
+        ),
+        (UserError("x.py: wrong (line 1\n  line 2)\n"), "x.py: wrong (line 1 line 2)"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(28, "No space left on device", "/x"), "/x: No space left on device"),
+    ],
+)
+def test_errors_are_one_line(error: Exception, line: str, command_raises, capsys) -> None:
+    command_raises("train", error)
     assert cli.main(["train", "x"]) == 1
-    assert capsys.readouterr().err == "ibnseg: error: x.png: truncated\n"
+    assert capsys.readouterr().err == f"ibnseg: error: {line}\n"
 
 
-def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def interrupt(args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "_run", interrupt)
-    assert cli.main(["train", "x"]) == 130
-    assert "--resume" in capsys.readouterr().err
+@pytest.mark.parametrize("error", [OSError("a program's own"), ValueError("x"), RuntimeError("x")])
+def test_errors_of_the_program_are_not_hidden(error: Exception, command_raises) -> None:
+    command_raises("train", error)
+    with pytest.raises(type(error)):
+        cli.main(["train", "x"])
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["train x --data-root gta5", "train", "test x", "predict x y", "fly", "train x --seed a"],
+    ("line", "hint"),
+    [
+        ("train x", "; to go on: the same command with --resume"),
+        ("test x y", "; to go on: the same command with --resume"),
+        ("predict x y", "; to go on: the same command again"),
+        ("env", ""),
+    ],
 )
-def test_wrong_arguments_exit_2(line: str, capsys) -> None:
+def test_interrupted(line: str, hint: str, command_raises, capsys) -> None:
+    command_raises(line.split()[0], KeyboardInterrupt())
+    assert cli.main(line.split()) == 130
+    assert capsys.readouterr().err == f"ibnseg: interrupted{hint}\n"
+
+
+def test_an_interrupt_that_a_library_turns_into_another_error(
+    monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def fail(args: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except BaseException:
+            raise SyntaxError("Failed to format the config file") from None
+
+    monkeypatch.setitem(COMMANDS, "train", replace(COMMANDS["train"], run=fail))
+    assert cli.main(["train", "x"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
+    """SIGINT once the first prediction is there, as the terminal sends it; then the rest."""
+    for i in range(200):
+        save_rgb(tmp_path / "photos" / f"{i:03d}.png", scene(i)[0])
+    command = ["-m", "ibnseg.cli", "predict", str(trained[1]), "photos"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "predictions/overlays/000.jpg").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "ibnseg: interrupted; to go on: the same command again\n"
+    assert not list(tmp_path.glob("predictions/**/.*"))
+    done = len(list(tmp_path.glob("predictions/overlays/*")))
+    assert done < 200
+    again = run(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert f"200 predictions ({done} of them there already)" in again.stdout
+    assert len(list(tmp_path.glob("predictions/labels/*"))) == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train x --data-root gta5", "'gta5': expected NAME=PATH (see ibnseg train --help)"),
+        ("train x --domains ,", "',': expected names, as A,B"),
+        ("train", "the following arguments are required: config"),
+        ("test x", "the following arguments are required: checkpoint"),
+        ("predict x", "the following arguments are required: INPUT"),
+        ("predict a b c d", "unrecognized arguments: d"),
+        ("fly", "unknown command 'fly'; known: "),
+        ("pretict x y", "unknown command 'pretict'; did you mean predict?"),
+        ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
+        ("train x --seed a", "argument --seed: invalid int value: 'a'"),
+        ("env --dataroot x=y", "unrecognized arguments: --dataroot"),
+    ],
+)
+def test_wrong_arguments_exit_2(line: str, message: str, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(line.split())
     assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["", "--help", "--version", *(f"{c} --help" for c in COMMANDS)])
+def test_help_is_quick_and_needs_no_torch(line: str) -> None:
+    """Everything that only prints words imports nothing that is slow."""
+    code = (
+        f"import sys, ibnseg.cli as c\ntry: c.main({line.split()!r})\n"
+        "finally: print('torch' in sys.modules, 'mmengine' in sys.modules)"
+    )
+    start = time.monotonic()
+    done = run("-c", code)
+    assert time.monotonic() - start < 5  # generous: it takes a tenth of a second
+    assert done.stdout.endswith("False False\n")
+    command = COMMANDS.get(line.split()[0] if line else "")
+    if line != "--version":
+        assert f"example: {(command or COMMANDS['train']).example}" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["train", "test", "predict"])
-def test_help_has_an_example_and_needs_no_torch(command: str) -> None:
-    """--help of the command and of tools/<command>.py, without importing what is slow."""
-    code = (
-        f"import sys, ibnseg.cli as c\ntry: c.main(['{command}', '--help'])\n"
-        "finally: print('torch' in sys.modules)"
+def test_tools_are_the_commands(command: str) -> None:
+    assert run(ROOT / "tools" / f"{command}.py", "--help").stdout == (
+        run("-m", "ibnseg.cli", command, "--help").stdout
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    tool = subprocess.run(
-        [sys.executable, ROOT / "tools" / f"{command}.py", "--help"],
-        capture_output=True,
-        text=True,
-        env=env,
-    )
-    assert f"example: ibnseg {command} gta2city_ibn50a" in done.stdout
-    assert done.stdout.endswith("False\n")
-    assert tool.stdout in done.stdout
+
+
+def test_without_a_command_there_is_help(capsys) -> None:
+    assert cli.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(command.description in printed for command in COMMANDS.values())
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=lambda command: command.name)
+def test_examples_can_be_parsed(command) -> None:
+    words = command.example.removeprefix('eval "$(').removesuffix(')"').split()
+    assert words[:2] == ["ibnseg", command.name]
+    assert cli.build_parser().parse_args(words[1:]).command == command.name
+
+
+def complete(script: Path, folder: Path, *words: str) -> set[str]:
+    """What bash offers for the last of some words."""
+    source = f"""
+source {script}
+COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
+COMP_CWORD={len(words) - 1}
+_shtab_ibnseg 2>/dev/null
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", source], capture_output=True, text=True, cwd=folder)
+    return set(done.stdout.split())
+
+
+def test_bash_completes(tmp_path: Path, capsys) -> None:
+    assert cli.main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.sh"
+    script.write_text(capsys.readouterr().out)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    here = tmp_path / "here"
+    (here / "folder").mkdir(parents=True)
+    (here / "file.py").touch()
+    assert complete(script, here, "ibnseg", "") >= COMMANDS.keys()
+    assert complete(script, here, "ibnseg", "tr") == {"train"}
+    offered = complete(script, here, "ibnseg", "train", "")
+    assert offered >= {*config_names(), "file.py"}
+    assert complete(script, here, "ibnseg", "train", "city2gta_i") == {
+        "city2gta_ibn50a",
+        "city2gta_ibn50b",
+    }
+    assert "file.py" in complete(script, here, "ibnseg", "test", "x", "f")
+    assert complete(script, here, "ibnseg", "predict", "x", "y", "--out", "f") == {"folder"}
+    assert "--resume" in complete(script, here, "ibnseg", "test", "--re")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells_scripts_hold_the_commands(shell: str, capsys) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in (*COMMANDS, *config_names(), "protocol"))
 
 
 def test_upstream_packages_are_refused(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg import stack
 
     monkeypatch.setattr(stack, "version", lambda name: "2.1.0")
-    assert cli.main(["train", "gta2city_ibn50a"]) == 1
-    assert "pip uninstall -y mmcv" in capsys.readouterr().err
+    for line in ("train x", "test x y", "predict x y"):
+        assert cli.main(line.split()) == 1
+        assert "pip uninstall -y mmcv" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from ibnseg.engine.checkpoint import Checkpoints, HostMemory
 from ibnseg.engine.expand import expand
-from ibnseg.engine.loops import DomainTestLoop, TrainLoop
+from ibnseg.engine.loops import DomainTestLoop, TrainLoop, ValidationLoop
 from ibnseg.engine.precision import BFloat16OptimWrapper
 from ibnseg.engine.runner import Runner
 
@@ -13,5 +13,6 @@ __all__ = [
     "HostMemory",
     "Runner",
     "TrainLoop",
+    "ValidationLoop",
     "expand",
 ]

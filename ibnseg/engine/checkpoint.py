@@ -13,6 +13,7 @@ from mmengine.dist import all_reduce_params, barrier, get_world_size, is_main_pr
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ibnseg.errors import UserError
 from ibnseg.registry import HOOKS
 
 LATEST = "latest.pth"
@@ -84,11 +85,19 @@ class Checkpoints(Hook):
 
 
 def point(link: Path, target: str) -> None:
-    """Makes ``link`` a symbolic link to ``target``, replacing an older one in one step."""
+    """Makes ``link`` a symbolic link to ``target``, replacing an older one in one step.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
     temporary = link.with_name(f".{link.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{link}: cannot be written ({error.strerror})") from error
 
 
 def _save(runner: Runner, name: str, iteration: int) -> None:

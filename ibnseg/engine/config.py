@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from ibnseg.engine.domains import config_folder
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED
 from ibnseg.errors import UserError, unknown_name
+from ibnseg.files import config_folder
 
 
 def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:
@@ -48,8 +49,24 @@ def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:
                 raise unknown_name("config key", key, known)
         parser = argparse.ArgumentParser()
         parser.add_argument("--options", nargs="+", action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(["--options", *options]).options)
+        try:
+            cfg.merge_from_dict(parser.parse_args(["--options", *options]).options)
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"options {' '.join(options)}: do not fit ({error})") from error
     return cfg
+
+
+@contextmanager
+def building(key: str) -> Iterator[None]:
+    """Turns what a wrong value raises, when something is built from a config, into a UserError.
+
+    Args:
+        key: of the config.
+    """
+    try:
+        yield
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{key}: cannot be built from the config ({error})") from error
 
 
 def _names(packaged: dict[str, Path]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
-import ibnseg
 from ibnseg.errors import UserError, unknown_name
+from ibnseg.files import config_folder
 
 KEYS = (
     "name",
@@ -22,14 +22,6 @@ KEYS = (
     "eval_classes",
     "group",
 )
-
-
-def config_folder() -> Path:
-    """The folder of the configs that come with the package, or with the checkout that is run in
-    place."""
-    package = Path(ibnseg.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def domain_files(cfg: Config) -> dict[str, Path]:
@@ -66,6 +58,35 @@ def get_domain(name: str, cfg: Config) -> dict:
     return domain
 
 
+def check_roots(roots: Mapping[str, str], domains: Iterable[str], data: Iterable[str]) -> None:
+    """Checks the names that data folders are given by on the command line.
+
+    Args:
+        roots: folders by name.
+        domains: names of the domains.
+        data: their ``data_root``.
+
+    Raises:
+        UserError: for another name, with the nearest ones.
+    """
+    known = {*domains, *data}
+    for name in roots:
+        if name not in known:
+            raise unknown_name("name in --data-root", name, known)
+
+
+def places(domain: Mapping, roots: Mapping[str, str]) -> list[Path]:
+    """Where a domain's data may lie, in order; arguments as for :func:`find_root`."""
+    name = domain["data_root"]
+    for given in (domain["name"], name):
+        if given in roots:
+            return [Path(roots[given]).expanduser()]
+    found = [Path("data") / name]
+    if "IBNSEG_DATA" in os.environ:
+        found.insert(0, Path(os.environ["IBNSEG_DATA"]).expanduser() / name)
+    return found
+
+
 def find_root(domain: Mapping, roots: Mapping[str, str]) -> str:
     """Where a domain's data lies, first found of ``roots``, ``$IBNSEG_DATA/<name>``,
     ``data/<name>``.
@@ -77,20 +98,12 @@ def find_root(domain: Mapping, roots: Mapping[str, str]) -> str:
     Raises:
         UserError: if the folder is missing, saying where it was looked for.
     """
-    name = domain["data_root"]
-    for given in (domain["name"], name):
-        if given in roots:
-            places = [Path(roots[given]).expanduser()]
-            break
-    else:
-        places = [Path("data") / name]
-        if "IBNSEG_DATA" in os.environ:
-            places.insert(0, Path(os.environ["IBNSEG_DATA"]).expanduser() / name)
-    for place in places:
+    tried = places(domain, roots)
+    for place in tried:
         if place.is_dir():
             return str(place)
     raise UserError(
-        f"domain '{domain['name']}': no folder {' nor '.join(map(str, places))}; put the data "
-        "there (see "
-        f"data/README.md), or say where it is with --data-root {name}=PATH or IBNSEG_DATA"
+        f"domain '{domain['name']}': no folder {' nor '.join(map(str, tried))}; put the data "
+        "there (see data/README.md), or say where it is with "
+        f"--data-root {domain['data_root']}=PATH or IBNSEG_DATA"
     )

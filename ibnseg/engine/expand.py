@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import schedule
-from ibnseg.engine.domains import domain_files, find_root, get_domain
+from ibnseg.engine.domains import check_roots, domain_files, find_root, get_domain
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation.protocols import Protocol, get_protocol
 from ibnseg.evaluation.tables import protocol_name
@@ -57,6 +58,57 @@ TRAINING_KEYS = (
     "val_cfg",
     "val_evaluator",
 )
+
+
+def _is_pair(value: object, kind: type) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(isinstance(x, kind) and x > 0 for x in value)
+    )
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and value >= least
+
+
+_COUNT = (_is_count, "a whole number above 0")
+_BOUNDS = (
+    lambda value: _is_pair(value, (int, float)) and value[0] <= value[1],
+    "(least, most), numbers above 0",
+)
+_NAMES = (
+    lambda value: bool(value) and all(isinstance(name, str) for name in value),
+    "a name, or a list of names",
+)
+
+VALUES = {
+    "model": (lambda value: isinstance(value, Mapping), "a dict"),
+    "optimizer": (lambda value: isinstance(value, Mapping) and "type" in value, "a dict with type"),
+    "train_domain": (lambda value: isinstance(value, str), "a name"),
+    "test_domains": _NAMES,
+    "protocol": _NAMES,
+    "crop_size": (lambda value: _is_pair(value, int), "(height, width), whole numbers above 0"),
+    "scale": _BOUNDS,
+    "aspect": _BOUNDS,
+    "batch": _COUNT,
+    "accumulate": _COUNT,
+    "workers": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
+    "seed": (
+        lambda value: _is_count(value, 0) and value < 2**32,
+        "a whole number from 0 to 2^32 - 1",
+    ),
+    "log_interval": _COUNT,
+    "checkpoint_interval": _COUNT,
+    "keep_checkpoints": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
+    "epochs": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
+    "iterations": (
+        lambda value: value is None or _is_count(value),
+        "a whole number above 0, or None",
+    ),
+}
+"""What the value of a key has to be: a test, and words for it."""
+
 PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
 
 
@@ -88,16 +140,22 @@ def expand(
     missing = [key for key in REQUIRED if cfg.get(key) is None]
     if missing:
         raise UserError(f"{cfg.filename or 'config'}: no value for {', '.join(missing)}")
+    for key in ("test_domains", "protocol"):
+        cfg[key] = _several(cfg[key])
+    for key, (is_right, expected) in VALUES.items():
+        if not is_right(cfg.get(key)):
+            found = cfg.get(key)
+            raise UserError(f"{cfg.filename or 'config'}: {key} is {found!r}, expected {expected}")
+    if cfg.optimizer["type"] not in OPTIMIZERS:
+        raise unknown_name("optimizer", cfg.optimizer["type"], OPTIMIZERS.module_dict)
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
     cfg.experiment_name = cfg.name
     names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
     cfg.domains = {name: get_domain(name, cfg) for name in names}
-    known = domain_files(cfg).keys() | {domain["data_root"] for domain in cfg.domains.values()}
-    for name in roots or {}:
-        if name not in known:
-            raise unknown_name("name in --data-root", name, known)
-    protocols = [get_protocol(name) for name in _several(cfg.protocol)]
+    data = [domain["data_root"] for domain in cfg.domains.values()]
+    check_roots(roots or {}, domain_files(cfg), data)
+    protocols = [get_protocol(name) for name in cfg.protocol]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
     check_heads(cfg.model, len(CLASSES))
@@ -206,7 +264,7 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
     cfg.val_dataloader = _test_dataloader(
         cfg, domain, found[cfg.train_domain], cfg.selection_split, get_protocol("native")
     )
-    cfg.val_cfg = dict(type="ValLoop")
+    cfg.val_cfg = dict(type="ibnseg.ValidationLoop")
     cfg.val_evaluator = _evaluator(domain, cfg.train_domain)
     selected = _files(cfg.val_dataloader.dataset)
     for name in cfg.test_domains:
@@ -232,8 +290,8 @@ def _files(dataset: Mapping) -> set[str]:
     return {os.path.realpath(built.get_data_info(i)["img_path"]) for i in range(len(built))}
 
 
-def _several(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[Protocol]) -> None:
@@ -271,6 +329,12 @@ def describe_inference(test_cfg: Mapping) -> str:
         raise UserError(
             f"model.test_cfg: mode 'slide' without {' and '.join(missing)}, (height, width) each"
         )
+    for key in ("crop_size", "stride"):
+        if not _is_pair(test_cfg[key], int):
+            raise UserError(
+                f"model.test_cfg.{key} is {test_cfg[key]!r}, expected (height, width), whole "
+                "numbers above 0"
+            )
     crop, stride = ("x".join(map(str, test_cfg[key])) for key in ("crop_size", "stride"))
     if any(s > c for s, c in zip(test_cfg["stride"], test_cfg["crop_size"], strict=True)):
         raise UserError(f"model.test_cfg: stride {stride} is larger than crop_size {crop}")

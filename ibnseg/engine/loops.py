@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmengine.runner import IterBasedTrainLoop, TestLoop
+from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
+from ibnseg.memory import enough_memory, enough_memory_for_image
 from ibnseg.registry import LOOPS
 
 
@@ -45,18 +47,42 @@ class TrainLoop(IterBasedTrainLoop):
         seed = np.random.SeedSequence([self.runner.seed, self._iter, get_rank()])
         torch.manual_seed(int(seed.generate_state(1)[0]))
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        outputs = [
-            self.runner.model.train_step(
-                {key: values[i :: self.accumulate] for key, values in data_batch.items()},
-                optim_wrapper=self.runner.optim_wrapper,
-            )
-            for i in range(self.accumulate)
-        ]
+        with self._enough_memory(data_batch):
+            outputs = [
+                self.runner.model.train_step(
+                    {key: values[i :: self.accumulate] for key, values in data_batch.items()},
+                    optim_wrapper=self.runner.optim_wrapper,
+                )
+                for i in range(self.accumulate)
+            ]
         mean = {key: sum(part[key] for part in outputs) / len(outputs) for key in outputs[0]}
         self.runner.call_hook(
             "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=mean
         )
         self._iter += 1
+
+    def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
+        images, parts = len(data_batch["inputs"]), self.accumulate
+        height, width = self.runner.cfg.crop_size
+        return enough_memory(
+            f"a training step: {images} crops of {width}x{height}, {-(-images // parts)} at a time",
+            f"raise accumulate (now {parts}) or lower crop_size or batch, as --cfg-options "
+            f"accumulate={2 * parts}",
+        )
+
+
+@LOOPS.register_module()
+class ValidationLoop(ValLoop):
+    """mmengine's validation loop, which tells of too little memory in a line."""
+
+    def run_iter(self, idx: int, data_batch: Mapping[str, Sequence]) -> None:
+        with _enough_memory_to_predict(data_batch):
+            super().run_iter(idx, data_batch)
+
+
+def _enough_memory_to_predict(data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
+    meta = data_batch["data_samples"][0].metainfo
+    return enough_memory_for_image(meta["img_path"], meta["ori_shape"])
 
 
 @LOOPS.register_module()
@@ -110,7 +136,8 @@ class DomainTestLoop(BaseLoop):
                 del logged[key]  # or the progress lines would repeat the last test's metrics
             runner.call_hook("before_test_epoch")
             for i, batch in enumerate(loop.dataloader):
-                loop.run_iter(i, batch)
+                with _enough_memory_to_predict(batch):
+                    loop.run_iter(i, batch)
             of_test = loop.evaluator.evaluate(images)
             runner.call_hook("after_test_epoch", metrics=of_test)
             metrics |= of_test

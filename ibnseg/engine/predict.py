@@ -2,116 +2,120 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
 
-from ibnseg.datasets.labels import CLASSES, PALETTE
-from ibnseg.datasets.transforms import Pack, read_image
+from ibnseg.datasets.labels import PALETTE
+from ibnseg.datasets.transforms import read_image
 from ibnseg.draw import overlay
-from ibnseg.engine.config import load_config
-from ibnseg.engine.expand import check_heads
+from ibnseg.engine.network import find_network, load_network, predict_image
 from ibnseg.errors import UserError
-from ibnseg.files import written_whole
-from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.registry import MODELS
+from ibnseg.files import require_writable, sha256, written_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+RECORD = "predictions.json"
+SCHEMA = 1
 
 
-def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """The config's network with a checkpoint's weights, in eval mode, on the GPU if there is one.
-
-    Raises:
-        UserError: if the checkpoint cannot be read or is of another network.
-    """
-    init_default_scope("mmseg")
-    check_heads(cfg.model, len(CLASSES))
-    network = MODELS.build(cfg.model)
-    weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
-    load_exactly(network, weights, str(checkpoint))
-    if cfg.get("channels_last"):
-        network = network.to(memory_format=torch.channels_last)
-    return network.to(get_device()).eval()
-
-
-def predict(
-    config: str | Path,
-    checkpoint: str | Path,
-    folder: str | Path,
+def predict_folder(
+    source: str | Path,
+    checkpoint: str | Path | None,
+    images: str | Path,
     out: str | Path,
     *,
     options: Sequence[str] = (),
 ) -> int:
-    """Writes a label map and an overlay for every image below a folder.
+    """Writes a label map and an overlay for every image below a folder, or for one image.
 
     ``out/labels/<name>.png`` holds train ids (255 never occurs), with the classes' colours as its
-    palette; ``out/overlays/<name>.jpg`` shows them over the image.
+    palette; ``out/overlays/<name>.jpg`` shows them over the image. ``out/predictions.json`` records
+    the network and the images, so that what is there already is not predicted again.
 
     Args:
-        config, checkpoint: the network.
-        folder: PNG and JPEG images, in subfolders too.
+        source, checkpoint, options: the network, as for :func:`ibnseg.load`.
+        images: PNG and JPEG images, in subfolders too; or one image.
         out: where predictions go.
-        options: changes to the config, ``key=value``.
 
     Returns:
         The number of images.
 
     Raises:
-        UserError: for wrong input: no images, two of one name, an unreadable one.
+        UserError: for wrong input: no images, two of one name, an unreadable one, an ``out`` that
+            holds files of another network or not of this command.
     """
-    folder, out = Path(folder), Path(out)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    images = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
-    images = [path for path in images if not path.resolve().is_relative_to(out.resolve())]
-    if not images:
-        raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it")
-    names = [path.relative_to(folder).with_suffix("") for path in images]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(
-            f"{folder}: two images are called {min(twice)}, as their predictions would be"
-        )
-    network = load_network(load_config(config, options), checkpoint)
+    out = Path(out)
+    found = find_images(Path(images), out)
+    cfg, checkpoint = find_network(source, checkpoint, options)
+    stamps = {name: _stamp(path) for name, path in found.items()}
+    network = load_network(cfg, checkpoint)
+    left = _begin(out, describe_network(cfg, checkpoint), stamps)
     columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        for path, name in progress.track(zip(images, names, strict=True), total=len(images)):
-            image = read_image(path)
-            train_ids = predict_image(network, image)
-            write_label(out / "labels" / name.with_suffix(".png"), train_ids)
-            with written_whole(out / "overlays" / name.with_suffix(".jpg")) as temporary:
+        for name in progress.track(left, total=len(left)):
+            image = read_image(found[name])
+            train_ids = predict_image(network, image, found[name])
+            label_file, overlay_file = _targets(out, name)
+            write_label(label_file, train_ids)
+            with written_whole(overlay_file) as temporary:
                 picture = overlay(image[..., ::-1], train_ids)
                 Image.fromarray(picture).save(temporary, quality=90)
-    print(f"{len(images)} predictions: {out}/labels, {out}/overlays")
-    return len(images)
+    before = f" ({len(found) - len(left)} of them there already)" if len(left) < len(found) else ""
+    print(f"{len(found)} predictions{before}: {out}/labels, {out}/overlays")
+    return len(found)
 
 
-@torch.inference_mode()
-def predict_image(network: nn.Module, image: np.ndarray) -> np.ndarray:
-    """The network's train ids for an image.
+def find_images(source: Path, out: Path) -> dict[str, Path]:
+    """The images to predict, by the name of their predictions, relative and without suffix.
 
     Args:
-        network: from :func:`load_network`.
-        image: (H, W, 3) uint8, BGR, as :func:`ibnseg.datasets.transforms.read_image` gives it.
+        source: a folder, or one image.
+        out: is left out if it lies in the folder.
 
-    Returns:
-        (H, W) uint8.
+    Raises:
+        UserError: if there are none, or two have one name.
     """
-    size = image.shape[:2]
-    sample = Pack()(dict(img=image, img_path=None, ori_shape=size, img_shape=size))
-    (result,) = network.test_step(pseudo_collate([sample]))
-    return result.pred_sem_seg.data.squeeze(0).cpu().numpy()
+    if source.is_file():
+        if source.suffix.lower() not in SUFFIXES:
+            raise UserError(f"{source}: no image, which would be one of {', '.join(SUFFIXES)}")
+        return {source.stem: source}
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder or image")
+    images = [
+        path
+        for path in sorted(source.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not path.resolve().is_relative_to(out.resolve())
+    ]
+    if not images:
+        raise UserError(f"{source}: no images ({', '.join(SUFFIXES)}) in it")
+    found: dict[str, Path] = {}
+    for path in images:
+        name = path.relative_to(source).with_suffix("").as_posix()
+        if name in found:
+            raise UserError(
+                f"{source}: two images are called {name}, as their predictions would be"
+            )
+        found[name] = path
+    return found
+
+
+def describe_network(cfg: Config, checkpoint: Path) -> dict[str, str]:
+    """What decides a prediction besides the image: hashes of the weights and of the config's
+    network."""
+    network = {key: cfg.get(key) for key in ("model", "channels_last")}
+    text = json.dumps(network, sort_keys=True, default=str)
+    return dict(
+        checkpoint_sha256=sha256(checkpoint),
+        network_sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
 
 
 def write_label(path: Path, train_ids: np.ndarray) -> None:
@@ -120,3 +124,59 @@ def write_label(path: Path, train_ids: np.ndarray) -> None:
     image.putpalette(np.array(PALETTE, np.uint8).tobytes())
     with written_whole(path) as temporary:
         image.save(temporary)
+
+
+def _begin(out: Path, network: dict[str, str], stamps: dict[str, str]) -> list[str]:
+    """Records what is about to be predicted, and returns the names of what is not there yet.
+
+    A prediction of an image that has changed is removed before the record says otherwise.
+    """
+    require_writable(out)
+    recorded = _read_record(out, network)
+    left = []
+    for name, stamp in stamps.items():
+        targets = _targets(out, name)
+        there = [path for path in targets if path.exists()]
+        if there and name not in recorded:
+            raise UserError(
+                f"{there[0]}: is there, and not recorded in {RECORD}; give another --out"
+            )
+        if len(there) < len(targets) or recorded[name] != stamp:
+            left.append(name)
+            for path in there:
+                path.unlink()
+    with written_whole(out / RECORD) as temporary:
+        content = dict(schema=SCHEMA, **network, images=recorded | stamps)
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return left
+
+
+def _read_record(out: Path, network: dict[str, str]) -> dict[str, str]:
+    """The stamps of recorded images, of which there are none in a new folder."""
+    path = out / RECORD
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text())
+        if record["schema"] != SCHEMA:
+            raise UserError(f"{path}: schema {record['schema']}, expected {SCHEMA}")
+        images = dict(record["images"])
+        same = {key: record[key] for key in network} == network
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error!r}); give another --out") from error
+    if not same:
+        raise UserError(
+            f"{out}: holds predictions of another checkpoint or config; give another --out"
+        )
+    return images
+
+
+def _targets(out: Path, name: str) -> tuple[Path, Path]:
+    """The label map and the overlay of an image; its name may hold dots and slashes."""
+    return out / "labels" / f"{name}.png", out / "overlays" / f"{name}.jpg"
+
+
+def _stamp(path: Path) -> str:
+    """Size and time of change, by which an image that has changed is known."""
+    stat = path.stat()
+    return f"{stat.st_size} bytes of {stat.st_mtime_ns} ns"

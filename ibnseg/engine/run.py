@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -22,9 +21,10 @@ from ibnseg.engine.domains import domain_files, get_domain
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.runner import Runner
+from ibnseg.environment import DISTRIBUTIONS
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results, tables
-from ibnseg.files import written_whole
+from ibnseg.files import require_writable, sha256, written_whole
 
 RECIPE = (
     "train_domain",
@@ -39,16 +39,6 @@ RECIPE = (
     "model",
 )
 """Keys that a run must be resumed with as it was begun."""
-
-_DISTRIBUTIONS = (
-    "torch",
-    "torchvision",
-    "onedl-mmcv",
-    "onedl-mmengine",
-    "onedl-mmsegmentation",
-    "opencv-python",
-    "numpy",
-)
 
 
 def train(
@@ -75,7 +65,8 @@ def train(
         protocols: how, instead of its ``protocol``.
         seed: instead of its ``seed``; the run then lies in a folder ``seed<k>``.
         work_dir: the run's folder; ``work_dirs/<config>`` by default.
-        resume: go on from the run's latest checkpoint, if it has one.
+        resume: go on from the run's latest checkpoint, if it has one, and with the tests that its
+            results lack.
 
     Returns:
         The content of ``results.json``.
@@ -86,7 +77,7 @@ def train(
     cfg = _prepare(config, options, roots, domains, protocols, seed, training=True)
     folder = Path(work_dir or _default_folder(cfg, seed))
     latest = folder / LATEST
-    if latest.exists():
+    if os.path.lexists(latest):
         if not resume:
             raise UserError(
                 f"{folder} holds a run already ({latest.resolve().name}); go on with it "
@@ -94,12 +85,10 @@ def train(
             )
         _require_same_recipe(cfg, folder)
         cfg.load_from, cfg.resume = str(latest), True
-    cfg.work_dir = str(folder)
-    _read_results(folder)
-    runner = Runner.from_cfg(cfg)
+    runner = _build_runner(cfg, folder)
     _ = runner.test_loop  # is built, and so lists its data, before the first step
     runner.train()
-    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST))
+    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST), resume)
 
 
 def test(
@@ -111,6 +100,7 @@ def test(
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
     work_dir: str | Path | None = None,
+    resume: bool = False,
 ) -> dict:
     """Tests a checkpoint on every domain of a config, adds to ``results.json`` and prints the
     table.
@@ -120,6 +110,7 @@ def test(
         checkpoint: a checkpoint of its network.
         work_dir: where results go; by default the run that the checkpoint lies in, else
             ``work_dirs/<config>``.
+        resume: leave out the tests whose results are there already.
         options, roots, domains, protocols: as for :func:`train`.
 
     Returns:
@@ -131,9 +122,8 @@ def test(
     if not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
     cfg = _prepare(config, options, roots, domains, protocols, None, training=False)
-    folder = work_dir or _run_of(Path(checkpoint)) or _default_folder(cfg, None)
-    cfg.work_dir = str(folder)
-    return _test_and_report(Runner.from_cfg(cfg), Path(checkpoint))
+    folder = Path(work_dir or _run_of(Path(checkpoint)) or _default_folder(cfg, None))
+    return _test_and_report(_build_runner(cfg, folder), Path(checkpoint), resume)
 
 
 def _prepare(
@@ -173,8 +163,11 @@ def _require_same_recipe(cfg: Config, folder: Path) -> None:
     other."""
     if not (folder / "config.py").is_file():
         raise UserError(f"{folder}: no config.py, by which to tell that the recipe is the same")
-    before = Config.fromfile(folder / "config.py")
-    values = {key: (before.get(key), cfg.get(key)) for key in RECIPE}
+    before = load_config(folder / "config.py")
+    lost = [key for key in (*RECIPE, "train_cfg") if before.get(key) is None]
+    if lost:
+        raise UserError(f"{folder / 'config.py'}: no value for {', '.join(lost)}")
+    values = {key: (before[key], cfg[key]) for key in RECIPE}
     values["iterations"] = (before.train_cfg.max_iters, cfg.train_cfg.max_iters)
     for key, (was, now) in values.items():
         if json.dumps(was, sort_keys=True) != json.dumps(now, sort_keys=True):
@@ -184,22 +177,36 @@ def _require_same_recipe(cfg: Config, folder: Path) -> None:
             )
 
 
+def _build_runner(cfg: Config, folder: Path) -> Runner:
+    require_writable(folder)
+    _read_results(folder)
+    cfg.work_dir = str(folder)
+    return Runner.from_cfg(cfg)
+
+
 def _read_results(folder: Path) -> dict | None:
     file = folder / "results.json"
     return results.read(file) if file.exists() else None
 
 
-def _test_and_report(runner: Runner, path: Path) -> dict:
+def _test_and_report(runner: Runner, path: Path, resume: bool) -> dict:
     """Tests a checkpoint on all domains; each one's record is written as soon as it is there."""
     path = path.resolve()  # of a run under way, the latest may move on meanwhile
     folder = Path(runner.work_dir)
-    _read_results(folder)
     checkpoint = runner.load_checkpoint(str(path))
-    recorder = Recorder(describe_run(runner.cfg, path, checkpoint, folder))
-    runner.register_hook(recorder)
-    runner.test()
+    run = describe_run(runner.cfg, path, checkpoint, folder)
+    before = _read_results(folder)
+    loop = runner.test_loop
+    if resume and before:
+        loop.tests = [test for test in loop.tests if not results.is_done(before, run, test, folder)]
+    if loop.tests:
+        runner.register_hook(Recorder(run))
+        runner.test()
     if not is_main_process():
         return {}
+    if not loop.tests:
+        runner.logger.info("Every test is done already")
+        results.write(folder / "results.json", results.merge(before, run, []))
     content = results.read(folder / "results.json")
     _write_tables(runner.cfg, folder, content)
     return content
@@ -249,13 +256,13 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         title=cfg.get("model_title", cfg.name),
         train_domain=cfg.train_domain,
         checkpoint=str(path.relative_to(folder) if path.is_relative_to(folder) else path),
-        checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        checkpoint_sha256=sha256(path),
         iteration=meta.get("iter"),
         seed=meta.get("seed"),
         versions={
             "ibnseg": ibnseg.__version__,
             "python": platform.python_version(),
-            **{d.name: d.version for d in distributions() if d.name in _DISTRIBUTIONS},
+            **{d.name: d.version for d in distributions() if d.name in DISTRIBUTIONS},
         },
     )
 

@@ -10,8 +10,10 @@ import torch
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from torch import nn
 
+from ibnseg.engine.config import building
 from ibnseg.files import written_whole
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
 
@@ -35,6 +37,14 @@ class Runner(mmengine.runner.Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: "\n" not in record.getMessage())
         return logger
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        with building("model"):
+            return super().build_model(model)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        with building("optimizer"):
+            return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):

@@ -15,6 +15,8 @@ from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
 from ibnseg.files import written_whole
 
 SCHEMA = 1
+RECORDED = ("checkpoint_sha256", "domain", "split", "protocol", "per_image", "confusion")
+"""What a record of a test is read for here; the first four say which test it is."""
 
 
 def test_record(
@@ -93,8 +95,22 @@ def current(results: dict) -> dict:
     return {**results, "tests": tests}
 
 
+def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
+    """Whether results hold a test of a run's checkpoint, with the matrix of each image.
+
+    Args:
+        results: a results file's content.
+        run: of the checkpoint.
+        test: ``domain``, ``split`` and ``protocol``.
+        folder: the results file's.
+    """
+    wanted = _identity({**test, "checkpoint_sha256": run["checkpoint_sha256"]})
+    files = [found["per_image"] for found in results["tests"] if _identity(found) == wanted]
+    return any(file is not None and (folder / file).is_file() for file in files)
+
+
 def _identity(test: dict) -> list:
-    return [test[key] for key in ("checkpoint_sha256", "domain", "split", "protocol")]
+    return [test[key] for key in RECORDED[:4]]
 
 
 def read(path: str | Path) -> dict:
@@ -113,6 +129,11 @@ def read(path: str | Path) -> dict:
     found = results.get("schema") if isinstance(results, dict) else None
     if found != SCHEMA:
         raise UserError(f"{path}: schema {found}, expected {SCHEMA}; test again to write it anew")
+    whole = isinstance(results.get("run"), dict) and isinstance(results.get("tests"), list)
+    if not whole or not all(set(RECORDED) <= set(test) for test in results["tests"]):
+        raise UserError(
+            f"{path}: damaged, it lacks the run or parts of its tests; remove it and test again"
+        )
     return results
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ibnseg.datasets.labels import CLASSES, PALETTE
-from ibnseg.engine.predict import predict, predict_image, write_label
+from ibnseg.datasets.labels import PALETTE
+from ibnseg.engine.predict import RECORD, predict_folder, write_label
 from ibnseg.errors import UserError
 from tests.conftest import save_rgb, scene
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_image_gets_a_label_map_and_an_overlay(trained, folder: Path, capsys) -> None:
     config, run, _ = trained
     out = folder.parent / "out"
-    assert predict(config, run / "latest.pth", folder, out) == 3
+    assert predict_folder(config, run / "latest.pth", folder, out) == 3
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
         "labels/a.png",
         "labels/b.png",
@@ -32,6 +32,7 @@ def test_every_image_gets_a_label_map_and_an_overlay(trained, folder: Path, caps
         "overlays/a.jpg",
         "overlays/b.jpg",
         "overlays/night/a.jpg",
+        "predictions.json",
     ]
     label = Image.open(out / "labels/a.png")
     assert (label.mode, label.size) == ("P", (64, 48))
@@ -45,8 +46,8 @@ def test_every_image_gets_a_label_map_and_an_overlay(trained, folder: Path, caps
 
 def test_predictions_inside_of_the_folder_are_not_predicted_again(trained, folder: Path) -> None:
     config, run, _ = trained
-    assert predict(config, run / "latest.pth", folder, folder / "out") == 3
-    assert predict(config, run / "latest.pth", folder, folder / "out") == 3
+    assert predict_folder(config, run / "latest.pth", folder, folder / "out") == 3
+    assert predict_folder(config, run / "latest.pth", folder, folder / "out") == 3
 
 
 def test_label_maps_have_the_classes_colours(tmp_path: Path) -> None:
@@ -60,32 +61,126 @@ def test_label_maps_have_the_classes_colours(tmp_path: Path) -> None:
 def test_wrong_input(trained, folder: Path, tmp_path: Path) -> None:
     config, run, _ = trained
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="nowhere: no such folder"):
-        predict(config, run / "latest.pth", tmp_path / "nowhere", out)
+    with pytest.raises(UserError, match="nowhere: no such folder or image"):
+        predict_folder(config, run / "latest.pth", tmp_path / "nowhere", out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no images"):
-        predict(config, run / "latest.pth", tmp_path / "empty", out)
+        predict_folder(config, run / "latest.pth", tmp_path / "empty", out)
     (folder / "a.jpg").write_bytes((folder / "b.jpg").read_bytes())
     with pytest.raises(UserError, match="two images are called a"):
-        predict(config, run / "latest.pth", folder, out)
+        predict_folder(config, run / "latest.pth", folder, out)
     (folder / "a.jpg").write_bytes(b"\xff\xd8 cut")
     (folder / "a.png").unlink()
     with pytest.raises(UserError, match="a.jpg: truncated or not an image"):
-        predict(config, run / "latest.pth", folder, out)
-    assert not list(out.rglob("*.*"))
+        predict_folder(config, run / "latest.pth", folder, out)
+    assert [path.name for path in out.rglob("*.*")] == [RECORD]
     with pytest.raises(UserError, match=r"model.decode_head.num_classes is 21"):
-        predict(
+        predict_folder(
             config, run / "latest.pth", folder, out, options=["model.decode_head.num_classes=21"]
         )
 
 
-def test_an_image_of_any_size(trained) -> None:
-    from mmengine.config import Config
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the images that are predicted from now on, in order."""
+    from ibnseg.engine import predict
 
-    from ibnseg.engine.predict import load_network
+    names, predict_image = [], predict.predict_image
 
-    config, run, _ = trained
-    network = load_network(Config.fromfile(config), run / "latest.pth")
-    prediction = predict_image(network, scene(0)[0][:37, :51, ::-1])
-    assert (prediction.shape, prediction.dtype) == ((37, 51), np.uint8)
-    assert CLASSES[np.bincount(prediction[30:].ravel()).argmax()] in ("road", "car")
+    def record(network, image, path) -> np.ndarray:
+        names.append(path.name)
+        return predict_image(network, image, path)
+
+    monkeypatch.setattr(predict, "predict_image", record)
+    return names
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_interrupted_command_goes_on(
+    trained, folder: Path, predicted: list[str], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Interrupted while the second overlay is written; the end is that of one that was not."""
+    from ibnseg.engine import predict
+
+    _, run, _ = trained
+    out = folder.parent / "out"
+    overlay = predict.overlay
+
+    def interrupt(*args) -> np.ndarray:
+        if len(predicted) == 2:
+            raise KeyboardInterrupt
+        return overlay(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "overlay", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            predict_folder(run, None, folder, out)
+    assert predicted == ["a.png", "b.jpg"]
+    assert not list(out.glob("**/.*"))
+    capsys.readouterr()
+    assert predict_folder(run, None, folder, out) == 3
+    assert predicted == ["a.png", "b.jpg", "b.jpg", "a.png"]
+    printed = capsys.readouterr().out
+    assert "2/2" in printed  # the progress bar counts what is left
+    assert "3 predictions (1 of them there already)" in printed
+    predict_folder(run, None, folder, folder.parent / "whole")
+    assert contents(out) == contents(folder.parent / "whole")
+
+
+def test_a_changed_image_is_predicted_again(trained, folder: Path, predicted: list[str]) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    predict_folder(run, None, folder, out)
+    del predicted[:]
+    save_rgb(folder / "b.jpg", scene(7)[0])
+    save_rgb(folder / "c.d.png", scene(8)[0])
+    assert predict_folder(run, None, folder, out) == 4
+    assert predicted == ["b.jpg", "c.d.png"]
+    assert (out / "labels/c.d.png").is_file()
+
+
+def test_one_image(trained, folder: Path) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    assert predict_folder(run, None, folder / "b.jpg", out) == 1
+    assert sorted(contents(out)) == ["labels/b.png", "overlays/b.jpg", "predictions.json"]
+    with pytest.raises(UserError, match="notes.txt: no image"):
+        predict_folder(run, None, folder / "notes.txt", out)
+
+
+def test_an_out_folder_of_something_else_is_refused(trained, folder: Path) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    predict_folder(run, None, folder, out)
+    before = contents(out)
+    others = (
+        (run / "checkpoints/iter_50.pth", []),
+        (None, ["model.test_cfg.mode=slide", "model.test_cfg.crop_size=32,32"]),
+    )
+    for checkpoint, options in others:
+        if options:
+            options = [*options, "model.test_cfg.stride=16,16"]
+        with pytest.raises(UserError, match="another checkpoint or config; give another --out"):
+            predict_folder(run, checkpoint, folder, out, options=options)
+    assert contents(out) == before
+    (out / RECORD).write_text((out / RECORD).read_text()[:50])
+    with pytest.raises(UserError, match=r"predictions.json: damaged .*give another --out"):
+        predict_folder(run, None, folder, out)
+
+
+def test_files_that_are_no_predictions_are_not_written_over(trained, folder: Path) -> None:
+    """GTA5 keeps its labels in a folder of that name."""
+    _, run, _ = trained
+    label = folder.parent / "data" / "labels" / "a.png"
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"truth")
+    with pytest.raises(UserError, match=r"a.png: is there, and not recorded in predictions.json"):
+        predict_folder(run, None, folder, folder.parent / "data")
+    assert contents(folder.parent / "data") == {"labels/a.png": b"truth"}

@@ -15,7 +15,7 @@ from PIL import Image
 from ibnseg.datasets import GTA5
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.engine.predict import load_network
+from ibnseg.engine.network import load_network, predict_image
 from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.errors import UserError
@@ -86,7 +86,6 @@ def test_results_equal_a_count_by_hand(trained, data: Path) -> None:
     """The confusion matrix of GTA5 val from predictions made one by one, with plain NumPy."""
     config, folder, content = trained
     network = load_network(Config.fromfile(config), folder / "latest.pth")
-    from ibnseg.engine.predict import predict_image
 
     dataset = GTA5(data_root=str(data / "gta5"), split="val", pipeline=[], test_mode=True)
     expected = np.zeros((19, 19), np.int64)
@@ -228,6 +227,76 @@ def test_a_finished_run_resumes_to_its_test(trained, roots, tmp_path: Path) -> N
     again = train(config, work_dir=folder, roots=roots, resume=True)
     assert [t["confusion"] for t in again["tests"]] == [t["confusion"] for t in content["tests"]]
     assert again["run"] == content["run"]
+
+
+def test_a_finished_run_is_not_tested_again(trained, roots, monkeypatch) -> None:
+    config, folder, content = trained
+    monkeypatch.setattr("ibnseg.engine.loops.DomainTestLoop.run", lambda self: pytest.fail("runs"))
+    assert train(config, work_dir=folder, roots=roots, resume=True)["tests"] == content["tests"]
+
+
+@pytest.fixture
+def tested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the tests that are run, as they end."""
+    from ibnseg.engine.run import Recorder
+
+    ended, after = [], Recorder.after_test_epoch
+
+    def record(self, runner, metrics) -> None:
+        after(self, runner, metrics)
+        ended.append(runner.test_loop.test["name"])
+
+    monkeypatch.setattr(Recorder, "after_test_epoch", record)
+    return ended
+
+
+def test_an_interrupted_test_goes_on(trained, roots, tested, tmp_path: Path, monkeypatch) -> None:
+    """Ctrl-C in the second domain: the first one's record is kept, and not made again."""
+    from mmengine.runner import TestLoop
+
+    config, folder, content = trained
+    checkpoint = folder / "latest.pth"
+    step = TestLoop.run_iter
+
+    def interrupt(self, idx, batch) -> None:
+        if "cityscapes" in batch["data_samples"][0].img_path:
+            raise KeyboardInterrupt
+        step(self, idx, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TestLoop, "run_iter", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_test(config, checkpoint, roots=roots, work_dir=tmp_path)
+    assert tested == ["gta5"]
+    again = run_test(config, checkpoint, roots=roots, work_dir=tmp_path, resume=True)
+    assert tested == ["gta5", "cityscapes"]
+    assert [t["confusion"] for t in again["tests"]] == [t["confusion"] for t in content["tests"]]
+    assert "Cityscapes" in (tmp_path / "results.md").read_text()
+    run_test(config, checkpoint, roots=roots, work_dir=tmp_path, resume=True)
+    assert tested == ["gta5", "cityscapes"]
+    run_test(config, checkpoint, roots=roots, work_dir=tmp_path)  # without --resume, all
+    assert tested == ["gta5", "cityscapes"] * 2
+
+
+def test_what_is_tested_again(trained, roots, tested, tmp_path: Path) -> None:
+    """Another checkpoint, another protocol, and a lost file of matrices."""
+    config, folder, _ = trained
+    last, before = folder / "latest.pth", folder / "checkpoints/iter_50.pth"
+    given = dict(roots=roots, work_dir=tmp_path, resume=True, domains=["gta5"])
+    run_test(config, last, **given)
+    run_test(config, last, **given, protocols=["paper"])
+    assert len(tested) == 2
+    (tmp_path / "per_image/gta5-paper.npz").unlink()
+    run_test(config, last, **given, protocols=["paper"])
+    assert len(tested) == 3
+    content = run_test(config, before, **given)  # its matrices replace those of the last one
+    assert len(tested) == 4
+    assert content["run"]["iteration"] == 50
+    content = run_test(config, last, **given, protocols=["paper"])  # there: only the table changes
+    assert len(tested) == 4
+    assert content["run"]["iteration"] == 60
+    run_test(config, last, **given)
+    assert len(tested) == 5
 
 
 def test_testing_leaves_the_recipe_in_the_run(trained, roots) -> None:

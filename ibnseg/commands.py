@@ -1,0 +1,254 @@
+"""The commands, each an entry of ``COMMANDS``: its words, its arguments, and what it runs.
+
+Nothing here imports what is slow; a command does when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ibnseg.files import config_folder
+from ibnseg.stack import check_stack
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of ``ibnseg``."""
+
+    name: str
+    description: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+    go_on: str | None = None
+    """How an interrupted command goes on, if it can."""
+
+
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
+"""What shells complete an argument with, in shtab's words."""
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with the package."""
+    return sorted(path.stem for path in config_folder().glob("*.py"))
+
+
+def _configs_and_files() -> dict:
+    """Completion by config names, and by files."""
+    names = " ".join(config_names())
+    bash = f"""
+_ibnseg_configs() {{
+  compgen -W "{names}" -- "$1"
+  _shtab_compgen_files "$1"
+}}
+"""
+    zsh = f"""
+_ibnseg_configs() {{
+  _alternative 'configs:config:({names})' 'files:file:_files'
+}}
+"""
+    return {
+        "bash": "_ibnseg_configs",
+        "zsh": "_ibnseg_configs",
+        "tcsh": f"`echo {names} *`",
+        "preamble": {"bash": bash, "zsh": zsh},
+    }
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--seed", type=int, help="seed; the run lies in a folder seed<k>")
+    _add_testing(parser)
+
+
+def _train(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.engine import launch, run
+
+    run.train(args.config, seed=args.seed, **_testing(args))
+    launch.stop_processes()
+
+
+def _test_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    checkpoint = parser.add_argument("checkpoint", help="a checkpoint of the config's network")
+    checkpoint.complete = FILES
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out what the results hold already"
+    )
+    _add_testing(parser)
+
+
+def _test(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.engine import launch, run
+
+    run.test(args.config, args.checkpoint, **_testing(args))
+    launch.stop_processes()
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    network = parser.add_argument(
+        "network", metavar="RUN|CONFIG", help="folder of a run; or a config, with a checkpoint"
+    )
+    network.complete = _configs_and_files()
+    checkpoint = parser.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="the config's, or another one of a run"
+    )
+    checkpoint.complete = FILES
+    images = parser.add_argument(
+        "images", metavar="INPUT", help="folder of PNG or JPEG images, or one image"
+    )
+    images.complete = FILES
+    out = parser.add_argument(
+        "--out", default="predictions", metavar="DIR", help="where to (default: predictions)"
+    )
+    out.complete = FOLDERS
+    _add_options(parser)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.engine.predict import predict_folder
+
+    predict_folder(args.network, args.checkpoint, args.images, args.out, options=args.cfg_options)
+
+
+def _env_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_data_root(parser)
+
+
+def _env(args: argparse.Namespace) -> None:
+    from ibnseg.environment import describe_environment
+
+    print(describe_environment(dict(args.data_root)))
+
+
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+
+
+def _completion(args: argparse.Namespace) -> None:
+    import shtab
+
+    from ibnseg.cli import build_parser
+
+    print(shtab.complete(build_parser(), args.shell))
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "train",
+            "Train a network, then test it on every domain of the config.",
+            "ibnseg train gta2city_ibn50a --data-root gta5=/data/gta5,cityscapes=/data/cityscapes",
+            _train_arguments,
+            _train,
+            go_on="the same command with --resume",
+        ),
+        Command(
+            "test",
+            "Test a checkpoint on every domain of a config.",
+            "ibnseg test gta2city_ibn50a work_dirs/gta2city_ibn50a/latest.pth "
+            "--protocol native,paper",
+            _test_arguments,
+            _test,
+            go_on="the same command with --resume",
+        ),
+        Command(
+            "predict",
+            "Write label maps and overlays for a folder of images.",
+            "ibnseg predict work_dirs/gta2city_ibn50a photos/",
+            _predict_arguments,
+            _predict,
+            go_on="the same command again",
+        ),
+        Command(
+            "env",
+            "Print versions, devices and where the data is, for a bug report.",
+            "ibnseg env",
+            _env_arguments,
+            _env,
+        ),
+        Command(
+            "completion",
+            "Print a script with which a shell completes these commands.",
+            'eval "$(ibnseg completion bash)"',
+            _completion_arguments,
+            _completion,
+        ),
+    )
+}
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    config = parser.add_argument("config", help="path of a config, or name of one of the package's")
+    config.complete = _configs_and_files()
+    _add_options(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes to the config, as batch=8 model.backbone.depth=101",
+    )
+
+
+def _add_data_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-root",
+        type=_roots,
+        action="extend",
+        default=[],
+        metavar="NAME=PATH,...",
+        help="where a domain's data lies (otherwise: $IBNSEG_DATA/<name>, then data/<name>)",
+    )
+
+
+def _add_testing(parser: argparse.ArgumentParser) -> None:
+    _add_data_root(parser)
+    parser.add_argument(
+        "--domains", type=_names, metavar="A,B", help="domains to test on instead of the config's"
+    )
+    parser.add_argument(
+        "--protocol", type=_names, metavar="A,B", help="test protocols: native, paper"
+    )
+    work_dir = parser.add_argument(
+        "--work-dir",
+        help="the run's folder (default: work_dirs/<config>, with seed<k> below it if given; for a "
+        "test the checkpoint's run)",
+    )
+    work_dir.complete = FOLDERS
+
+
+def _testing(args: argparse.Namespace) -> dict:
+    return dict(
+        options=args.cfg_options,
+        roots=dict(args.data_root),
+        domains=args.domains,
+        protocols=args.protocol,
+        work_dir=args.work_dir,
+        resume=args.resume,
+    )
+
+
+def _names(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    if not names:
+        raise argparse.ArgumentTypeError(f"'{text}': expected names, as A,B")
+    return names
+
+
+def _roots(text: str) -> list[tuple[str, str]]:
+    pairs = [pair.split("=", 1) for pair in _names(text)]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=PATH")
+    return [(name, path) for name, path in pairs]

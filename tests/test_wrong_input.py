@@ -1,0 +1,240 @@
+"""Wrong input to every command: one line on stderr, exit code 1, nothing half-written."""
+
+import errno
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import torch
+
+from ibnseg import cli
+from tests.conftest import save_rgb, scene
+
+
+@pytest.fixture
+def here(trained, in_data: Path) -> Path:
+    """A working folder with a config, a copy of its run, a folder of images, and rubbish."""
+    config, run, _ = trained
+    shutil.copytree(run, in_data / "run", symlinks=True)
+    (in_data / "config.py").write_text(config.read_text())
+    for i in range(3):
+        save_rgb(in_data / "photos" / f"{i}.png", scene(i)[0])
+    (in_data / "file").write_text("a file")
+    (in_data / "empty").mkdir()
+    whole = (run / "latest.pth").read_bytes()
+    (in_data / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    torch.save([1], in_data / "list.pth")
+    torch.save({"state_dict": {"x": torch.zeros(2)}}, in_data / "other.pth")
+    return in_data
+
+
+def fail(line: str, capsys: pytest.CaptureFixture) -> str:
+    """Runs a command that must fail, and returns its one line."""
+    capsys.readouterr()
+    with warnings.catch_warnings():  # mmengine's, of runs that begin within one second
+        warnings.simplefilter("ignore")
+        assert cli.main(line.split()) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("ibnseg: error: ")
+    assert err.count("\n") == 1, err
+    return err.removeprefix("ibnseg: error: ").strip()
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Temporary files that were left behind."""
+    return [path for path in folder.rglob("*") if ".tmp" in path.name]
+
+
+TRAIN = "train config.py --work-dir new"
+TEST = "test config.py run/latest.pth --work-dir new"
+SLIDE = "model.test_cfg.mode=slide"
+
+WRONG = {
+    # names
+    "train gta2city_ibn50": "unknown config 'gta2city_ibn50'; did you mean gta2city_ibn50",
+    "test camvid_day2dusk_r8 x.pth": "no such checkpoint",
+    "test camvid_day2dusk_r8 run/latest.pth": "did you mean camvid_day2dusk_r18",
+    "predict gta2city_r5 run/latest.pth photos": "did you mean gta2city_r50",
+    f"{TRAIN} --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes?",
+    f"{TEST} --domains gta": "unknown domain 'gta'; did you mean gta5?",
+    f"{TRAIN} --protocol pape": "unknown protocol 'pape'; did you mean paper?",
+    f"{TEST} --protocol natve": "unknown protocol 'natve'; did you mean native?",
+    f"{TRAIN} --cfg-options save_best=True selection_split=tset": "did you mean test?",
+    f"{TRAIN} --cfg-options train_subset=quater": "did you mean quarter?",
+    f"{TRAIN} --cfg-options btach=2": "unknown config key 'btach'; did you mean batch?",
+    f"{TRAIN} --cfg-options optimizer.type=SDG": "unknown optimizer 'SDG'; did you mean SGD",
+    f"{TRAIN} --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
+    "env --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
+    # values
+    f"{TRAIN} --cfg-options batch": "option 'batch': expected key=value",
+    f"{TRAIN} --cfg-options batch=x": "batch is 'x', expected a whole number above 0",
+    f"{TRAIN} --cfg-options batch.x=3": "options batch.x=3: do not fit",
+    f"{TRAIN} --cfg-options accumulate=0": "accumulate is 0, expected a whole number above 0",
+    f"{TRAIN} --cfg-options iterations=-1": "iterations is -1, expected",
+    f"{TRAIN} --cfg-options crop_size=3": "crop_size is 3, expected (height, width)",
+    f"{TRAIN} --cfg-options scale=2,1": "scale is [2, 1], expected (least, most)",
+    f"{TRAIN} --cfg-options model=3": "model is 3, expected a dict",
+    f"{TRAIN} --cfg-options test_domains=[]": "test_domains is [], expected a name",
+    f"{TRAIN} --cfg-options optimizer.rl=1": "optimizer: cannot be built from the config",
+    f"{TRAIN} --cfg-options model.backbone.dept=1": "unexpected keyword argument 'dept'",
+    f"{TRAIN} --seed -1": "seed is -1, expected a whole number from 0",
+    f"{TEST} --cfg-options {SLIDE}": "mode 'slide' without crop_size and stride",
+    f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=3 model.test_cfg.stride=3": (
+        "model.test_cfg.crop_size is 3, expected (height, width)"
+    ),
+    "predict run photos --cfg-options model.backbone.type=Rsnt": "Rsnt is not in the",
+    "predict run photos --cfg-options model.decode_head.num_classes=3": "num_classes is 3",
+    # folders and files
+    "train none.py": "none.py: no such config",
+    "train file": "file: cannot be read as a config",
+    "train empty": "unknown config 'empty'",
+    "train config.py --work-dir run": "run holds a run already",
+    "train config.py --work-dir file": "file: cannot be written to (File exists)",
+    "train config.py --work-dir file/x": "file/x: cannot be written to (Not a directory)",
+    f"{TRAIN} --data-root gta5=nowhere": "domain 'gta5': no folder nowhere",
+    f"{TRAIN} --data-root gta5=file": "domain 'gta5': no folder file",
+    f"{TRAIN} --data-root gta5=empty": "GTA5: no images of split 'val' in empty",
+    f"{TEST} --data-root gta5=empty": "GTA5: no images of split 'val' in empty",
+    "test config.py none.pth": "none.pth: no such checkpoint",
+    "test config.py empty": "empty: no such checkpoint",
+    "test config.py file": "file: truncated or not a checkpoint",
+    "test config.py cut.pth": "cut.pth: truncated or not a checkpoint",
+    "test config.py list.pth": "list.pth: holds a list",
+    "test config.py other.pth": "other.pth: does not fit Segmentor",
+    "test config.py run/latest.pth --work-dir file": "file: cannot be written to (File exists)",
+    "predict nowhere photos": "unknown config 'nowhere'",
+    "predict empty photos": "empty: no run",
+    "predict config.py photos": "config.py: a config needs a checkpoint",
+    "predict config.py none.pth photos": "none.pth: no such checkpoint",
+    "predict config.py cut.pth photos": "cut.pth: truncated or not a checkpoint",
+    "predict config.py other.pth photos": "other.pth: does not fit Segmentor",
+    "predict run nowhere": "nowhere: no such folder or image",
+    "predict run empty": "empty: no images",
+    "predict run file": "file: no image",
+    "predict run photos --out file": "file: cannot be written to (File exists)",
+    "predict run photos --out file/x": "file/x: cannot be written to (Not a directory)",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_input(line: str, here: Path, capsys) -> None:
+    assert WRONG[line] in fail(line, capsys)
+    assert not unfinished(here)
+    assert not list(here.glob("predictions/*/*"))
+    assert not list(here.glob("new/*.pth")) + list(here.glob("new/results*"))
+
+
+def cut(path: str, share: float = 0.5) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        whole = (folder / path).read_bytes()
+        (folder / path).write_bytes(whole[: int(len(whole) * share)])
+
+    return damage
+
+
+def written(path: str, text: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+    return damage
+
+
+RESUME = "train config.py --work-dir run --resume"
+RETEST = "test config.py run/latest.pth --resume"
+LATEST = "run/checkpoints/iter_60.pth"
+
+DAMAGED = [
+    (cut("run/results.json"), RESUME, "run/results.json: not JSON"),
+    (cut("run/results.json"), RETEST, "run/results.json: not JSON"),
+    (cut("run/results.json"), "test config.py run/latest.pth", "run/results.json: not JSON"),
+    (written("run/results.json", '{"schema": 1}'), RETEST, "results.json: damaged"),
+    (
+        written("run/results.json", '{"schema": 1, "run": {}, "tests": [{}]}'),
+        RETEST,
+        "results.json: damaged",
+    ),
+    (cut(LATEST), RESUME, "run/latest.pth: truncated or not a checkpoint"),
+    (cut(LATEST), RETEST, "iter_60.pth: truncated or not a checkpoint"),
+    (cut(LATEST), "predict run photos", "run/latest.pth: truncated or not a checkpoint"),
+    (lambda here: (here / LATEST).unlink(), RESUME, "run/latest.pth: no such checkpoint"),
+    (
+        lambda here: (here / LATEST).unlink(),
+        "train config.py --work-dir run",
+        "run holds a run already",
+    ),
+    (lambda here: (here / LATEST).unlink(), "predict run photos", "a run without latest.pth"),
+    *(
+        (cut("run/config.py", share), line, message)
+        for share in (0, 0.01, 0.5)
+        for line, message in (
+            (RESUME, "run/config.py: "),
+            ("test run/config.py run/latest.pth", "run/config.py: "),
+            ("predict run photos", "run/config.py: "),
+        )
+    ),
+    (written("out/predictions.json", '{"schema": 1'), "predict run photos --out out", "damaged"),
+    (written("out/predictions.json", "[]"), "predict run photos --out out", "damaged"),
+    (written("out/predictions.json", '{"schema": 9}'), "predict run photos --out out", "schema 9"),
+    (written("out/labels", "a file"), "predict run photos --out out", "labels/0.png: cannot be"),
+    (cut("photos/0.png"), "predict run photos --out out", "photos/0.png: truncated"),
+]
+
+
+@pytest.mark.parametrize(("damage", "line", "message"), DAMAGED)
+def test_damaged_files(damage, line: str, message: str, here: Path, capsys) -> None:
+    damage(here)
+    before = {path: path.read_bytes() for path in here.glob("run/results.*")}
+    assert message in fail(line, capsys)
+    assert not unfinished(here)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(here.glob("out/*/*"))
+
+
+FULL = [
+    ("predict run photos --out new", "predictions.json", "new/predictions.json"),
+    ("predict run photos --out new", "1.png", "new/labels/1.png"),
+    ("predict run photos --out new", "1.jpg", "new/overlays/1.jpg"),
+    (TRAIN, "config.py", "new/config.py"),
+    (f"{TRAIN} --cfg-options iterations=1", "iter_*.pth", "new/checkpoints/iter_1.pth"),
+    (f"{TRAIN} --cfg-options iterations=1", "latest.pth", "new/latest.pth"),
+    (TEST, "*.npz", "new/per_image/gta5-native.npz"),
+    (TEST, "results.json", "new/results.json"),
+    (TEST, "results.md", "new/results.md"),
+]
+
+
+@pytest.mark.parametrize(("line", "pattern", "file"), FULL)
+def test_a_full_disk(
+    line: str, pattern: str, file: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The file is named and not there, not even in part; with room again, the command succeeds."""
+    replace = Path.replace
+
+    def fill(self: Path, target: Path) -> Path:
+        if fnmatch(Path(target).name, pattern):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fill)
+        assert fail(line, capsys).endswith(f"{file}: cannot be written (No space left on device)")
+    assert not os.path.lexists(here / file)
+    assert not unfinished(here)
+    assert cli.main(line.split()) == 0
+    assert (here / file).exists()
+
+
+def test_a_log_that_cannot_be_written(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """mmengine's own files too end in one line."""
+    from mmengine.visualization import LocalVisBackend
+
+    def fill(*args, **kwargs) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(LocalVisBackend, "add_scalars", fill)
+    assert fail(TRAIN, capsys) == "No space left on device"
