@@ -1,0 +1,155 @@
+"""The documentation says what the code does: keys, examples, error messages, the table."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from ibnseg import cli
+from ibnseg.datasets.labels import CLASSES, GTA5_IDS
+from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import KEYS, config_folder
+from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
+from ibnseg.registry import MODELS
+from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """The fenced code blocks of a Markdown file: language and content."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The command lines in a file's ``sh`` blocks, each as words."""
+    text = "".join(block for language, block in blocks(path) if language == "sh")
+    return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+
+
+@pytest.fixture
+def workplace(in_data: Path) -> Path:
+    """A working folder with the package's configs, and ``data`` to add to."""
+    shutil.copytree(config_folder(), in_data / "configs")
+    return in_data
+
+
+def test_table_of_keys() -> None:
+    """Every key that a config can have, and no other, with its default."""
+    text = (DOCS / "configs.md").read_text()
+    table = text.partition("## Keys")[2].partition("\n## ")[0]
+    documented = {}
+    for row in re.findall(r"^\| (`.*?) \|.*\| (.*?) ?\|$", table, re.MULTILINE):
+        names = re.findall(r"`(\w+)`", row[0])
+        defaults = [ast.literal_eval(text) for text in re.findall(r"`(.*?)`", row[1])]
+        documented |= dict(zip(names, defaults or [None] * len(names), strict=True))
+    assert documented.keys() == DEFAULTS.keys() | set(REQUIRED) | set(OPTIONAL)
+    assert {key: documented[key] for key in DEFAULTS} == DEFAULTS
+
+
+def test_keys_of_a_domain() -> None:
+    text = (DOCS / "configs.md").read_text().partition("## Domains")[2]
+    block = text[text.index("    domain = dict(") : text.index("    )\n")]
+    assert tuple(re.findall(r"^        (\w+)=", block, re.MULTILINE)) == KEYS
+
+
+def test_changes_as_lines_and_as_options(workplace: Path) -> None:
+    """The annotated config expands, and each pair of lines and options gives the same run."""
+    init_default_scope("mmseg")
+    found = blocks(DOCS / "configs.md")
+    own = found[0][1]
+    path = workplace / own.splitlines()[0].removeprefix("# ")
+    path.write_text(own)
+    plain = expand(load_config(path)).to_dict()
+    pairs = list(zip(found[2::2], found[3::2], strict=True))
+    assert len(pairs) >= 8
+    for (language, lines), (_, command) in pairs:
+        assert language == "python"
+        path.write_text(own)
+        args = cli.build_parser().parse_args(shlex.split(command)[1:])
+        by_options = expand(load_config(args.config, args.cfg_options)).to_dict()
+        path.write_text(own + lines)
+        try:
+            by_lines = expand(load_config(path)).to_dict()
+        finally:
+            path.write_text(own)
+        assert by_options == by_lines, command
+        assert by_options != plain, command
+        with torch.device("meta"):
+            MODELS.build(by_options["model"])
+
+
+def tiny_options(config: str) -> list[str]:
+    """Options that make two steps of a tiny network of a config."""
+    wide = load_config(config).model.backbone.depth >= 50
+    return [
+        "epochs=None",
+        "iterations=2",
+        "batch=2",
+        "workers=0",
+        "crop_size=(33,33)",
+        "model.backbone.init_cfg=None",
+        "model.backbone.base_channels=8",
+        "model.backbone.stem_channels=8",
+        f"model.decode_head.in_channels={256 if wide else 64}",
+        "model.decode_head.channels=16",
+    ]
+
+
+def write_own_data(data: Path) -> None:
+    """The data that docs/domains.md speaks of, in miniature."""
+    for i in (1, 2, 3, 4, 5, 6, 8):
+        image, train_ids = scene(i)
+        save_rgb(data / "night" / "images" / f"{i:05d}.png", image)
+        save_ids(data / "night" / "labels" / f"{i:05d}.png", to_ids(train_ids, GTA5_IDS))
+    write_cityscapes(data / "rain")
+    ids = np.full(256, 255, np.uint8)
+    for i, name in enumerate(("road", "building", "sky", "car")):
+        ids[CLASSES.index(name)] = i
+    for split in ("train", "val"):
+        names = [f"{split}{i}" for i in range(3)]
+        for i, name in enumerate(names):
+            image, train_ids = scene(100 + i)
+            save_rgb(data / "drives" / "photos" / f"{name}.jpg", image)
+            save_ids(data / "drives" / "labels" / f"{name}.png", ids[train_ids])
+        (data / "drives" / f"{split}.txt").write_text("\n".join(names))
+
+
+@pytest.mark.slow
+def test_domains_of_ones_own(
+    workplace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The files of docs/domains.md, written as they are there, do what its commands say."""
+    shutil.copytree(data, workplace / "data")
+    monkeypatch.delenv("IBNSEG_DATA")
+    write_own_data(workplace / "data")
+    for language, block in blocks(DOCS / "domains.md"):
+        name, _, content = block.partition("\n")
+        if language != "sh":
+            assert name.startswith("# "), "the first line of a file's block is its path"
+            path = workplace / name.removeprefix("# ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content)
+    lines = commands(DOCS / "domains.md")
+    assert len(lines) >= 5
+    for words in lines:
+        if words[0] == "PYTHONPATH=.":
+            monkeypatch.syspath_prepend(workplace)
+            del words[0]
+        assert words.pop(0) == "ibnseg"
+        given = words.index("--cfg-options") if "--cfg-options" in words else len(words)
+        words[given : given + 1] = ["--cfg-options", *tiny_options(words[1])]
+        assert cli.main(words) == 0, capsys.readouterr().err
+    tables = re.sub(" +", " ", capsys.readouterr().out)
+    for row in ("Cityscapes | Night", "Night | GTA5", "GTA5 | Rain", "Drives | Cityscapes"):
+        assert f"| {row} |" in tables
