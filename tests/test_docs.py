@@ -153,3 +153,74 @@ def test_domains_of_ones_own(
     tables = re.sub(" +", " ", capsys.readouterr().out)
     for row in ("Cityscapes | Night", "Night | GTA5", "GTA5 | Rain", "Drives | Cityscapes"):
         assert f"| {row} |" in tables
+
+
+def constant_parts(node: ast.AST) -> list[str]:
+    """The constant parts of a string or f-string as the source has it, in order."""
+    values = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+
+
+def messages() -> dict[str, list[str]]:
+    """Where the package makes an error message for users, and the message's constant parts."""
+    found = {}
+    for path in sorted((ROOT / "ibnseg").rglob("*.py")):
+        kinds = {"UserError", "ArgumentTypeError", "unknown_name"}
+        if path.parent.name == "models":
+            kinds.add("ValueError")
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            kind = getattr(call.func, "id", getattr(call.func, "attr", None))
+            parts = constant_parts(call.args[0])
+            if kind == "unknown_name":
+                parts = ["unknown ", *parts, " '"]
+            if kind in kinds and any(len(part.strip()) > 3 for part in parts):
+                found[f"{path.relative_to(ROOT)}:{call.lineno}"] = parts
+    return found
+
+
+MESSAGES = messages()
+
+
+@pytest.mark.parametrize("place", MESSAGES)
+def test_every_error_message_has_an_entry(place: str) -> None:
+    """A line of docs/troubleshooting.md shows the message, with anything for what varies.
+
+    Such lines are indented by four spaces; below them stands what the reader is to do.
+    """
+    text = (DOCS / "troubleshooting.md").read_text()
+    entries = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    pattern = ".*".join(re.escape(part.strip()) for part in MESSAGES[place])
+    assert any(re.search(pattern, entry) for entry in entries), (
+        f"{place}: docs/troubleshooting.md has no entry (a line indented by four spaces) like\n"
+        f"    {'...'.join(MESSAGES[place])}"
+    )
+
+
+def test_messages_are_found() -> None:
+    assert len(MESSAGES) > 50
+    assert ["batch ", " cannot be divided by ", " processes x accumulate "] in MESSAGES.values()
+    assert ["unknown ", "precision", " '"] in MESSAGES.values()
+
+
+def test_links() -> None:
+    """Links between the documents lead to files and headings that are there."""
+    for path in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+            if target.startswith("http"):
+                continue
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            assert file.is_file(), f"{path.name}: {target}"
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert not anchor or anchor in anchors, f"{path.name}: {target}"
+
+
+def test_table_of_experiments_in_the_readme() -> None:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "tools" / "config_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.README.read_text()
+    assert module.insert(text) == text, f"README.md: stale table; run {module.COMMAND}"
