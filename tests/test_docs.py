@@ -1,0 +1,226 @@
+"""The documentation says what the code does: keys, examples, error messages, the table."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from ibnseg import cli
+from ibnseg.datasets.labels import CLASSES, GTA5_IDS
+from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import KEYS, config_folder
+from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
+from ibnseg.registry import MODELS
+from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """The fenced code blocks of a Markdown file: language and content."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The command lines in a file's ``sh`` blocks, each as words."""
+    text = "".join(block for language, block in blocks(path) if language == "sh")
+    return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+
+
+@pytest.fixture
+def workplace(in_data: Path) -> Path:
+    """A working folder with the package's configs, and ``data`` to add to."""
+    shutil.copytree(config_folder(), in_data / "configs")
+    return in_data
+
+
+def test_table_of_keys() -> None:
+    """Every key that a config can have, and no other, with its default."""
+    text = (DOCS / "configs.md").read_text()
+    table = text.partition("## Keys")[2].partition("\n## ")[0]
+    documented = {}
+    for row in re.findall(r"^\| (`.*?) \|.*\| (.*?) ?\|$", table, re.MULTILINE):
+        names = re.findall(r"`(\w+)`", row[0])
+        defaults = [ast.literal_eval(text) for text in re.findall(r"`(.*?)`", row[1])]
+        documented |= dict(zip(names, defaults or [None] * len(names), strict=True))
+    assert documented.keys() == DEFAULTS.keys() | set(REQUIRED) | set(OPTIONAL)
+    assert {key: documented[key] for key in DEFAULTS} == DEFAULTS
+
+
+def test_keys_of_a_domain() -> None:
+    text = (DOCS / "configs.md").read_text().partition("## Domains")[2]
+    block = text[text.index("    domain = dict(") : text.index("    )\n")]
+    assert tuple(re.findall(r"^        (\w+)=", block, re.MULTILINE)) == KEYS
+
+
+def test_changes_as_lines_and_as_options(workplace: Path) -> None:
+    """The annotated config expands, and each pair of lines and options gives the same run."""
+    init_default_scope("mmseg")
+    found = blocks(DOCS / "configs.md")
+    own = found[0][1]
+    path = workplace / own.splitlines()[0].removeprefix("# ")
+    path.write_text(own)
+    plain = expand(load_config(path)).to_dict()
+    pairs = list(zip(found[2::2], found[3::2], strict=True))
+    assert len(pairs) >= 8
+    for (language, lines), (_, command) in pairs:
+        assert language == "python"
+        path.write_text(own)
+        args = cli.build_parser().parse_args(shlex.split(command)[1:])
+        by_options = expand(load_config(args.config, args.cfg_options)).to_dict()
+        path.write_text(own + lines)
+        try:
+            by_lines = expand(load_config(path)).to_dict()
+        finally:
+            path.write_text(own)
+        assert by_options == by_lines, command
+        assert by_options != plain, command
+        with torch.device("meta"):
+            MODELS.build(by_options["model"])
+
+
+def tiny_options(config: str) -> list[str]:
+    """Options that make two steps of a tiny network of a config."""
+    wide = load_config(config).model.backbone.depth >= 50
+    return [
+        "epochs=None",
+        "iterations=2",
+        "batch=2",
+        "workers=0",
+        "crop_size=(33,33)",
+        "model.backbone.init_cfg=None",
+        "model.backbone.base_channels=8",
+        "model.backbone.stem_channels=8",
+        f"model.decode_head.in_channels={256 if wide else 64}",
+        "model.decode_head.channels=16",
+    ]
+
+
+def write_own_data(data: Path) -> None:
+    """The data that docs/domains.md speaks of, in miniature."""
+    for i in (1, 2, 3, 4, 5, 6, 8):
+        image, train_ids = scene(i)
+        save_rgb(data / "night" / "images" / f"{i:05d}.png", image)
+        save_ids(data / "night" / "labels" / f"{i:05d}.png", to_ids(train_ids, GTA5_IDS))
+    write_cityscapes(data / "rain")
+    ids = np.full(256, 255, np.uint8)
+    for i, name in enumerate(("road", "building", "sky", "car")):
+        ids[CLASSES.index(name)] = i
+    for split in ("train", "val"):
+        names = [f"{split}{i}" for i in range(3)]
+        for i, name in enumerate(names):
+            image, train_ids = scene(100 + i)
+            save_rgb(data / "drives" / "photos" / f"{name}.jpg", image)
+            save_ids(data / "drives" / "labels" / f"{name}.png", ids[train_ids])
+        (data / "drives" / f"{split}.txt").write_text("\n".join(names))
+
+
+@pytest.mark.slow
+def test_domains_of_ones_own(
+    workplace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The files of docs/domains.md, written as they are there, do what its commands say."""
+    shutil.copytree(data, workplace / "data")
+    monkeypatch.delenv("IBNSEG_DATA")
+    write_own_data(workplace / "data")
+    for language, block in blocks(DOCS / "domains.md"):
+        name, _, content = block.partition("\n")
+        if language != "sh":
+            assert name.startswith("# "), "the first line of a file's block is its path"
+            path = workplace / name.removeprefix("# ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content)
+    lines = commands(DOCS / "domains.md")
+    assert len(lines) >= 5
+    for words in lines:
+        if words[0] == "PYTHONPATH=.":
+            monkeypatch.syspath_prepend(workplace)
+            del words[0]
+        assert words.pop(0) == "ibnseg"
+        given = words.index("--cfg-options") if "--cfg-options" in words else len(words)
+        words[given : given + 1] = ["--cfg-options", *tiny_options(words[1])]
+        assert cli.main(words) == 0, capsys.readouterr().err
+    tables = re.sub(" +", " ", capsys.readouterr().out)
+    for row in ("Cityscapes | Night", "Night | GTA5", "GTA5 | Rain", "Drives | Cityscapes"):
+        assert f"| {row} |" in tables
+
+
+def constant_parts(node: ast.AST) -> list[str]:
+    """The constant parts of a string or f-string as the source has it, in order."""
+    values = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+
+
+def messages() -> dict[str, list[str]]:
+    """Where the package makes an error message for users, and the message's constant parts."""
+    found = {}
+    for path in sorted((ROOT / "ibnseg").rglob("*.py")):
+        kinds = {"UserError", "ArgumentTypeError", "unknown_name"}
+        if path.parent.name == "models":
+            kinds.add("ValueError")
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            kind = getattr(call.func, "id", getattr(call.func, "attr", None))
+            parts = constant_parts(call.args[0])
+            if kind == "unknown_name":
+                parts = ["unknown ", *parts, " '"]
+            if kind in kinds and any(len(part.strip()) > 3 for part in parts):
+                found[f"{path.relative_to(ROOT)}:{call.lineno}"] = parts
+    return found
+
+
+MESSAGES = messages()
+
+
+@pytest.mark.parametrize("place", MESSAGES)
+def test_every_error_message_has_an_entry(place: str) -> None:
+    """A line of docs/troubleshooting.md shows the message, with anything for what varies.
+
+    Such lines are indented by four spaces; below them stands what the reader is to do.
+    """
+    text = (DOCS / "troubleshooting.md").read_text()
+    entries = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    pattern = ".*".join(re.escape(part.strip()) for part in MESSAGES[place])
+    assert any(re.search(pattern, entry) for entry in entries), (
+        f"{place}: docs/troubleshooting.md has no entry (a line indented by four spaces) like\n"
+        f"    {'...'.join(MESSAGES[place])}"
+    )
+
+
+def test_messages_are_found() -> None:
+    assert len(MESSAGES) > 50
+    assert ["batch ", " cannot be divided by ", " processes x accumulate "] in MESSAGES.values()
+    assert ["unknown ", "precision", " '"] in MESSAGES.values()
+
+
+def test_links() -> None:
+    """Links between the documents lead to files and headings that are there."""
+    for path in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+            if target.startswith("http"):
+                continue
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            assert file.is_file(), f"{path.name}: {target}"
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert not anchor or anchor in anchors, f"{path.name}: {target}"
+
+
+def test_table_of_experiments_in_the_readme() -> None:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "tools" / "config_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.README.read_text()
+    assert module.insert(text) == text, f"README.md: stale table; run {module.COMMAND}"
