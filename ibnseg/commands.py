@@ -118,6 +118,48 @@ def _predict(args: argparse.Namespace) -> None:
     predict_folder(args.network, args.checkpoint, args.images, args.out, options=args.cfg_options)
 
 
+def _streets_arguments(parser: argparse.ArgumentParser) -> None:
+    out = parser.add_argument("out", metavar="OUT", help="folder for streets_<appearance>/")
+    out.complete = FOLDERS
+    parser.add_argument("--train", type=int, default=400, help="images to train on (default: 400)")
+    parser.add_argument("--val", type=int, default=100, help="images to test on (default: 100)")
+    parser.add_argument(
+        "--appearances", type=_names, metavar="A,B", help="as virtual,real (default: all six)"
+    )
+    parser.add_argument(
+        "--size", type=_size, default=(512, 256), metavar="WxH", help="in pixels (default: 512x256)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the layouts, 0 to 999 (default: 0)")
+
+
+def _streets(args: argparse.Namespace) -> None:
+    from ibnseg.datasets.streets.appearance import APPEARANCES
+    from ibnseg.datasets.streets.write import write_streets
+
+    counts = dict.fromkeys(args.appearances or APPEARANCES, (args.train, args.val))
+    folders = write_streets(args.out, counts, size=args.size, seed=args.seed)
+    print(f"Streets: {', '.join(map(str, folders))}")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", default="demo", metavar="DIR", help="where all of it goes (default: demo)"
+    ).complete = FOLDERS
+    parser.add_argument(
+        "--seeds", type=_numbers, default=[0], metavar="0,1", help="of the trainings (default: 0)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute, to see that it works; numbers mean nothing"
+    )
+
+
+def _demo(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.demo import demo
+
+    demo(args.out, args.seeds, args.quick)
+
+
 def _env_arguments(parser: argparse.ArgumentParser) -> None:
     _add_data_root(parser)
 
@@ -166,6 +208,22 @@ COMMANDS = {
             "ibnseg predict work_dirs/gta2city_ibn50a photos/",
             _predict_arguments,
             _predict,
+            go_on="the same command again",
+        ),
+        Command(
+            "demo",
+            "Draw streets, train three networks on one look of them and test them on six.",
+            "ibnseg demo",
+            _demo_arguments,
+            _demo,
+            go_on="the same command again",
+        ),
+        Command(
+            "streets",
+            "Draw street scenes with labels, as GTA5 and Cityscapes lie on disk.",
+            "ibnseg streets data --appearances virtual,real --train 400 --val 100",
+            _streets_arguments,
+            _streets,
             go_on="the same command again",
         ),
         Command(
@@ -245,6 +303,23 @@ def _names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError(f"'{text}': expected names, as A,B")
     return names
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(number) for number in _names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}': expected whole numbers, as 0,1,2") from None
+    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"'{text}': expected different numbers, 0 or more")
+    return numbers
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}': expected WxH, as 512x256")
+    return int(width), int(height)
 
 
 def _roots(text: str) -> list[tuple[str, str]]:

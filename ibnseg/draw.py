@@ -1,13 +1,22 @@
-"""Pictures of predictions: classes over the image in their colours, named below it."""
+"""Pictures of predictions: classes in their colours, over the image or beside it, and named."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ibnseg.datasets.labels import CLASSES, PALETTE
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_COLORS = np.zeros((256, 3), np.uint8)
+_COLORS[: len(PALETTE)] = PALETTE
+
+
+def colored(train_ids: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 train ids in their classes' colours: (H, W, 3) uint8 RGB, all others black."""
+    return _COLORS[train_ids]
 
 
 def overlay(image: np.ndarray, train_ids: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -22,27 +31,57 @@ def overlay(image: np.ndarray, train_ids: np.ndarray, alpha: float = 0.5) -> np.
         (H + legend, W, 3) uint8, RGB.
     """
     known = train_ids < len(CLASSES)
-    colors = np.array(PALETTE, np.uint8)[np.where(known, train_ids, 0)]
-    blended = cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
+    blended = cv2.addWeighted(image, 1 - alpha, colored(train_ids), alpha, 0)
     blended[~known] = image[~known]
     return np.concatenate([blended, legend(np.unique(train_ids[known]), image.shape[1])])
 
 
-def legend(classes: np.ndarray, width: int) -> np.ndarray:
+def legend(classes: Sequence[int] | np.ndarray, width: int) -> np.ndarray:
     """Swatches and names of classes on white: (h, width, 3) uint8 RGB, as high as needed."""
-    scale = max(width / 1500, 0.4)
-    (_, height), below = cv2.getTextSize("gy", _FONT, scale, 1)
-    size, line = height + below, 2 * (height + below)
+    size = max(width // 90, 12)
+    font = ImageFont.load_default(size)
     x, y, places = size, size // 2, []
     for train_id in classes:
-        (text, _), _ = cv2.getTextSize(CLASSES[train_id], _FONT, scale, 1)
-        if x + 3 * size // 2 + text > width and x > size:
-            x, y = size, y + line
-        places.append((train_id, x, y))
-        x += 3 * size + text
-    strip = np.full((y + size + size // 2, width, 3), 255, np.uint8)
-    for train_id, x, y in places:
-        cv2.rectangle(strip, (x, y), (x + size, y + size), PALETTE[train_id], cv2.FILLED)
-        origin = (x + 3 * size // 2, y + height)
-        cv2.putText(strip, CLASSES[train_id], origin, _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
-    return strip
+        step = 2.8 * size + font.getlength(CLASSES[train_id])
+        if x + step - size > width and x > size:
+            x, y = size, y + 2 * size
+        places.append((CLASSES[train_id], PALETTE[train_id], x, y))
+        x += step
+    strip = Image.new("RGB", (width, y + size + size // 2), "white")
+    draw = ImageDraw.Draw(strip)
+    for name, color, x, y in places:
+        draw.rectangle((x, y, x + size - 1, y + size - 1), color)
+        draw.text((x + 1.4 * size, y + size / 2), name, "black", font, anchor="lm")
+    return np.array(strip)
+
+
+def contact_sheet(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int = 380
+) -> np.ndarray:
+    """Pictures in rows and columns, under a title and the columns' names, over all classes' names.
+
+    Args:
+        title: one line.
+        columns: a name for each column.
+        rows: of (H, W, 3) uint8 RGB pictures of one size.
+        width: of a picture on the sheet, in pixels.
+
+    Returns:
+        The sheet, uint8 RGB.
+    """
+    height, gap = round(width * rows[0][0].shape[0] / rows[0][0].shape[1]), 6
+    total = (width + gap) * len(columns) + gap
+    head = Image.new("RGB", (total, 76), "white")
+    draw = ImageDraw.Draw(head)
+    draw.text((gap, 22), title, "black", ImageFont.load_default(24), anchor="lm")
+    for i, name in enumerate(columns):
+        x = gap + i * (width + gap)
+        draw.text((x, 60), name, "black", ImageFont.load_default(17), anchor="lm")
+    body = np.full(((height + gap) * len(rows), total, 3), 255, np.uint8)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            y, x = r * (height + gap), gap + c * (width + gap)
+            body[y : y + height, x : x + width] = cv2.resize(
+                picture, (width, height), interpolation=cv2.INTER_AREA
+            )
+    return np.concatenate([np.array(head), body, legend(range(len(CLASSES)), total)])

@@ -35,6 +35,7 @@ DEFAULTS = dict(
     keep_checkpoints=2,
     save_best=False,
     selection_split=None,
+    console="log",
 )
 """What a config need not say."""
 
@@ -99,6 +100,7 @@ VALUES = {
         "a whole number from 0 to 2^32 - 1",
     ),
     "log_interval": _COUNT,
+    "console": (lambda value: value in ("log", "bar"), "'log' or 'bar'"),
     "checkpoint_interval": _COUNT,
     "keep_checkpoints": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
     "epochs": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),

@@ -41,7 +41,10 @@ class TrainLoop(IterBasedTrainLoop):
         optim_wrapper.initialize_count_status(
             self.runner.model, self.iter * parts, self.max_iters * parts
         )
-        return super().run()
+        name = self.runner.cfg.get("model_title") or self.runner.experiment_name
+        with self.runner.bar() as self._bar:
+            self._bar.add_task(f"Training {name}", total=self.max_iters, completed=self.iter)
+            return super().run()
 
     def run_iter(self, data_batch: Mapping[str, Sequence]) -> None:
         seed = np.random.SeedSequence([self.runner.seed, self._iter, get_rank()])
@@ -60,6 +63,7 @@ class TrainLoop(IterBasedTrainLoop):
             "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=mean
         )
         self._iter += 1
+        self._bar.advance(self._bar.task_ids[0])
 
     def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
         images, parts = len(data_batch["inputs"]), self.accumulate
@@ -135,9 +139,11 @@ class DomainTestLoop(BaseLoop):
             for key in [key for key in logged if key.startswith("test/")]:
                 del logged[key]  # or the progress lines would repeat the last test's metrics
             runner.call_hook("before_test_epoch")
-            for i, batch in enumerate(loop.dataloader):
-                with _enough_memory_to_predict(batch):
-                    loop.run_iter(i, batch)
+            with runner.bar() as bar:
+                batches = bar.track(loop.dataloader, description=f"Testing on {test['domain']}")
+                for i, batch in enumerate(batches):
+                    with _enough_memory_to_predict(batch):
+                        loop.run_iter(i, batch)
             of_test = loop.evaluator.evaluate(images)
             runner.call_hook("after_test_epoch", metrics=of_test)
             metrics |= of_test

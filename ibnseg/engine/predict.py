@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ibnseg.datasets.labels import PALETTE
 from ibnseg.datasets.transforms import read_image
@@ -18,6 +17,7 @@ from ibnseg.draw import overlay
 from ibnseg.engine.network import find_network, load_network, predict_image
 from ibnseg.errors import UserError
 from ibnseg.files import require_writable, sha256, written_whole
+from ibnseg.progress import bar
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 RECORD = "predictions.json"
@@ -56,9 +56,8 @@ def predict_folder(
     stamps = {name: _stamp(path) for name, path in found.items()}
     network = load_network(cfg, checkpoint)
     left = _begin(out, describe_network(cfg, checkpoint), stamps)
-    columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        for name in progress.track(left, total=len(left)):
+    with bar() as progress:
+        for name in progress.track(left, description="Predicting"):
             image = read_image(found[name])
             train_ids = predict_image(network, image, found[name])
             label_file, overlay_file = _targets(out, name)

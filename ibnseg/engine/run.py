@@ -51,6 +51,7 @@ def train(
     seed: int | None = None,
     work_dir: str | Path | None = None,
     resume: bool = False,
+    show: bool = True,
 ) -> dict:
     """Trains in one domain, then tests on all, and writes and prints the table.
 
@@ -67,6 +68,7 @@ def train(
         work_dir: the run's folder; ``work_dirs/<config>`` by default.
         resume: go on from the run's latest checkpoint, if it has one, and with the tests that its
             results lack.
+        show: print the table, which is in the run's folder in any case.
 
     Returns:
         The content of ``results.json``.
@@ -88,7 +90,7 @@ def train(
     runner = _build_runner(cfg, folder)
     _ = runner.test_loop  # is built, and so lists its data, before the first step
     runner.train()
-    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST), resume)
+    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST), resume, show)
 
 
 def test(
@@ -189,7 +191,7 @@ def _read_results(folder: Path) -> dict | None:
     return results.read(file) if file.exists() else None
 
 
-def _test_and_report(runner: Runner, path: Path, resume: bool) -> dict:
+def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True) -> dict:
     """Tests a checkpoint on all domains; each one's record is written as soon as it is there."""
     path = path.resolve()  # of a run under way, the latest may move on meanwhile
     folder = Path(runner.work_dir)
@@ -208,7 +210,7 @@ def _test_and_report(runner: Runner, path: Path, resume: bool) -> dict:
         runner.logger.info("Every test is done already")
         results.write(folder / "results.json", results.merge(before, run, []))
     content = results.read(folder / "results.json")
-    _write_tables(runner.cfg, folder, content)
+    _write_tables(runner.cfg, folder, content, show)
     return content
 
 
@@ -293,7 +295,7 @@ def _record(runner: Runner, test: Mapping) -> dict:
     )
 
 
-def _write_tables(cfg: Config, folder: Path, content: dict) -> None:
+def _write_tables(cfg: Config, folder: Path, content: dict, show: bool) -> None:
     shown = results.current(content)
     known = cfg.domains.keys() | domain_files(cfg).keys()
     names = {record["domain"] for record in shown["tests"]} | {cfg.train_domain}
@@ -302,5 +304,6 @@ def _write_tables(cfg: Config, folder: Path, content: dict) -> None:
     for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text)
-    folder = os.path.relpath(folder)
-    print(f"\n{table}\nResults: {folder}/results.json, results.md, results.csv, per_image/")
+    if show:
+        folder = os.path.relpath(folder)
+        print(f"\n{table}\nResults: {folder}/results.json, results.md, results.csv, per_image/")

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import mmengine.runner
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
+from rich.progress import Progress
 from torch import nn
 
 from ibnseg.engine.config import building
 from ibnseg.files import written_whole
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.progress import bar
 
 
 class Runner(mmengine.runner.Runner):
@@ -27,7 +29,8 @@ class Runner(mmengine.runner.Runner):
     - several CPU processes work (gloo), each with its own batch statistics, since torch's SyncBN is
     for GPUs;
     - the expanded config is ``config.py`` in the work dir;
-    - the console shows single lines only, and the log file everything.
+    - the console shows single lines only, or with ``console='bar'`` a bar and errors; the log file
+    has everything.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -36,6 +39,8 @@ class Runner(mmengine.runner.Runner):
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: "\n" not in record.getMessage())
+                if self.cfg.get("console") == "bar":
+                    handler.setLevel(logging.ERROR)
         return logger
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
@@ -83,3 +88,8 @@ class Runner(mmengine.runner.Runner):
         if self.cfg.get("train_cfg") is not None or not path.exists():
             with written_whole(path) as temporary:
                 self.cfg.dump(temporary)
+
+    def bar(self) -> Progress:
+        """The bar for a loop, hidden where the console shows the log, and on all processes but
+        one."""
+        return bar(hidden=self.cfg.get("console") != "bar" or not is_main_process())

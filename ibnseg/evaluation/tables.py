@@ -80,10 +80,10 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
         if any(test["iou"].get(name) is not None for test in tests)
     ]
     parts = [
-        _table(COLUMNS, rows, left=3),
+        table(COLUMNS, rows, left=3),
         "mIoU, pixel accuracy, drop and IoU in percent; the drop is the mIoU of the training "
         "domain, over the classes that the row averages, minus that of the row.",
-        _table(("IoU", *names), class_rows, left=1),
+        table(("IoU", *names), class_rows, left=1),
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
         parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
@@ -143,7 +143,7 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
     """A Markdown table with aligned columns; all but the first ``left`` are set to the right."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
 

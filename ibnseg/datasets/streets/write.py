@@ -14,7 +14,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ibnseg.datasets.labels import LABELS
 from ibnseg.datasets.streets.appearance import APPEARANCES, render
@@ -22,6 +21,7 @@ from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import rasterise
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.files import written_whole
+from ibnseg.progress import bar
 
 VERSION = 1
 """Of the drawing: pictures of different versions are not mixed."""
@@ -33,7 +33,7 @@ CITIES = {
     "train": ("ahornfurt", "birkheim", "eschenau", "fichtenberg", "lindach", "ulmstadt"),
     "val": ("buchenrode", "erlenbad"),
 }
-"""Streets written as Cityscapes are divided among these in turn."""
+"""Streets written as Cityscapes are divided among these."""
 
 VAL_LAYOUTS = 1_000_000
 """Layouts of the val split begin here, so that it shares none with train."""
@@ -59,7 +59,7 @@ def cityscapes_frames(root: Path, train: int, val: int) -> Iterator[Frame]:
     """Folders of cities; see :class:`ibnseg.datasets.Cityscapes`."""
     for split, count, first in (("train", train, 0), ("val", val, VAL_LAYOUTS)):
         for i in range(count):
-            city = CITIES[split][i % len(CITIES[split])]
+            city = CITIES[split][i * len(CITIES[split]) // count]
             name = f"{city}_{i:06d}_000019"
             yield Frame(
                 first + i,
@@ -163,17 +163,16 @@ _GTA5_PALETTE = np.array(
 def _in_parallel(work: Callable, tasks: Sequence) -> None:
     """Does all tasks, on all cores, under a bar with the time left."""
     workers = max(1, min(os.cpu_count() or 1, len(tasks)))
-    columns = (TextColumn("Drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        Progress(*columns, disable=not tasks) as progress,
+        bar(hidden=not tasks) as progress,
         ProcessPoolExecutor(workers, initializer=_start_worker) as pool,
     ):
-        bar = progress.add_task("", total=len(tasks))
+        drawn = progress.add_task("Drawing streets", total=len(tasks))
         done = [pool.submit(work, task) for task in tasks]
         try:
             for future in as_completed(done):
                 future.result()
-                progress.advance(bar)
+                progress.advance(drawn)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

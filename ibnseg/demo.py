@@ -1,0 +1,198 @@
+"""The demo: streets that draw themselves in six looks, three networks, and what each network keeps
+where it was not trained. ``ibnseg demo``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+from torch import nn
+
+from ibnseg.datasets.streets.appearance import APPEARANCES
+from ibnseg.datasets.streets.write import write_streets
+from ibnseg.draw import colored, contact_sheet
+from ibnseg.engine import run
+from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import get_domain
+from ibnseg.engine.network import load, predict_image
+from ibnseg.environment import fast_bfloat16
+from ibnseg.evaluation.statistics import mean_interval
+from ibnseg.evaluation.tables import table
+from ibnseg.files import written_whole
+from ibnseg.progress import bar
+from ibnseg.registry import DATASETS
+
+CONFIGS = ("streets_r18", "streets_ibn18a", "streets_ibn18b")
+"""The experiments; the first is what the others are compared with."""
+
+SHOWN = 4
+"""Images on a contact sheet."""
+
+
+class Scale(NamedTuple):
+    train: int  # images to train on
+    val: int  # images to test on, in each look
+    iterations: int
+
+
+FULL, QUICK = Scale(400, 40, 350), Scale(16, 4, 8)
+
+
+def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = False) -> None:
+    """Draws the streets, trains and tests the networks, and prints and draws what came out.
+
+    Interrupted and called again, it goes on where it was.
+
+    Args:
+        out: a folder, for all that it writes: ``data/``, ``runs/``, ``table.md`` and a contact
+            sheet for each look.
+        seeds: of the trainings; several give means and paired differences.
+        quick: few images and steps, to see that everything works; its numbers mean nothing.
+
+    Raises:
+        UserError: if ``out`` holds a demo of another scale, or something else.
+    """
+    # the loss has class weights, with which what it warns of is not so
+    warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False")
+    out, scale = Path(out), QUICK if quick else FULL
+    counts = {look: (scale.train if look == "virtual" else 0, scale.val) for look in APPEARANCES}
+    folders = write_streets(out / "data", counts)
+    roots = {folder.name: str(folder) for folder in folders}
+    options = [f"iterations={scale.iterations}", "console=bar"]
+    if fast_bfloat16():
+        options += ["precision=bfloat16", "channels_last=True"]
+    runs = {config: [out / "runs" / config / f"seed{seed}" for seed in seeds] for config in CONFIGS}
+    measured = {
+        config: [
+            run.train(
+                config,
+                options=options,
+                roots=roots,
+                seed=seed,
+                work_dir=folder,
+                resume=True,
+                show=False,
+            )
+            for seed, folder in zip(seeds, runs[config], strict=True)
+        ]
+        for config in CONFIGS
+    }
+    titles = {name: get_domain(name, Config())["title"] for name in roots}
+    text = describe(measured, titles)
+    with written_whole(out / "table.md") as temporary:
+        temporary.write_text(text + "\n")
+    sheets = _draw_sheets(out, {c: folders[0] for c, folders in runs.items()}, roots, titles)
+    print(f"\n{text}\n\n{summary(measured)}")
+    shown = ", ".join(os.path.relpath(path) for path in (out / "table.md", *sheets))
+    print(f"Results: {shown}, {os.path.relpath(out / 'runs')}/")
+
+
+def describe(measured: Mapping[str, Sequence[dict]], titles: Mapping[str, str]) -> str:
+    """A Markdown table of mIoU in percent, a row a network, a column a domain.
+
+    With several seeds: mean and standard deviation, and a second table of paired differences with
+    their 95 % intervals.
+
+    Args:
+        measured: the content of each run's ``results.json``, by config.
+        titles: of the domains, which give the columns.
+    """
+    scores = {config: _scores(contents) for config, contents in measured.items()}
+    names = {config: contents[0]["run"]["title"] for config, contents in measured.items()}
+    head = ("mIoU", *titles.values())
+    rows = [
+        (names[config], *(_spread(by_domain[name]) for name in titles))
+        for config, by_domain in scores.items()
+    ]
+    parts = [table(head, rows, left=1)]
+    plain, *others = scores
+    if len(scores[plain][next(iter(titles))]) > 1:
+        differences = [
+            (
+                f"{names[config]} minus {names[plain]}",
+                *(_difference(scores[config][name], scores[plain][name]) for name in titles),
+            )
+            for config in others
+        ]
+        parts.append(table(("paired difference", *titles.values()), differences, left=1))
+    return "\n\n".join(parts)
+
+
+def _scores(contents: Sequence[dict]) -> dict[str, list[float]]:
+    """mIoU in percent of each seed, by domain."""
+    scores: dict[str, list[float]] = {}
+    for content in contents:
+        for test in content["tests"]:
+            scores.setdefault(test["domain"], []).append(100 * test["mIoU"])
+    return scores
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.1f}"
+
+
+def _difference(values: Sequence[float], reference: Sequence[float]) -> str:
+    mean, half = mean_interval([a - b for a, b in zip(values, reference, strict=True)])
+    return f"{mean:+.1f} ± {half:.1f}"
+
+
+def summary(measured: Mapping[str, Sequence[dict]]) -> str:
+    """Three lines: what was seen, what keeps most, what to do next."""
+    home, real = "streets_virtual", "streets_real"
+    means, away = {}, {}
+    for contents in measured.values():
+        scores = {name: fmean(values) for name, values in _scores(contents).items()}
+        name = contents[0]["run"]["title"]
+        means[name] = scores
+        away[name] = fmean(value for domain, value in scores.items() if domain != home)
+    falls = "; ".join(f"{name} {s[home]:.1f} to {s[real]:.1f}" for name, s in means.items())
+    best = max(away, key=lambda name: away[name])
+    rest = ", ".join(f"{name} {value:.1f}" for name, value in away.items() if name != best)
+    return (
+        f"Seen: from virtual streets, where they were trained, to real ones mIoU goes: {falls}.\n"
+        f"On the five looks that they never saw {best} is best, with {away[best]:.1f} on average "
+        f"({rest}).\n"
+        "Next: put GTA5 and Cityscapes below data/, as data/README.md says, and run: "
+        "ibnseg train gta2city_ibn50a"
+    )
+
+
+def _draw_sheets(
+    out: Path, runs: Mapping[str, Path], roots: Mapping[str, str], titles: Mapping[str, str]
+) -> list[Path]:
+    """A sheet for each domain: some images, their truth, and what each network sees in them."""
+    networks = [load(folder) for folder in runs.values()]
+    names = [load_config(folder / "config.py").model_title for folder in runs.values()]
+    sheets = []
+    with bar() as progress:
+        for name in progress.track(titles, description="Drawing contact sheets"):
+            rows = [_row(networks, item) for item in _items(name, roots[name])]
+            sheet = contact_sheet(titles[name], ("image", "ground truth", *names), rows)
+            sheets.append(out / f"{name}.png")
+            with written_whole(sheets[-1]) as temporary:
+                Image.fromarray(sheet).save(temporary)
+    return sheets
+
+
+def _items(name: str, root: str) -> list[dict]:
+    """The first images of a domain's test split, loaded with their labels."""
+    domain = get_domain(name, Config())
+    steps = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
+    dataset = DATASETS.build(
+        dict(**domain["dataset"], data_root=root, split=domain["test_split"], pipeline=steps)
+    )
+    return [dataset[i] for i in range(min(SHOWN, len(dataset)))]
+
+
+def _row(networks: Sequence[nn.Module], item: Mapping) -> list[np.ndarray]:
+    predictions = [predict_image(network, item["img"]) for network in networks]
+    maps = [colored(train_ids) for train_ids in (item["gt_seg_map"], *predictions)]
+    return [item["img"][..., ::-1], *maps]
