@@ -1,8 +1,12 @@
-# make test: sets everything up in .venv and runs all tests.
+# make demo: sets everything up in .venv, and shows what this is about in ten minutes.
+# make test: sets everything up in .venv, and runs all tests.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test clean
+.PHONY: demo test clean
+
+demo: .venv/installed
+	$(BIN)/ibnseg demo $(DEMO)
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ibnseg.files import config_folder
 from ibnseg.stack import check_stack
@@ -134,11 +135,13 @@ def _streets_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _streets(args: argparse.Namespace) -> None:
     from ibnseg.datasets.streets.appearance import APPEARANCES
-    from ibnseg.datasets.streets.write import write_streets
+    from ibnseg.datasets.streets.write import draw_sheet, write_streets
 
     counts = dict.fromkeys(args.appearances or APPEARANCES, (args.train, args.val))
     folders = write_streets(args.out, counts, size=args.size, seed=args.seed)
-    print(f"Streets: {', '.join(map(str, folders))}")
+    sheet = Path(args.out) / "streets.png"
+    draw_sheet(sheet, list(counts), size=args.size, seed=args.seed)
+    print(f"Streets: {', '.join(map(str, folders))}; a look at them: {sheet}")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

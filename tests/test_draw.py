@@ -3,7 +3,7 @@
 import numpy as np
 
 from ibnseg.datasets.labels import CLASSES, PALETTE
-from ibnseg.draw import legend, overlay
+from ibnseg.draw import colored, contact_sheet, legend, overlay
 
 
 def test_overlay_blends_colours_and_leaves_the_rest() -> None:
@@ -39,3 +39,24 @@ def test_legend_breaks_lines_that_are_too_long() -> None:
 def test_no_class_at_all() -> None:
     image = np.zeros((4, 50, 3), np.uint8)
     assert (overlay(image, np.full((4, 50), 255, np.uint8))[:4] == 0).all()
+
+
+def test_colored() -> None:
+    train_ids = np.array([[0, 18, 255]], np.uint8)
+    np.testing.assert_array_equal(colored(train_ids), [[PALETTE[0], PALETTE[18], (0, 0, 0)]])
+
+
+def test_contact_sheet_has_each_picture_in_its_place() -> None:
+    """Two rows of three pictures of one colour each, halved, below a head of 76 pixels."""
+    shades = np.arange(1, 7).reshape(2, 3) * 40
+    rows = [[np.full((20, 40, 3), shade, np.uint8) for shade in row] for row in shades]
+    sheet = contact_sheet("A title", ("one", "two", "three"), rows, width=20)
+    assert sheet.shape[1] == 3 * 20 + 4 * 6
+    for r, row in enumerate(shades):
+        for c, shade in enumerate(row):
+            y, x = 76 + 16 * r, 6 + 26 * c
+            assert (sheet[y : y + 10, x : x + 20] == shade).all()
+            assert (sheet[y + 10 : y + 16, x : x + 20] == 255).all()
+    assert (sheet[:40] < 128).any()  # the title
+    assert all((sheet[52:70, 6 + 26 * c : 26 + 26 * c] < 128).any() for c in range(3))
+    assert len({tuple(c) for c in sheet[108:].reshape(-1, 3).tolist()} & set(PALETTE)) == 19

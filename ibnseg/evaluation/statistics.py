@@ -18,7 +18,12 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     Args:
         values: at least two.
         confidence: the interval's, in (0, 1).
+
+    Raises:
+        ValueError: for fewer than two values.
     """
     n = len(values)
+    if n < 2:
+        raise ValueError(f"an interval needs at least two values, found {n}")
     quantile = float(student.ppf((1 + confidence) / 2, n - 1))
     return fmean(values), quantile * stdev(values) / sqrt(n)

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ibnseg.datasets.labels import LABELS
+from ibnseg.datasets.labels import CITYSCAPES_IDS, LABELS, lookup_table
 from ibnseg.datasets.streets.appearance import APPEARANCES, render
 from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import rasterise
+from ibnseg.draw import colored, contact_sheet
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.files import written_whole
 from ibnseg.progress import bar
@@ -117,6 +118,39 @@ def write_streets(
     return list(folders.values())
 
 
+def draw_sheet(
+    path: str | Path,
+    appearances: Sequence[str],
+    *,
+    size: tuple[int, int] = (512, 256),
+    seed: int = 0,
+    count: int = 3,
+) -> None:
+    """Draws the first layouts of the val split in several appearances, and their labels, on one
+    sheet.
+
+    Args:
+        path: of the PNG or JPEG to write.
+        appearances: of ``APPEARANCES``.
+        size, seed: as for :func:`write_streets`.
+        count: of layouts.
+    """
+    rows = []
+    for layout in range(VAL_LAYOUTS, VAL_LAYOUTS + count):
+        number = _layout_number(seed, layout)
+        raster = rasterise(draw_layout(number), *size)
+        pictures = [render(raster, appearance, number) for appearance in appearances]
+        labels = lookup_table(CITYSCAPES_IDS)[raster.labels]
+        rows.append([*pictures, colored(labels)])
+    sheet = contact_sheet("The same streets in several looks", (*appearances, "labels"), rows)
+    with written_whole(path) as temporary:
+        Image.fromarray(sheet).save(temporary, quality=88)
+
+
+def _layout_number(seed: int, layout: int) -> int:
+    return 4 * VAL_LAYOUTS * seed + layout
+
+
 def _require_same(root: Path, made: dict) -> None:
     """Writes what a folder's streets are made with, or compares it with what is there."""
     path = root / RECORD
@@ -143,7 +177,7 @@ def _write_json(path: Path, content: dict) -> None:
 def _draw(size: tuple[int, int], seed: int, task: tuple[str, Frame]) -> None:
     """Draws one picture and writes its image and its label."""
     appearance, frame = task
-    number = 4 * VAL_LAYOUTS * seed + frame.layout
+    number = _layout_number(seed, frame.layout)
     raster = rasterise(draw_layout(number), *size)
     _, png = cv2.imencode(".png", render(raster, appearance, number)[..., ::-1])
     with written_whole(frame.image) as temporary:
