@@ -42,7 +42,7 @@ class Scale(NamedTuple):
     iterations: int
 
 
-FULL, QUICK = Scale(400, 40, 350), Scale(16, 4, 8)
+FULL, QUICK = Scale(400, 40, 500), Scale(16, 4, 8)
 
 
 def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = False) -> None:
