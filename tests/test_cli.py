@@ -204,6 +204,10 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
         ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
         ("train x --seed a", "argument --seed: invalid int value: 'a'"),
         ("env --dataroot x=y", "unrecognized arguments: --dataroot"),
+        ("streets x --size 512", "'512': expected WxH, as 512x256"),
+        ("streets", "the following arguments are required: OUT"),
+        ("demo --seeds 0,a", "'0,a': expected whole numbers, as 0,1,2"),
+        ("demo --seeds 1,1", "'1,1': expected different numbers, 0 or more"),
     ],
 )
 def test_wrong_arguments_exit_2(line: str, message: str, capsys) -> None:
@@ -240,7 +244,7 @@ def test_tools_are_the_commands(command: str) -> None:
 
 def test_without_a_command_there_is_help(capsys) -> None:
     assert cli.main([]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert all(command.description in printed for command in COMMANDS.values())
 
 

@@ -39,6 +39,22 @@ def test_the_wheel_carries_configs_and_the_split(site: Path) -> None:
     assert not (site / "tests").exists()
 
 
+def test_the_installed_package_draws_streets(site: Path, tmp_path: Path) -> None:
+    """``ibnseg streets`` in an empty folder, with the table of materials from the wheel."""
+    command = [sys.executable, site / "bin/ibnseg", "streets", "here"]
+    small = "--appearances real --train 0 --val 2 --size 64x64".split()
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    subprocess.run([*command, *small], env=env, cwd=tmp_path, check=True)
+    made = sorted(path.name for path in (tmp_path / "here").rglob("*.png"))
+    assert [name.rpartition("_")[2] for name in made] == [
+        "labelIds.png",
+        "leftImg8bit.png",
+        "labelIds.png",
+        "leftImg8bit.png",
+        "streets.png",
+    ]
+
+
 @pytest.mark.slow
 def test_the_installed_package_trains_by_name(site: Path, data: Path, tmp_path: Path) -> None:
     """``ibnseg train gta2city_ibn50a`` where there is only ``data/``: a small step, the table."""

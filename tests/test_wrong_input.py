@@ -54,6 +54,13 @@ TEST = "test config.py run/latest.pth --work-dir new"
 SLIDE = "model.test_cfg.mode=slide"
 
 WRONG = {
+    # streets and demo
+    "streets new --appearances virtual,reel": "unknown appearance 'reel'; did you mean real",
+    "streets new --size 511x256": "size 511x256: expected even numbers from 64 to 4096",
+    "streets new --val 0": "400 training and 0 testing images: expected at least 0 and 1",
+    "streets new --seed 1000": "seed 1000: expected 0 to 999",
+    "streets file": "file/streets_virtual",
+    "demo --out file": "file/data/streets_virtual",
     # names
     "train gta2city_ibn50": "unknown config 'gta2city_ibn50'; did you mean gta2city_ibn50",
     "test camvid_day2dusk_r8 x.pth": "no such checkpoint",
