@@ -42,7 +42,7 @@ def test_the_wheel_carries_configs_and_the_split(site: Path) -> None:
 def test_the_installed_package_draws_streets(site: Path, tmp_path: Path) -> None:
     """``ibnseg streets`` in an empty folder, with the table of materials from the wheel."""
     command = [sys.executable, site / "bin/ibnseg", "streets", "here"]
-    small = "--appearances real --train 0 --val 2 --size 64x64".split()
+    small = ["--appearances", "real", "--train", "0", "--val", "2", "--size", "64x64"]
     env = {**os.environ, "PYTHONPATH": str(site)}
     subprocess.run([*command, *small], env=env, cwd=tmp_path, check=True)
     made = sorted(path.name for path in (tmp_path / "here").rglob("*.png"))
