@@ -148,7 +148,8 @@ def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Face
     for d in solid:
         for z0, z1 in street.outside(START, 150):
             yield from street.strip(paint, z0, z1, d - 0.07, d + 0.07, 0.01)
-    for d in {lane * half / lanes for lane in range(1 - lanes, lanes)} - set(solid):
+    between = [lane * half / lanes for lane in range(1 - lanes, lanes)]
+    for d in [d for d in between if d not in solid]:
         for z in np.arange(rng.uniform(1, 8), 130, 9.0):
             if street.is_free(z + 2, 2):
                 yield from street.strip(paint, z, z + 4, d - 0.07, d + 0.07, 0.01)
