@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from ibnseg import cli
 from ibnseg.datasets.labels import CLASSES, GTA5_IDS
@@ -155,6 +156,46 @@ def test_domains_of_ones_own(
         assert f"| {row} |" in tables
 
 
+def test_predicting(
+    workplace: Path,
+    trained: tuple[Path, Path, dict],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """The commands of docs/predicting.md write what it says, and its example runs."""
+    config, run, _ = trained
+    shutil.copy(config, workplace / "configs" / "mine.py")
+    (workplace / "work_dirs").mkdir()
+    (workplace / "work_dirs" / "mine").symlink_to(run)
+    for name in ("0001.png", "place/0002.jpg"):
+        save_rgb(workplace / "photos" / name, scene(5)[0])
+    lines = commands(DOCS / "predicting.md")
+    assert len(lines) >= 4
+    for words in lines:
+        assert words.pop(0) == "ibnseg"
+        assert cli.main(words) == 0, capsys.readouterr().err
+        out = Path(cli.build_parser().parse_args(words).out)
+        for file in ("labels/0001.png", "labels/place/0002.png", "overlays/place/0002.jpg"):
+            assert (out / file).is_file()
+        assert (out / "predictions.json").is_file()
+        assert capsys.readouterr().out.splitlines()[-1].startswith("2 predictions: ")
+    assert cli.main(lines[0]) == 0
+    assert "2 predictions (2 of them there already)" in capsys.readouterr().out
+    (example,) = [text for language, text in blocks(DOCS / "predicting.md") if language == "python"]
+    found = {}
+    exec(example, found)
+    printed = capsys.readouterr().out
+    assert {line.split(":")[0] for line in printed.splitlines()} <= set(CLASSES)
+    np.testing.assert_array_equal(found["train_ids"], Image.open("predictions/labels/0001.png"))
+    assert found["picture"].shape == (*found["train_ids"].shape, 3)
+    assert found["unsure"].shape == found["train_ids"].shape
+    for source in re.findall(r"# or (load\(.*?\))", example):
+        again = eval(source, found)
+        np.testing.assert_array_equal(
+            found["predict"](again, "photos/0001.png"), found["train_ids"]
+        )
+
+
 def constant_parts(node: ast.AST) -> list[str]:
     """The constant parts of a string or f-string as the source has it, in order."""
     values = node.values if isinstance(node, ast.JoinedStr) else [node]
@@ -206,7 +247,7 @@ def test_messages_are_found() -> None:
 
 def test_links() -> None:
     """Links between the documents lead to files and headings that are there."""
-    for path in [ROOT / "README.md", *DOCS.glob("*.md")]:
+    for path in [ROOT / "README.md", ROOT / "data" / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):
             if target.startswith("http"):
                 continue

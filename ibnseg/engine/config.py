@@ -31,7 +31,7 @@ def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:
             raise UserError(
                 f"{path}: no such config; those of the package go by name: {_names(packaged)}"
             )
-        if config not in packaged:
+        if str(config) not in packaged:
             raise unknown_name("config", str(config), packaged)
         path = packaged[str(config)]
     try:

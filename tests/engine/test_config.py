@@ -8,8 +8,9 @@ from ibnseg.engine.config import load_config
 from ibnseg.errors import UserError
 
 
-def test_a_packaged_config_goes_by_name(in_data: Path) -> None:
-    cfg = load_config("gta2city_ibn50a")
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_packaged_config_goes_by_name(kind: type, in_data: Path) -> None:
+    cfg = load_config(kind("gta2city_ibn50a"))
     assert (cfg.train_domain, cfg.model.backbone.variant) == ("gta5", "a")
 
 
