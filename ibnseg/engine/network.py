@@ -17,7 +17,7 @@ from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import Pack, read_image
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import building, load_config
-from ibnseg.engine.expand import check_heads
+from ibnseg.engine.expand import check_heads, describe_inference
 from ibnseg.errors import UserError
 from ibnseg.memory import enough_memory_for_image
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
@@ -105,12 +105,14 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """The config's network with a checkpoint's weights, in eval mode, on the GPU if there is one.
 
     Raises:
-        UserError: if the config has no network, or the checkpoint cannot be read or is of another.
+        UserError: if the config has no network or another mode of inference than whole and slide,
+            or the checkpoint cannot be read or is of another network.
     """
     init_default_scope("mmseg")
     if not isinstance(cfg.get("model"), Mapping):
         raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
     check_heads(cfg.model, len(CLASSES))
+    describe_inference(cfg.model.get("test_cfg") or {})
     with building("model"):
         network = MODELS.build(cfg.model)
     weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))

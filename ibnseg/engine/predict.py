@@ -57,7 +57,7 @@ def predict_folder(
     network = load_network(cfg, checkpoint)
     left = _begin(out, describe_network(cfg, checkpoint), stamps)
     with bar() as progress:
-        for name in progress.track(left, description="Predicting"):
+        for name in progress.track(left, total=len(left), description="Predicting"):
             image = read_image(found[name])
             train_ids = predict_image(network, image, found[name])
             label_file, overlay_file = _targets(out, name)
