@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -74,15 +75,15 @@ BOUNDARIES = {  # class, materials, least and greatest height, thickness
 class Street(NamedTuple):
     """A course that is straight between its knots; ``d`` is metres to the right of its middle."""
 
-    z: np.ndarray
-    x: np.ndarray  # of its middle
-    y: np.ndarray
+    z: tuple[float, ...]
+    x: tuple[float, ...]  # of its middle
+    y: tuple[float, ...]
     gaps: tuple[float, float]  # where another street crosses
 
     def frame(self, z: float, d: float, up: float = 0.0) -> Frame:
         """A frame on the ground that faces along the street."""
-        i = min(max(int(np.searchsorted(self.z, z)), 1), len(self.z) - 1)
-        z0, z1, x0, x1, y0, y1 = (float(v[j]) for v in (self.z, self.x, self.y) for j in (i - 1, i))
+        i = min(max(bisect_left(self.z, z), 1), len(self.z) - 1)
+        (z0, z1), (x0, x1), (y0, y1) = (v[i - 1 : i + 1] for v in (self.z, self.x, self.y))
         t = (z - z0) / (z1 - z0)
         ahead, _ = unit((x1 - x0, 0.0, z1 - z0))
         origin = (x0 + t * (x1 - x0) + d, y0 + t * (y1 - y0) + up, z)
@@ -109,7 +110,7 @@ class Street(NamedTuple):
 
     def _pieces(self, z0: float, z1: float, d: float, up: float) -> Iterator[tuple]:
         """An interval cut at the knots: origin, direction, and where it begins and ends in it."""
-        for a, b in pairwise([z0, *(float(z) for z in self.z if z0 < z < z1), z1]):
+        for a, b in pairwise([z0, *(z for z in self.z if z0 < z < z1), z1]):
             (x0, y0, _), (x1, y1, _) = (self.frame(z, d, up).origin for z in (a, b))
             ahead, length = unit((x1 - x0, y1 - y0, b - a))
             start = (x0 - a * ahead[0], y0 - a * ahead[1], a - a * ahead[2])  # so that tiles go on
@@ -128,13 +129,14 @@ def draw_layout(seed: int) -> Scene:
     )  # mostly small
     turn = rng.uniform(-0.05, 0.05)
     crossing = rng.uniform(14, 60) if rng.random_sample() < 0.45 else END
-    z, gaps = np.array(KNOTS), (crossing, min(crossing + 2 * half + 5, END))
-    street = Street(z, turn * z + bend * z * z - ego, climb * z + crest * z * z, gaps)
+    xs = tuple(turn * z + bend * z * z - ego for z in KNOTS)
+    ys = tuple(climb * z + crest * z * z for z in KNOTS)
+    street = Street(KNOTS, xs, ys, (crossing, min(crossing + 2 * half + 5, END)))
     facets = list(_road(street, half, lanes, rng))
     for side in (-1, 1):
         facets += _roadside(street, district, side, half, rng)
     facets += _traffic(street, district, half, lanes, rng)
-    facets += _backdrop(float(street.y[-1]), rng)
+    facets += _backdrop(street.y[-1], rng)
     height = rng.uniform(2.0, 2.6) if rng.random_sample() < 0.12 else rng.uniform(1.15, 1.75)
     camera = Camera(height, rng.uniform(0.72, 1.05), rng.uniform(0.4, 0.52))
     sun, _ = unit((rng.uniform(-1, 1), rng.uniform(0.5, 1.1), rng.uniform(-0.9, 0.5)))

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 Vector = tuple[float, float, float]
 Outline = tuple[tuple[float, float], ...]
 Look = tuple[int, str, float]
@@ -41,7 +39,7 @@ class Scene(NamedTuple):
     camera: Camera
     sun: Vector  # unit vector towards it
     facets: list[Facet]
-    ground: tuple[np.ndarray, np.ndarray]  # (n,) Z and (n,) Y of the road's profile
+    ground: tuple[tuple[float, ...], tuple[float, ...]]  # Z and Y of the road's profile
 
 
 class Frame(NamedTuple):
