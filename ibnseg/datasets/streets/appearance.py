@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ibnseg.datasets.streets.raster import Raster, shadow
-from ibnseg.datasets.streets.scene import UP
+from ibnseg.datasets.streets.scene import UP, Random
 from ibnseg.datasets.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
 
 Range = tuple[float, float]
@@ -79,7 +79,7 @@ def render(raster: Raster, name: str, seed: int) -> np.ndarray:
         seed: of what differs from picture to picture under one appearance.
     """
     look = APPEARANCES[name]
-    rng = np.random.RandomState([seed, list(APPEARANCES).index(name)])
+    rng = Random([seed, list(APPEARANCES).index(name)])
     color, glow = _surface(raster, look.weathered)
     color *= _light(raster, look, rng.uniform(*look.sun))
     if look.lamps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ibnseg.datasets.streets import objects
-from ibnseg.datasets.streets.objects import HOUSES, ID, Random
-from ibnseg.datasets.streets.scene import UP, Camera, Facet, Frame, Look, Scene, box, unit
+from ibnseg.datasets.streets.objects import HOUSES, ID
+from ibnseg.datasets.streets.scene import UP, Camera, Facet, Frame, Look, Random, Scene, box, unit
 
 START, END = 0.5, 260.0
 """Metres ahead of the camera between which there is a street."""
@@ -152,7 +153,8 @@ def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Face
             yield from street.strip(paint, z0, z1, d - 0.07, d + 0.07, 0.01)
     between = [lane * half / lanes for lane in range(1 - lanes, lanes)]
     for d in [d for d in between if d not in solid]:
-        for z in np.arange(rng.uniform(1, 8), 130, 9.0):
+        start = rng.uniform(1, 8)
+        for z in (start + 9 * i for i in range(14)):
             if street.is_free(z + 2, 2):
                 yield from street.strip(paint, z, z + 4, d - 0.07, d + 0.07, 0.01)
     near, far = street.gaps
@@ -160,7 +162,7 @@ def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Face
         for side in (-1, 1):
             yield from street.strip(road, near, far, side * half, side * 90)
         for z in (near - 4.2, far + 0.7):
-            for d in np.arange(0.5 - half, half - 0.5, 1.0):
+            for d in (0.5 - half + i for i in range(math.ceil(2 * half - 1))):
                 yield from street.strip(paint, z, z + 3.0, d, d + 0.5, 0.012)
         yield from street.strip(paint, near - 5.6, near - 5.2, 0.1, half - 0.1, 0.012)
 
@@ -214,7 +216,8 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
     for make, z, low, high in places + (lights if street.gaps[0] < END else []):
         if make is objects.traffic_light or street.is_free(z, 2):
             at = kerb + (d - kerb) * rng.uniform(low, high)
-            frame = street.frame(z, side * at, 0.12).turned(rng.uniform(-0.3, 0.3))
+            frame = street.frame(z, side * at, 0.12)
+            frame = (frame.mirrored() if side > 0 else frame).turned(rng.uniform(-0.3, 0.3))
             leaning = make in (objects.bicycle, objects.motorcycle)
             yield from make(frame.turned(rng.uniform(-3, 3)) if leaning else frame, rng)
     yield from _fronts(street, district, side, d, rng)

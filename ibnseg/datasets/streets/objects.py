@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
-from numpy.random import RandomState as Random
-
 from ibnseg.datasets.labels import LABELS
 from ibnseg.datasets.streets.scene import (
     UP,
@@ -18,6 +16,7 @@ from ibnseg.datasets.streets.scene import (
     Frame,
     Look,
     Outline,
+    Random,
     Vector,
     box,
     disc,
@@ -121,26 +120,26 @@ def truck(frame: Frame, rng: Random) -> list[Facet]:
     ]
 
 
-def _coach(frame: Frame, label: int, tone: float, length: float, height: float, panes: int):
+def _coach(frame: Frame, label: int, tone: float, length: float, low: float, high: float, panes):
     """The long body with a band of windows that a bus and a tram have."""
     end, step = length / 2, (length - 0.8) / panes
     windows = [
-        box(0.4 - end + i * step, 0.3 - end + (i + 1) * step, 0.5 * height, 0.82 * height)
+        box(0.4 - end + i * step, 0.3 - end + (i + 1) * step, 0.5 * high, 0.82 * high)
         for i in range(panes)
     ]
-    screen, line = box(-1.1, 1.1, 0.4 * height, 0.85 * height), box(-0.7, 0.7, 2.75, 3.0)
+    screen, line = box(-1.1, 1.1, 0.4 * high, 0.85 * high), box(-0.7, 0.7, 2.75, 3.0)
     return [
-        *_body(frame, _block(-end, end, 0.33, height), 2.5, label, tone),
+        *_body(frame, _block(-end, end, low, high), 2.5, label, tone),
         *_sides(frame, 2.54, (label, "glass", 0), windows),
         *(frame.across((label, "glass", 0), screen, z) for z in (end + 0.02, -end - 0.02)),
         frame.across((label, "amber", 0), line, end + 0.03),
-        *_lights(frame, label, 0.9, 0.3 * height, end, -end),
+        *_lights(frame, label, 0.9, 0.3 * high, end, -end),
     ]
 
 
 def bus(frame: Frame, rng: Random) -> list[Facet]:
     length = rng.uniform(9, 12.5)
-    coach = _coach(frame, ID["bus"], rng.random_sample(), length, 3.1, 7)
+    coach = _coach(frame, ID["bus"], rng.random_sample(), length, 0.33, 3.1, 7)
     return coach + _wheels(frame, 2.5, ID["bus"], 0.48, length / 2 - 2.4, 2.8 - length / 2)
 
 
@@ -149,9 +148,9 @@ def train(frame: Frame, rng: Random) -> list[Facet]:
     label, tone, facets = ID["train"], rng.random_sample(), []
     for i in range(rng.randint(2, 4)):
         own = Frame(frame.point(0, 0, 10.2 * i), frame.right, frame.ahead)
-        facets += _coach(own, label, tone, 10, 3.4, 6)
+        facets += _coach(own, label, tone, 10, 0.08, 3.4, 6)
         skirt = (label, "paint", (tone + 0.4) % 1)
-        facets += _sides(own, 2.52, skirt, [box(-5, 5, 0.33, 1.1)])
+        facets += _sides(own, 2.52, skirt, [box(-5, 5, 0.08, 1.1)])
     return facets
 
 
@@ -271,11 +270,10 @@ def bush(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def street_lamp(frame: Frame, rng: Random) -> list[Facet]:
-    """A mast whose arm reaches over the road."""
+    """A mast whose arm reaches to the frame's right."""
     look, height = (ID["pole"], "steel", rng.random_sample()), rng.uniform(6, 9)
-    arm = -1.8 if frame.origin[0] > 0 else 1.8
-    bulb = box(*sorted((0.8 * arm, 1.2 * arm)), height + 0.24, height + 0.44)
-    shapes = [(look, box(-0.09, 0.09, 0, height)), (look, limb(0, height, arm, height + 0.4, 0.12))]
+    bulb = box(1.4, 2.2, height + 0.24, height + 0.44)
+    shapes = [(look, box(-0.09, 0.09, 0, height)), (look, limb(0, height, 1.8, height + 0.4, 0.12))]
     return cutouts(frame, [*shapes, ((ID["pole"], "lamp", 0), bulb)])
 
 

@@ -39,6 +39,13 @@ class Shapes(NamedTuple):
         corners = self.corners[np.repeat(wanted, self.counts)]
         return Shapes(self.frames[wanted], corners, self.counts[wanted])
 
+    def middles(self) -> np.ndarray:
+        """(F, 3) means of the facets' corners."""
+        starts = np.cumsum(self.counts) - self.counts
+        means = np.add.reduceat(self.corners, starts) / self.counts[:, None]
+        right, up, origin = (self.frames[:, i] for i in range(3))
+        return means[:, :1] * right + means[:, 1:] * up + origin
+
 
 class Raster(NamedTuple):
     """What the camera sees, whatever it looks like; (H, W) where nothing else is said."""
@@ -90,10 +97,9 @@ def shadow(raster: Raster, sun: Vector) -> np.ndarray:
     """
     height, width = raster.numbers.shape
     mask = np.zeros((2 * height, 2 * width), np.uint8)
-    z = raster.shapes.frames[:, 2, 2]
-    upright = raster.shapes.frames[:, 1, 1] > 0.5
-    shapes = raster.shapes.select(upright & (z > 0) & (z < SHADOWS))
-    ground = np.interp(shapes.frames[:, 2, 2], *raster.scene.ground)
+    z, upright = raster.shapes.middles()[:, 2], raster.shapes.frames[:, 1, 1] > 0.5
+    casting = upright & (z > 0) & (z < SHADOWS)
+    shapes, ground = raster.shapes.select(casting), np.interp(z[casting], *raster.scene.ground)
     shapes.frames[:, 2, 1] -= ground
     slide = np.array([sun[0] / sun[1], 1.0, sun[2] / sun[1]])
     shapes.frames[...] -= shapes.frames[..., 1:2] * slide

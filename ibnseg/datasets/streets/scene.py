@@ -9,10 +9,20 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 Vector = tuple[float, float, float]
 Outline = tuple[tuple[float, float], ...]
 Look = tuple[int, str, float]
 RIGHT, UP, AHEAD = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+class Random(np.random.RandomState):
+    """NumPy's generator that never changes; what it draws is the same on every machine."""
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, size: int | tuple | None = None):
+        # NumPy's own is C, which some compilers turn into a fused, differently rounded step
+        return low + (high - low) * self.random_sample(size)
 
 
 class Facet(NamedTuple):
@@ -65,6 +75,11 @@ class Frame(NamedTuple):
         """The frame that faces the other way."""
         (rx, _, rz), (ax, _, az) = self.right, self.ahead
         return Frame(self.origin, (-rx, 0.0, -rz), (-ax, 0.0, -az))
+
+    def mirrored(self) -> Frame:
+        """The frame with right and left exchanged."""
+        (rx, _, rz) = self.right
+        return self._replace(right=(-rx, 0.0, -rz))
 
     def across(self, look: Look, outline: Outline, z: float = 0.0) -> Facet:
         """An upright facet across the direction ahead, ``z`` further on."""

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ibnseg.datasets.streets.scene import Random
+
 SIZE = 64
 """Texels along a tile."""
 
 LEVELS = 7
 """Each tile is kept at SIZE, SIZE / 2, ..., 1 texels, so that what is far does not flicker."""
 
-Random = np.random.RandomState
 RGB = tuple[int, ...]
 Tile = tuple[np.ndarray, np.ndarray, np.ndarray]
 

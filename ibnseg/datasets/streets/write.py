@@ -154,7 +154,7 @@ def _layout_number(seed: int, layout: int) -> int:
 def _require_same(root: Path, made: dict) -> None:
     """Writes what a folder's streets are made with, or compares it with what is there."""
     path = root / RECORD
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if not root.exists() or (root.is_dir() and not [*root.glob("[!.]*")]):
         _write_json(path, made)
         return
     try:
