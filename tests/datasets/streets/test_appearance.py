@@ -20,6 +20,7 @@ from ibnseg.datasets.streets.appearance import (
 from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import rasterise
 from ibnseg.datasets.streets.scene import AHEAD, RIGHT, UP, Camera, Facet, Frame, Scene, box, unit
+from ibnseg.datasets.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
 
 STORED = Path(__file__).parents[2] / "data" / "streets.npz"
 EACH = pytest.mark.parametrize("name", APPEARANCES)
@@ -137,6 +138,19 @@ def test_a_tile_is_laid_out_in_metres():
     np.testing.assert_array_equal(color[4, :, 0] < 150, texel % 16 < 2)
 
 
+@pytest.mark.parametrize(("z", "level"), [(2.9, 0), (4.5, 1), (11.0, 2), (29.0, 4)])
+def test_what_is_far_is_seen_at_a_coarser_level(z, level):
+    """Of slabs, z / 3 texels a pixel: level k above 2^(k - 1). Row 5, from the atlas by float64."""
+    color, _ = _surface(seen(board("paving", z)), weathered=True)
+    column = np.floor((np.arange(64) - 31.5) * z / 3).astype(int) % SIZE
+    row = int((11 * z / 64 + 1.5) * SIZE / 3) % SIZE
+    tiles = atlas(True).reshape(-1, LEVELS, SIZE, SIZE, 3).astype(float)
+    shade, mix, _ = tiles[TILE_NUMBERS["slabs"], level, row, column].T
+    first, second = np.array(MATERIALS["paving"].real[0], float)
+    expected = shade[:, None] * (first + mix[:, None] * (second - first))
+    np.testing.assert_allclose(color[5], expected, rtol=1e-5)
+
+
 def test_light_by_hand():
     """A board that faces the camera, sun at (0, 3, -4) / 5: 0.8 of the sun and 0.8 of the sky;
     the ground before it 0.6 of the sun and all of the sky."""
@@ -165,6 +179,14 @@ def test_shadow_takes_the_sun_and_the_foot_half_of_the_sky():
     light = _light(seen(GROUND, upright, sun=sun), Appearance(), 1.0)[..., 0]
     assert light[28, 32] == pytest.approx(1)
     assert light[28, 50] == pytest.approx(1 + sun[1])
+
+
+def test_ground_is_darker_at_the_foot_of_things():
+    """Without sun: half of the sky's light is lost where a foot is wide, none far from it."""
+    block = [Frame((x / 8, 0.0, 9.0)).along((12, "paint", 0), box(-3, 3, 0, 2)) for x in range(9)]
+    light = _light(seen(*block, GROUND), Appearance(), 0.0)[..., 0]
+    assert light[28, 10] == pytest.approx(1)
+    assert light[28, 31] < 0.9
 
 
 def test_beams_by_hand():
@@ -197,6 +219,15 @@ def test_haze_at_half_the_distance_has_half_the_odds(monkeypatch):
     monkeypatch.setitem(APPEARANCES, "virtual", look)
     image = render(seen(board("paint", 50.0, tone=0.3)), "virtual", 0)
     np.testing.assert_allclose(image, 0.8 * 0xEC * 2 / 3, atol=1.01)
+
+
+def test_the_air_is_thinner_above(monkeypatch):
+    """The sky's plane is 898.5 m above the eye, so in the top row at 64 * 898.5 / 16 m; odds count
+    at 0.15 of that: here 1, half-way between a black sky and the air."""
+    odds = 1 / (0.15 * 35.94)
+    look = Appearance(weathered=False, zenith=(0, 0, 0), air=(200, 200, 200), haze=(odds, odds))
+    monkeypatch.setitem(APPEARANCES, "virtual", look)
+    assert np.abs(render(seen(), "virtual", 0)[0].astype(int) - 100).max() <= 1
 
 
 def test_the_sky_has_the_colour_of_the_zenith(monkeypatch):
@@ -248,6 +279,15 @@ def test_antialiased_by_hand():
     assert result.tolist() == [[(3 * 8 + 40) / 4, 40], [80, 120]]
     samples[:2, :2] = [[1, 1], [3, 4]]
     assert _antialiased(color, samples)[0, 0, 0] == (8 + 8 + 80 + 120) / 4
+
+
+def test_antialiasing_looks_to_the_right_and_below():
+    """Three pixels in a row, and in a column: the second sample of the first sees the second."""
+    color = np.array([[[8.0], [40.0], [100.0]]], np.float32)
+    samples = np.array([[1, 2, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3]], np.uint16)
+    assert _antialiased(color, samples)[0, :, 0].tolist() == [16, 40, 100]
+    column = _antialiased(color.transpose(1, 0, 2), samples.T)
+    assert column[:, 0, 0].tolist() == [16, 40, 100]
 
 
 def test_a_picture_of_one_facet_is_not_changed_by_antialiasing():

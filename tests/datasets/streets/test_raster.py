@@ -46,6 +46,12 @@ def test_a_rectangle_covers_the_pixels_worked_out_by_hand():
     np.testing.assert_array_equal(raster.numbers, raster.labels == WALL)
 
 
+def test_edges_on_centres_of_pixels_belong_to_the_facet():
+    """At Z = 8, u from 31.5 - 7.5 = 24 to 40, v from 16 - 6 = 10 to 20."""
+    raster = seen(board(WALL, -0.9375, 1.0625, 1.0, 2.25, 8.0))
+    np.testing.assert_array_equal(raster.labels, expected(WALL, np.s_[10:21], np.s_[24:41]))
+
+
 def test_edges_move_with_the_lens_and_the_eye():
     """Focal length 0.5, horizon a quarter down, eye at 2 m: at Z = 8 a metre is 4 pixels, u from
     31.5 - 4.2 = 27.3 to 31.5 + 4.2 = 35.7, v from 8 + 0.4 to 8 + 7.6."""
