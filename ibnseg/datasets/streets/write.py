@@ -158,8 +158,8 @@ def _require_same(root: Path, made: dict) -> None:
         _write_json(path, made)
         return
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = {**json.loads(path.read_text())}
+    except (OSError, ValueError, TypeError):
         raise UserError(f"{root}: not a folder of streets; give another, or remove it") from None
     for key, value in made.items():
         if found.get(key) != value:
