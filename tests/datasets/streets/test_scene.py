@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibnseg.datasets.streets.scene import CIRCLE, UP, Facet, Frame, box, disc, limb, unit
+from ibnseg.datasets.streets.scene import CIRCLE, UP, Facet, Frame, Random, box, disc, limb, unit
 
 LENGTH = st.floats(-50, 50)
 SLOPE = st.floats(-30, 30)
@@ -52,6 +52,19 @@ def test_reversed_mirrors_at_the_upright_axis(x, y, z, slope):
     frame = Frame((4.0, 5.0, 6.0)).turned(slope)
     assert frame.reversed().point(x, y, z) == frame.point(-x, y, -z)
     assert frame.reversed().reversed() == frame
+
+
+def test_mirrored_exchanges_right_and_left() -> None:
+    frame = Frame((4.0, 5.0, 6.0)).turned(0.5)
+    assert frame.mirrored().point(2, 1, 3) == frame.point(-2, 1, 3)
+
+
+def test_uniform_is_rounded_in_two_steps() -> None:
+    """As NumPy's where that is not fused: the same values here."""
+    values = Random(7).uniform(-3, 8, 100)
+    u = np.random.RandomState(7).random_sample(100)
+    np.testing.assert_array_equal(values, -3 + 11 * u)
+    assert Random(7).uniform(-3, 8) == values[0]
 
 
 def test_across_and_along_by_hand():
