@@ -254,6 +254,8 @@ def test_links() -> None:
             name, _, anchor = target.partition("#")
             file = path.parent / name if name else path
             assert file.is_file(), f"{path.name}: {target}"
+            if file.suffix != ".md":
+                continue
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
             assert not anchor or anchor in anchors, f"{path.name}: {target}"

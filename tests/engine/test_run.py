@@ -482,3 +482,19 @@ def test_a_label_of_unknown_ids_is_named(trained, tmp_path: Path) -> None:
 
 def test_all_nineteen_classes_are_listed(trained) -> None:
     assert trained[2]["tests"][0]["classes"] == list(CLASSES)
+
+
+def test_a_bar_instead_of_the_log(in_data: Path, tiny_config, capfd) -> None:
+    """The console shows bars alone; the log and the tables are in the run's folder all the same."""
+    config = tiny_config("gta5", ["cityscapes"], "console = 'bar'")
+    train(config, work_dir="run", show=False)
+    printed = "".join(capfd.readouterr())
+    assert "Training IBN-Net18-a" in printed
+    assert "6/6" in printed
+    assert "Testing on cityscapes" in printed
+    assert "5/5" in printed
+    assert "Iter(train)" not in printed
+    assert "mIoU" not in printed
+    (log,) = Path("run").glob("*/*.log")
+    assert "Iter(train) [6/6]" in log.read_text()
+    assert "Cityscapes" in Path("run/results.md").read_text()

@@ -1,6 +1,6 @@
 domain = dict(
     name="streets_dusk",
-    title="Streets, dusk",
+    title="Dusk streets",
     dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
     data_root="streets_dusk",
     train_split="train",

@@ -1,6 +1,6 @@
 domain = dict(
     name="streets_fog",
-    title="Streets, fog",
+    title="Fog streets",
     dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
     data_root="streets_fog",
     train_split="train",

@@ -1,6 +1,6 @@
 domain = dict(
     name="streets_night",
-    title="Streets, night",
+    title="Night streets",
     dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
     data_root="streets_night",
     train_split="train",

@@ -1,6 +1,6 @@
 domain = dict(
     name="streets_rain",
-    title="Streets, rain",
+    title="Rain streets",
     dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
     data_root="streets_rain",
     train_split="train",

@@ -1,6 +1,6 @@
 domain = dict(
     name="streets_real",
-    title="Streets, real",
+    title="Real streets",
     dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
     data_root="streets_real",
     train_split="train",

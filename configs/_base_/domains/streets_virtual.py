@@ -1,6 +1,6 @@
 domain = dict(
     name="streets_virtual",
-    title="Streets, virtual",
+    title="Virtual streets",
     dataset=dict(type="ibnseg.GTA5"),  # they lie on disk as it does
     data_root="streets_virtual",
     train_split="train",

@@ -316,3 +316,16 @@ def test_a_folder_that_cannot_be_made_is_told_by_a_process_too(tmp_path):
     (root / "images").write_text("mine")
     with pytest.raises(UserError, match=r"images/00001\.png: cannot be written \("):
         write_streets(*arguments, size=SIZE)
+
+
+def test_a_sheet_has_a_column_for_each_look_and_one_of_labels(tmp_path):
+    """Its last column holds the labels' colours, with the void of none of the 19 in black."""
+    path = tmp_path / "sheet.png"
+    write.draw_sheet(path, ("virtual", "night"), size=(380, 190), count=1)
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape[1] == 3 * 386 + 6
+    raster = rasterise(draw_layout(write.VAL_LAYOUTS), 380, 190)
+    known = np.zeros((34, 3), np.uint8)
+    for label in LABELS:
+        known[label.id] = label.color if label.train_id != 255 else 0
+    np.testing.assert_array_equal(sheet[76 : 76 + 190, -386:-6], known[raster.labels])
