@@ -13,8 +13,8 @@ protocol = "native"
 model_name = "fcn_r18-d16-w32"
 model_title = "ResNet18 w32"
 # 1 / sqrt(share of the training pixels), by train id; 1 on average over the pixels
-weights = [0.6, 1.5, 0.6, 3.0, 3.5, 2.9, 9.1, 5.0, 0.8, 2.1]
-weights += [1.0, 3.5, 8.8, 1.0, 2.8, 2.9, 3.2, 5.8, 6.8]
+weights = [0.6, 1.5, 0.6, 3.0, 3.8, 2.8, 9.3, 4.9, 0.8, 2.0]
+weights += [1.0, 3.5, 8.5, 1.0, 2.8, 2.3, 3.6, 5.0, 6.7]
 model = dict(
     backbone=dict(
         base_channels=32,

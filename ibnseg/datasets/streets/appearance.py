@@ -13,7 +13,9 @@ from ibnseg.datasets.streets.scene import UP, Random
 from ibnseg.datasets.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
 
 Range = tuple[float, float]
-GROUND = ("asphalt", "marking", "paving", "bay", "gravel", "grass", "curb")
+WET = ("asphalt", "marking", "paving", "bay", "gravel")
+GROUND = (*WET, "grass", "curb")
+"""Materials that rain makes shine, and that shadows fall on."""
 
 
 class Appearance(NamedTuple):
@@ -25,7 +27,9 @@ class Appearance(NamedTuple):
     warm: tuple[float, float, float] = (1.0, 1.0, 1.0)  # colour of the sun
     zenith: tuple[int, int, int] | None = None  # colours of the sky, where not the material's
     air: tuple[int, int, int] = (196, 202, 204)  # colour of what is far
-    haze: Range = (0.0, 0.0)  # of what is seen at 100 m, the odds of air to things
+    # of what is seen at 100 m, the odds of air to things; they grow with the distance, which is
+    # much like exp(-distance) but, unlike it, rounded alike on every machine
+    haze: Range = (0.0, 0.0)
     lamps: float = 0.0  # how much glows
     beams: float = 0.0  # light of the own headlights
     wet: float = 0.0  # mirroring of the road
@@ -36,7 +40,7 @@ class Appearance(NamedTuple):
     noise: Range = (0.0, 0.0)  # standard deviation in grey levels
     blur: Range = (0.0, 0.0)  # sigma in pixels
     vignette: Range = (0.0, 0.0)  # light lost in the corners
-    quality: tuple[int, int] | None = None  # JPEG's
+    quality: Range | None = None  # JPEG's
 
 
 _CAMERA = dict(balance=0.06, noise=(2, 6), blur=(0.3, 0.8), vignette=(0.1, 0.35), quality=(55, 90))
@@ -159,13 +163,17 @@ def _beams(near: np.ndarray) -> np.ndarray:
 
 
 def _antialiased(color: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Each pixel as the mean of its four samples; a sample takes the colour of the pixel whose
-    centre sees the same facet."""
-    own = samples[::2, ::2]
+    """Each pixel as the mean of its four samples: of its own colour where they see the same facet
+    as its centre, of the next pixel's where they see what that one sees."""
+    height, width, _ = color.shape
+    own = np.pad(samples[::2, ::2], ((0, 1), (0, 1)), "edge")
+    wide = np.pad(color, ((0, 1), (0, 1), (0, 0)), "edge")
     total = color.copy()
     for dy, dx in ((0, 1), (1, 0), (1, 1)):
-        moved = np.roll(color, (-dy, -dx), (0, 1))
-        total += np.where((samples[dy::2, dx::2] == own)[..., None], color, moved)
+        next_ = np.s_[dy : dy + height, dx : dx + width]
+        seen = samples[dy::2, dx::2]
+        other = (seen != own[:height, :width]) & (seen == own[next_])
+        total += np.where(other[..., None], wide[next_], color)
     return total / 4
 
 
@@ -175,9 +183,7 @@ def _rained_on(color: np.ndarray, raster: Raster, wet: float, rng) -> np.ndarray
     horizon = int(raster.scene.camera.horizon * height)
     rows = (2 * horizon - np.arange(height)).clip(0, height - 1)
     mirror = cv2.GaussianBlur(color[rows].clip(0, 255).astype(np.uint8), (3, 31), 0)
-    color = color + (np.float32(0.6) * mirror - 0.7 * color) * (
-        wet * _is(raster, GROUND[:5])[..., None]
-    )
+    color = color + (np.float32(0.6) * mirror - 0.7 * color) * (wet * _is(raster, WET)[..., None])
     drops = (255 * (rng.random_sample((height, width)) < 0.01)).astype(np.uint8)
     streaks = cv2.GaussianBlur(drops, (1, 13), 0)[..., None].astype(np.float32)
     return color + (200 - color) * (streaks / 90)
@@ -204,6 +210,7 @@ def _photograph(color: np.ndarray, look: Appearance, rng) -> np.ndarray:
         color += grain * np.float32(deviation / 148)
     image = color.clip(0, 255).astype(np.uint8)
     if look.quality is not None:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.randint(*look.quality))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*look.quality))]
+        _, jpeg = cv2.imencode(".jpg", image[..., ::-1], quality)
+        image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
     return image

@@ -50,13 +50,13 @@ DISTRICTS = (
              8, 0.2, 0.1, 28, 35),
 )  # fmt: skip
 
-FURNITURE = (  # what, mean distance, how far from the kerb (0) to the other side of the walk (1)
-    (objects.street_lamp, 28, 0.12, 0.12),
-    (objects.traffic_sign, 24, 0.12, 0.2),
-    (objects.bicycle, 45, 0.15, 0.3),
-    (objects.motorcycle, 70, 0.15, 0.3),
-    (objects.litter_bin, 60, 0.1, 0.9),
-    (objects.bollard, 50, 0.08, 0.12),
+FURNITURE = (  # what, mean distance, from the kerb (0) to the other side (1), slope of its turns
+    (objects.street_lamp, 28, (0.12, 0.12), 0.1),
+    (objects.traffic_sign, 24, (0.12, 0.2), 0.3),
+    (objects.bicycle, 45, (0.15, 0.3), 3.0),
+    (objects.motorcycle, 70, (0.15, 0.3), 3.0),
+    (objects.litter_bin, 60, (0.1, 0.9), 0.3),
+    (objects.bollard, 50, (0.08, 0.12), 0.0),
 )
 
 TRAFFIC = (  # what is on the road, and how often
@@ -141,7 +141,7 @@ def draw_layout(seed: int) -> Scene:
     height = rng.uniform(2.0, 2.6) if rng.random_sample() < 0.12 else rng.uniform(1.15, 1.75)
     camera = Camera(height, rng.uniform(0.72, 1.05), rng.uniform(0.4, 0.52))
     sun, _ = unit((rng.uniform(-1, 1), rng.uniform(0.5, 1.1), rng.uniform(-0.9, 0.5)))
-    return Scene(camera, sun, facets, (street.z, street.y))
+    return Scene(camera, sun, facets)
 
 
 def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Facet]:
@@ -167,12 +167,12 @@ def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Face
         yield from street.strip(paint, near - 5.6, near - 5.2, 0.1, half - 0.1, 0.012)
 
 
-def _walk(rng: Random, start: float, end: float, mean: float) -> Iterator[float]:
-    """Places at random distances of a mean, none closer than a third of it."""
+def _walk(rng: Random, start, end, mean: float, least: float = 1.0) -> Iterator[float]:
+    """Places at random distances of a mean, none closer than the least."""
     z = start + rng.uniform(0, mean)
     while z < end:
         yield z
-        z += mean * rng.uniform(0.33, 1.67)
+        z += least + 2 * (mean - least) * rng.random_sample()
 
 
 def _roadside(street: Street, district: District, side: int, half: float, rng: Random):
@@ -188,7 +188,7 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
 
     if rng.random_sample() < district.parked:
         yield from strip("parking", "bay", 2.2, 0.0)
-        for z in _walk(rng, 5, 110, 9.0):
+        for z in _walk(rng, 5, 110, 9, least=5.3):
             if street.is_free(z, 7):
                 frame = street.frame(z, side * (d - 1.1))
                 yield from objects.car(frame if side > 0 else frame.reversed(), rng)
@@ -199,8 +199,10 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
         for rail in (d - 2.45, d - 1.0):
             look = (ID["rail track"], "steel", 0.9)
             yield from street.strip(look, START, END, rail, rail + 0.1, 0.13)
-        for z in _walk(rng, 12, 110, 60):
-            yield from objects.train(street.frame(z, d - 1.7, 0.1), rng)
+        for z in _walk(rng, 12, 110, 60, least=35):
+            tone = rng.random_sample()
+            for car in range(rng.randint(2, 4)):
+                yield from objects.train(street.frame(z + 10.2 * car, d - 1.7, 0.1), tone)
     elif rng.random_sample() < district.verge:
         yield from strip("terrain", "grass", rng.uniform(1.4, 2.6), 0.11)
         for z in _walk(rng, 6, 120, district.trees):
@@ -208,18 +210,22 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
                 yield from objects.tree(street.frame(z, side * (d - 0.8), 0.11), rng)
     kerb = d
     yield from strip("sidewalk", "paving", district.walk * rng.uniform(0.8, 1.3), 0.12)
-    rows = [*FURNITURE, (objects.person, district.people, 0.2, 0.95)]
+    rows = [*FURNITURE, (objects.person, district.people, (0.2, 0.95), 0.0)]
     if rng.random_sample() < 0.4:
-        rows.append((objects.tree, district.trees, 0.22, 0.22))
-    places = [(m, z, p, q) for m, mean, p, q in rows for z in _walk(rng, 6, 110, mean)]
-    lights = [(objects.traffic_light, z, 0.15, 0.15) for z in (street.gaps[0] - 5, street.gaps[1])]
-    for make, z, low, high in places + (lights if street.gaps[0] < END else []):
-        if make is objects.traffic_light or street.is_free(z, 2):
-            at = kerb + (d - kerb) * rng.uniform(low, high)
-            frame = street.frame(z, side * at, 0.12)
-            frame = (frame.mirrored() if side > 0 else frame).turned(rng.uniform(-0.3, 0.3))
-            leaning = make in (objects.bicycle, objects.motorcycle)
-            yield from make(frame.turned(rng.uniform(-3, 3)) if leaning else frame, rng)
+        rows.append((objects.tree, district.trees, (0.22, 0.22), 0.0))
+    places = [
+        (make, z, across, turn)
+        for make, mean, across, turn in rows
+        for z in _walk(rng, 6, 110, mean)
+        if street.is_free(z, 2)
+    ]
+    if street.gaps[0] < END:
+        lights = (street.gaps[0] - 5, street.gaps[1] + 0.5)
+        places += [(objects.traffic_light, z, (0.15, 0.15), 0.3) for z in lights]
+    for make, z, across, turn in places:
+        frame = street.frame(z, side * (kerb + (d - kerb) * rng.uniform(*across)), 0.12)
+        facing = frame.mirrored() if side > 0 else frame  # the road is to its right
+        yield from make(facing.turned(rng.uniform(-turn, turn)), rng)
     yield from _fronts(street, district, side, d, rng)
 
 
@@ -272,10 +278,10 @@ def _traffic(street: Street, district: District, half: float, lanes: int, rng: R
     makes, chances = zip(*TRAFFIC, strict=True)
     width = half / lanes
     for lane in range(-lanes, lanes):
-        for z in _walk(rng, 13 if lane == 0 else 6, 170, district.traffic):
+        for z in _walk(rng, 13 if lane == 0 else 6, 170, district.traffic, least=14):
             make = makes[rng.choice(len(makes), p=chances)]
             d = (lane + 0.5) * width + rng.uniform(-0.3, 0.3)
-            frame = street.frame(z + (4 if make in (objects.bus, objects.truck) else 0), d)
+            frame = street.frame(z, d)
             yield from make(frame if lane >= 0 else frame.reversed(), rng)
     near, far = street.gaps
     if near < END:

@@ -143,15 +143,11 @@ def bus(frame: Frame, rng: Random) -> list[Facet]:
     return coach + _wheels(frame, 2.5, ID["bus"], 0.48, length / 2 - 2.4, 2.8 - length / 2)
 
 
-def train(frame: Frame, rng: Random) -> list[Facet]:
-    """A tram of two or three cars, the first at the frame."""
-    label, tone, facets = ID["train"], rng.random_sample(), []
-    for i in range(rng.randint(2, 4)):
-        own = Frame(frame.point(0, 0, 10.2 * i), frame.right, frame.ahead)
-        facets += _coach(own, label, tone, 10, 0.08, 3.4, 6)
-        skirt = (label, "paint", (tone + 0.4) % 1)
-        facets += _sides(own, 2.52, skirt, [box(-5, 5, 0.08, 1.1)])
-    return facets
+def train(frame: Frame, tone: float) -> list[Facet]:
+    """One car of a tram."""
+    skirt = (ID["train"], "paint", (tone + 0.4) % 1)
+    coach = _coach(frame, ID["train"], tone, 10, 0.08, 3.4, 6)
+    return coach + _sides(frame, 2.52, skirt, [box(-5, 5, 0.08, 1.1)])
 
 
 def bicycle(frame: Frame, rng: Random) -> list[Facet]:
@@ -221,7 +217,7 @@ def person(frame: Frame, rng: Random) -> list[Facet]:
 def rider(frame: Frame, rng: Random) -> list[Facet]:
     """Someone on a bicycle or a motorcycle that goes at least a little sideways."""
     if abs(frame.ahead[0]) < 0.45:
-        frame = frame.turned(rng.choice((-0.6, 0.6)))
+        frame = frame.turned(0.6 if frame.ahead[0] > 0 else -0.6)
     label, back = ID["rider"], 0.3 * frame.ahead[0]
     legs, shirt = ((label, "cloth", tone) for tone in rng.random_sample(2))
     torso = ((-0.18 - back / 2, 0.9), (-0.2 + back / 2, 1.42), (0.22 + back / 2, 1.42),

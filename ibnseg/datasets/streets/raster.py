@@ -1,7 +1,7 @@
 """From facets to pixels: which facet each pixel sees, and where on the facet.
 
-Labels depend on sums, products, quotients and OpenCV's integer polygon filling alone, which are
-the same on every machine.
+Labels depend on sums, products, quotients, roots and OpenCV's integer polygon filling alone, which
+are the same on every machine.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from ibnseg.datasets.streets.scene import Camera, Facet, Scene, Vector
 
 NEAR = 0.7
 """Metres ahead of the camera at which facets are cut off."""
-
-SHADOWS = 90.0
-"""Metres ahead of the camera beyond which nothing throws a shadow."""
 
 _SHIFT = 4  # fractional bits of corners
 _FAR = 1 << 20  # beyond all corners of what is in view, in 1/16 of a sample
@@ -38,13 +35,6 @@ class Shapes(NamedTuple):
         """Those facets that a (F,) mask says."""
         corners = self.corners[np.repeat(wanted, self.counts)]
         return Shapes(self.frames[wanted], corners, self.counts[wanted])
-
-    def middles(self) -> np.ndarray:
-        """(F, 3) means of the facets' corners."""
-        starts = np.cumsum(self.counts) - self.counts
-        means = np.add.reduceat(self.corners, starts) / self.counts[:, None]
-        right, up, origin = (self.frames[:, i] for i in range(3))
-        return means[:, :1] * right + means[:, 1:] * up + origin
 
 
 class Raster(NamedTuple):
@@ -92,18 +82,16 @@ def rasterise(scene: Scene, width: int, height: int) -> Raster:
 def shadow(raster: Raster, sun: Vector) -> np.ndarray:
     """How much of each pixel's ground lies in the shadow of things: (H, W) float32 in [0, 1].
 
+    A thing's shadow lies level, at the height of its foot.
+
     Args:
         sun: unit vector towards what throws it; straight up, it is where things stand.
     """
     height, width = raster.numbers.shape
     mask = np.zeros((2 * height, 2 * width), np.uint8)
-    z, upright = raster.shapes.middles()[:, 2], raster.shapes.frames[:, 1, 1] > 0.5
-    casting = upright & (z > 0) & (z < SHADOWS)
-    shapes, ground = raster.shapes.select(casting), np.interp(z[casting], *raster.scene.ground)
-    shapes.frames[:, 2, 1] -= ground
+    shapes = raster.shapes.select(raster.shapes.frames[:, 1, 1] > 0.5)
     slide = np.array([sun[0] / sun[1], 1.0, sun[2] / sun[1]])
-    shapes.frames[...] -= shapes.frames[..., 1:2] * slide
-    shapes.frames[:, 2, 1] = ground
+    shapes.frames[:, 1] -= shapes.frames[:, 1, 1:2] * slide
     for _, polygon, _ in _polygons(shapes, raster.scene.camera, width, height):
         cv2.fillPoly(mask, polygon, 255, shift=_SHIFT)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)

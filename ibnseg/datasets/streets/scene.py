@@ -49,7 +49,6 @@ class Scene(NamedTuple):
     camera: Camera
     sun: Vector  # unit vector towards it
     facets: list[Facet]
-    ground: tuple[tuple[float, ...], tuple[float, ...]]  # Z and Y of the road's profile
 
 
 class Frame(NamedTuple):

@@ -65,19 +65,19 @@ def atlas(weathered: bool) -> np.ndarray:
         weathered: irregular surfaces instead of clean patterns.
     """
     tiles = []
-    for number, (name, draw) in enumerate(TILES.items()):
+    for number, (draw, worn_shade, worn_mix) in enumerate(TILES.values()):
         shade, mix, glow = draw(Random(number))
         if weathered:
             worn = 0.5 * _noise(Random(100 + number), 9) + 0.35 * _noise(Random(200 + number), 3)
-            shade = shade * (1 + (0.12 if name in ("plain", "clouds") else 0.4) * worn)
-            mix = mix + (0.25 * worn if name in ("grain", "leaves") else 0)
+            shade, mix = shade * (1 + worn_shade * worn), mix + worn_mix * worn
         channels = np.stack([128 * shade, 255 * mix, 255 * glow], axis=-1)
         texels = channels.clip(0, 255).astype(np.uint8)
-        for level in range(LEVELS):
+        tiles.append(texels)
+        for level in range(1, LEVELS):
+            four = texels.astype(np.uint16)
+            four = four[::2] + four[1::2]
+            texels = ((four[:, ::2] + four[:, 1::2] + 2) >> 2).astype(np.uint8)
             tiles.append(texels.repeat(1 << level, 0).repeat(1 << level, 1))
-            sums = texels.astype(np.uint16)
-            sums = sums[::2] + sums[1::2] if level < LEVELS - 1 else sums
-            texels = ((sums[:, ::2] + sums[:, 1::2] + 2) >> 2).astype(np.uint8)
     return np.stack(tiles).reshape(-1, 3) / np.array((128, 255, 255), np.float32)
 
 
@@ -144,21 +144,22 @@ def _panes(count: int, left: float, low: float, high: float, lit: float, courses
     return draw
 
 
-TILES: dict[str, Callable[[Random], Tile]] = {
-    "plain": lambda rng: (_ONE, _ZERO, _ONE),
-    "grain": _rough(0.08, 0.7, 0.5, 5),
-    "leaves": _rough(0.3, 1.2, 1.0, 2),
-    "clouds": _clouds,
-    "slabs": _joints(4, 4, 0.07, 0.82),
-    "bricks": _joints(4, 8, 0.16, 1.0, shift=0.5),
-    "planks": _joints(8, 0, 0.16, 0.7),
-    "bars": _joints(8, 1, 0.5, 1.0),
-    "rows": _roof,
-    "windows": _panes(4, 0.28, 0.28, 0.8, 0.2),
-    "panes": _panes(4, 0.1, 0.22, 0.94, 0.25),
-    "brickhouse": _panes(4, 0.3, 0.3, 0.78, 0.2, courses=32),
-    "shop": _panes(2, 0.08, 0.12, 0.74, 1.0),
+TILES: dict[str, tuple[Callable[[Random], Tile], float, float]] = {
+    "plain": (lambda rng: (_ONE, _ZERO, _ONE), 0.12, 0),
+    "grain": (_rough(0.08, 0.7, 0.5, 5), 0.4, 0.25),
+    "leaves": (_rough(0.3, 1.2, 1.0, 2), 0.4, 0.25),
+    "clouds": (_clouds, 0.12, 0),
+    "slabs": (_joints(4, 4, 0.07, 0.82), 0.4, 0),
+    "bricks": (_joints(4, 8, 0.16, 1.0, shift=0.5), 0.4, 0),
+    "planks": (_joints(8, 0, 0.16, 0.7), 0.4, 0),
+    "bars": (_joints(8, 1, 0.5, 1.0), 0.4, 0),
+    "rows": (_roof, 0.4, 0),
+    "windows": (_panes(4, 0.28, 0.28, 0.8, 0.2), 0.4, 0),
+    "panes": (_panes(4, 0.1, 0.22, 0.94, 0.25), 0.4, 0),
+    "brickhouse": (_panes(4, 0.3, 0.3, 0.78, 0.2, courses=32), 0.4, 0),
+    "shop": (_panes(2, 0.08, 0.12, 0.74, 1.0), 0.4, 0),
 }
-"""What draws each tile's (shade, mix, glow), (SIZE, SIZE) each."""
+"""What draws each tile's (shade, mix, glow), (SIZE, SIZE) each; how much weather changes its shade
+and its mix."""
 
 TILE_NUMBERS = {name: number for number, name in enumerate(TILES)}
