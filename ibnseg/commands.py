@@ -135,12 +135,13 @@ def _streets_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _streets(args: argparse.Namespace) -> None:
     from ibnseg.datasets.streets.appearance import APPEARANCES
-    from ibnseg.datasets.streets.write import draw_sheet, write_streets
+    from ibnseg.datasets.streets.write import write_streets
+    from ibnseg.gallery import draw_streets_sheet
 
     counts = dict.fromkeys(args.appearances or APPEARANCES, (args.train, args.val))
     folders = write_streets(args.out, counts, size=args.size, seed=args.seed)
-    sheet = Path(args.out) / "streets.png"
-    draw_sheet(sheet, list(counts), size=args.size, seed=args.seed)
+    sheet = Path(args.out) / "streets_sheet.png"
+    draw_streets_sheet(sheet, list(counts), args.seed)
     print(f"Streets: {', '.join(map(str, folders))}; a look at them: {sheet}")
 
 

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,8 @@ from ibnseg.engine import run
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import get_domain
 from ibnseg.engine.network import load, predict_image
-from ibnseg.environment import fast_bfloat16
+from ibnseg.engine.precision import fast_bfloat16
+from ibnseg.evaluation import results
 from ibnseg.evaluation.statistics import mean_interval
 from ibnseg.evaluation.tables import table
 from ibnseg.files import written_whole
@@ -89,9 +90,8 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     with written_whole(out / "table.md") as temporary:
         temporary.write_text(text + "\n")
     sheets = _draw_sheets(out, {c: folders[0] for c, folders in runs.items()}, roots, titles)
-    print(f"\n{text}\n\n{summary(measured)}")
     shown = ", ".join(os.path.relpath(path) for path in (out / "table.md", *sheets))
-    print(f"Results: {shown}, {os.path.relpath(out / 'runs')}/")
+    print(f"\n{text}\n\nResults: {shown}, {os.path.relpath(out / 'runs')}/\n{summary(measured)}")
 
 
 def describe(measured: Mapping[str, Sequence[dict]], titles: Mapping[str, str]) -> str:
@@ -129,14 +129,15 @@ def _scores(contents: Sequence[dict]) -> dict[str, list[float]]:
     """mIoU in percent of each seed, by domain."""
     scores: dict[str, list[float]] = {}
     for content in contents:
-        for test in content["tests"]:
-            scores.setdefault(test["domain"], []).append(100 * test["mIoU"])
+        for test in results.current(content)["tests"]:
+            if test["protocol"]["name"] == "native":
+                scores.setdefault(test["domain"], []).append(100 * test["mIoU"])
     return scores
 
 
 def _spread(values: Sequence[float]) -> str:
     mean = f"{fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {stdev(values):.1f}"
 
 
 def _difference(values: Sequence[float], reference: Sequence[float]) -> str:
@@ -158,7 +159,7 @@ def summary(measured: Mapping[str, Sequence[dict]]) -> str:
     rest = ", ".join(f"{name} {value:.1f}" for name, value in away.items() if name != best)
     return (
         f"Seen: from virtual streets, where they were trained, to real ones mIoU goes: {falls}.\n"
-        f"On the five looks that they never saw {best} is best, with {away[best]:.1f} on average "
+        f"Over the five looks that they never saw {best} has the highest mean, {away[best]:.1f} "
         f"({rest}).\n"
         "Next: put GTA5 and Cityscapes below data/, as data/README.md says, and run: "
         "ibnseg train gta2city_ibn50a"

@@ -9,18 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import ibnseg
 from ibnseg.errors import UserError
-from ibnseg.stack import UPSTREAM
-
-DISTRIBUTIONS = (
-    "torch",
-    "torchvision",
-    "onedl-mmcv",
-    "onedl-mmengine",
-    "onedl-mmsegmentation",
-    "opencv-python",
-    "numpy",
-)
-"""What results depend on."""
+from ibnseg.stack import DISTRIBUTIONS, UPSTREAM
 
 GIB = 2**30
 
@@ -67,7 +56,7 @@ def devices() -> dict[str, str]:
         import torch
     except ImportError as error:
         return {"devices": f"torch cannot be imported ({error})"}
-    fast = fast_bfloat16("cpu")
+    fast = any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     found = {
         "CPU": f"{os.cpu_count()} cores, bfloat16 {'in hardware' if fast else 'emulated'}",
@@ -81,19 +70,6 @@ def devices() -> dict[str, str]:
             f"bfloat16 {'in hardware' if fast else 'emulated'}"
         )
     return found if torch.cuda.device_count() else {**found, "GPU": "none"}
-
-
-def fast_bfloat16(device: str | None = None) -> bool:
-    """Whether a device computes in bfloat16 by itself.
-
-    Args:
-        device: ``"cpu"`` or ``"cuda"``; by default the one that networks run on.
-    """
-    import torch
-
-    if (device or ("cuda" if torch.cuda.is_available() else "cpu")) == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
 def domains(roots: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ibnseg.errors import UserError
 
+DISTRIBUTIONS = (
+    "torch",
+    "torchvision",
+    "onedl-mmcv",
+    "onedl-mmengine",
+    "onedl-mmsegmentation",
+    "opencv-python",
+    "numpy",
+)
+"""What results depend on."""
+
 UPSTREAM = {
     "mmcv": "onedl-mmcv",
     "mmcv-lite": "onedl-mmcv",

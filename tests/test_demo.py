@@ -16,11 +16,19 @@ TITLES = {"streets_virtual": "Virtual", "streets_real": "Real"}
 
 
 def results(title: str, virtual: float, real: float) -> dict:
+    """A run's results, with tests under another protocol and of another checkpoint among them."""
+    scores = dict(streets_virtual=virtual, streets_real=real)
+    kinds = (
+        ("native", "x", scores),
+        ("paper", "x", dict(streets_real=0.9)),
+        ("native", "y", scores),
+    )
     tests = [
-        dict(domain="streets_virtual", mIoU=virtual),
-        dict(domain="streets_real", mIoU=real),
+        dict(domain=name, mIoU=score, protocol=dict(name=protocol), checkpoint_sha256=checkpoint)
+        for protocol, checkpoint, measured in kinds
+        for name, score in measured.items()
     ]
-    return dict(run=dict(title=title), tests=tests)
+    return dict(run=dict(title=title, checkpoint_sha256="x"), tests=tests)
 
 
 def test_table_of_one_seed() -> None:
@@ -50,7 +58,7 @@ def test_summary_says_what_was_measured() -> None:
     lines = demo.summary(measured).splitlines()
     assert len(lines) == 3
     assert "R 40.0 to 10.0; A 35.0 to 20.0" in lines[0]
-    assert "A is best, with 20.0 on average (R 10.0)" in lines[1]
+    assert "A has the highest mean, 20.0 (R 10.0)" in lines[1]
     assert "ibnseg train gta2city_ibn50a" in lines[2]
 
 
@@ -81,7 +89,7 @@ def test_in_miniature_interrupted_and_gone_on_with(
     table = (tmp_path / "demo/table.md").read_text()
     assert table in out
     assert f"{100 * before['tests'][0]['mIoU']:.1f}" in table
-    assert out.rstrip().splitlines()[-1].startswith("Results: demo/table.md, demo/streets_virtual")
+    assert out.rstrip().splitlines()[-4].startswith("Results: demo/table.md, demo/streets_virtual")
     sheet = np.asarray(Image.open(tmp_path / "demo/streets_real.png"))
     assert sheet.shape[1] == 5 * 386 + 6
     with pytest.raises(UserError, match="its streets have train 8, not 400"):

@@ -18,8 +18,9 @@ from PIL import Image
 from ibnseg import cli
 from ibnseg.datasets.labels import CLASSES, GTA5_IDS
 from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import KEYS, config_folder
+from ibnseg.engine.domains import KEYS
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
+from ibnseg.files import config_folder
 from ibnseg.registry import MODELS
 from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
 

@@ -57,7 +57,7 @@ WRONG = {
     # streets and demo
     "streets new --appearances virtual,reel": "unknown appearance 'reel'; did you mean real",
     "streets new --size 511x256": "size 511x256: expected even numbers from 64 to 4096",
-    "streets new --val 0": "400 training and 0 testing images: expected at least 0 and 1",
+    "streets new --val 0": "400 training and 0 testing images: expected 0 to 999999 and 1",
     "streets new --seed 1000": "seed 1000: expected 0 to 999",
     "streets file": "file/streets_virtual",
     "demo --out file": "file/data/streets_virtual",

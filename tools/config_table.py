@@ -9,7 +9,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import config_folder, get_domain
+from ibnseg.engine.domains import get_domain
+from ibnseg.files import config_folder
 
 README = Path(__file__).parents[1] / "README.md"
 COMMAND = "python tools/config_table.py --write"

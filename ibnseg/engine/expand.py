@@ -65,12 +65,12 @@ def _is_pair(value: object, kind: type) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) == 2
-        and all(isinstance(x, kind) and x > 0 for x in value)
+        and all(isinstance(x, kind) and not isinstance(x, bool) and x > 0 for x in value)
     )
 
 
 def _is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 _COUNT = (_is_count, "a whole number above 0")
@@ -79,12 +79,22 @@ _BOUNDS = (
     "(least, most), numbers above 0",
 )
 _NAMES = (
-    lambda value: bool(value) and all(isinstance(name, str) for name in value),
+    lambda value: (
+        isinstance(value, (str, list, tuple))
+        and bool(value)
+        and all(isinstance(name, str) for name in value)
+    ),
     "a name, or a list of names",
 )
+_SWITCH = (lambda value: isinstance(value, bool), "True or False")
 
 VALUES = {
     "model": (lambda value: isinstance(value, Mapping), "a dict"),
+    "poly_power": (lambda value: _is_pair((value, value), (int, float)), "a number above 0"),
+    "channels_last": _SWITCH,
+    "sync_bn": (lambda value: value in ("torch", None), "'torch' or None"),
+    "save_best": _SWITCH,
+    "tensorboard": _SWITCH,
     "optimizer": (lambda value: isinstance(value, Mapping) and "type" in value, "a dict with type"),
     "train_domain": (lambda value: isinstance(value, str), "a name"),
     "test_domains": _NAMES,
@@ -184,8 +194,10 @@ def check_heads(model: Mapping, num_classes: int) -> None:
         heads = model.get(key) or []
         several = isinstance(heads, (list, tuple))
         for i, head in enumerate(heads if several else [heads]):
+            name = f"model.{key}[{i}]" if several else f"model.{key}"
+            if not isinstance(head, Mapping):
+                raise UserError(f"{name} is {head!r}, expected a dict")
             if head.get("num_classes") != num_classes:
-                name = f"model.{key}[{i}]" if several else f"model.{key}"
                 raise UserError(
                     f"{name}.num_classes is {head.get('num_classes')}, the dataset has "
                     f"{num_classes} classes"
@@ -321,6 +333,8 @@ def describe_inference(test_cfg: Mapping) -> str:
     Raises:
         UserError: for another mode, and for sliding windows without a size and stride.
     """
+    if not isinstance(test_cfg, Mapping):
+        raise UserError(f"model.test_cfg is {test_cfg!r}, expected a dict")
     mode = test_cfg.get("mode", "whole")
     if mode == "whole":
         return "whole"

@@ -43,7 +43,9 @@ class TrainLoop(IterBasedTrainLoop):
         )
         name = self.runner.cfg.get("model_title") or self.runner.experiment_name
         with self.runner.bar() as self._bar:
-            self._bar.add_task(f"Training {name}", total=self.max_iters, completed=self.iter)
+            self._task = self._bar.add_task(
+                f"Training {name}", total=self.max_iters, completed=self.iter
+            )
             return super().run()
 
     def run_iter(self, data_batch: Mapping[str, Sequence]) -> None:
@@ -63,15 +65,18 @@ class TrainLoop(IterBasedTrainLoop):
             "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=mean
         )
         self._iter += 1
-        self._bar.advance(self._bar.task_ids[0])
+        self._bar.advance(self._task)
 
     def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
         images, parts = len(data_batch["inputs"]), self.accumulate
         height, width = self.runner.cfg.crop_size
+        larger = next((n for n in range(parts + 1, images + 1) if images % n == 0), None)
+        advice = "lower crop_size or batch"
+        if larger:
+            advice += f", or raise accumulate, as --cfg-options accumulate={larger}"
         return enough_memory(
             f"a training step: {images} crops of {width}x{height}, {-(-images // parts)} at a time",
-            f"raise accumulate (now {parts}) or lower crop_size or batch, as --cfg-options "
-            f"accumulate={2 * parts}",
+            advice,
         )
 
 

@@ -92,7 +92,7 @@ def find_network(
     if not (source / "config.py").is_file():
         raise UserError(f"{source}: no run, which would have a config.py")
     cfg = load_config(source / "config.py", options)
-    if cfg.get("work_dir") is None:  # the last key, by the alphabet
+    if cfg.get("work_dir") is None:  # which every run's config has, near its end
         raise UserError(f"{source / 'config.py'}: cut, it lacks its last keys")
     if checkpoint is None:
         checkpoint = source / (BEST if cfg.get("save_best") else LATEST)

@@ -21,10 +21,10 @@ from ibnseg.engine.domains import domain_files, get_domain
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.runner import Runner
-from ibnseg.environment import DISTRIBUTIONS
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results, tables
 from ibnseg.files import require_writable, sha256, written_whole
+from ibnseg.stack import DISTRIBUTIONS
 
 RECIPE = (
     "train_domain",

@@ -6,8 +6,9 @@ import pytest
 from mmengine.config import Config
 
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine.domains import KEYS, config_folder, domain_files, find_root, get_domain
+from ibnseg.engine.domains import KEYS, domain_files, find_root, get_domain
 from ibnseg.errors import UserError
+from ibnseg.files import config_folder
 from ibnseg.registry import DATASETS
 
 PACKAGED = sorted(path.stem for path in (config_folder() / "_base_" / "domains").glob("*.py"))

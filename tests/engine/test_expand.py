@@ -66,7 +66,7 @@ def test_model_configs_build(name: str, in_data: Path) -> None:
     import torch
     from mmengine.registry import init_default_scope
 
-    from ibnseg.engine.domains import config_folder
+    from ibnseg.files import config_folder
 
     init_default_scope("mmseg")
     cfg = Config.fromfile(config_folder() / "_base_" / "models" / f"{name}.py")

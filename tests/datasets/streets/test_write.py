@@ -16,8 +16,8 @@ from ibnseg.datasets.streets.raster import Raster, rasterise
 from ibnseg.datasets.streets.write import (
     CITIES,
     VAL_LAYOUTS,
-    cityscapes_frames,
-    gta5_frames,
+    as_cityscapes,
+    as_gta5,
     write_streets,
 )
 from ibnseg.errors import UserError
@@ -25,6 +25,7 @@ from ibnseg.errors import UserError
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
 SIZE = (64, 64)
 SEED = 3
+COUNTED = "expected 0 to 999999 and 1 to 999999"
 COUNTS = {"virtual": (3, 2), "real": (3, 2), "night": (1, 1)}
 
 
@@ -129,7 +130,7 @@ def test_labels_of_one_layout_are_equal_in_all_appearances(tmp_path, serial):
     assert all((label == labels[0]).all() for label in labels)
 
 
-@pytest.mark.parametrize("frames", [gta5_frames, cityscapes_frames])
+@pytest.mark.parametrize("frames", [as_gta5, as_cityscapes])
 def test_train_and_val_share_no_layout_and_no_file(frames):
     """At 25 and 9: val's layouts begin at a million, in the same order in both datasets."""
     made = [*frames(Path("root"), 25, 9)]
@@ -138,7 +139,7 @@ def test_train_and_val_share_no_layout_and_no_file(frames):
 
 
 def test_cities_are_disjoint_and_all_are_used():
-    frames = [*cityscapes_frames(Path("root"), 25, 9)]
+    frames = [*as_cityscapes(Path("root"), 25, 9)]
     assert not {*CITIES["train"]} & {*CITIES["val"]}
     for split, part in (("train", frames[:25]), ("val", frames[25:])):
         assert {f.image.parent.name for f in part} == {*CITIES[split]}
@@ -231,8 +232,8 @@ def test_an_empty_folder_that_is_there_is_used(tmp_path, serial):
         ({"nigth": (1, 1)}, {}, "unknown appearance 'nigth'; did you mean night?"),
         ({"real": (1, 1), "7": (1, 1)}, {},
          "unknown appearance '7'; known: dusk, fog, night, rain, real, virtual"),
-        ({"real": (-1, 1)}, {}, "-1 training and 1 testing images: expected at least 0 and 1"),
-        ({"real": (4, 0)}, {}, "4 training and 0 testing images: expected at least 0 and 1"),
+        ({"real": (-1, 1)}, {}, f"-1 training and 1 testing images: {COUNTED}"),
+        ({"real": (4, 0)}, {}, f"4 training and 0 testing images: {COUNTED}"),
         *(
             ({"real": (1, 1)}, dict(size=size),
              f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096")
@@ -318,14 +319,18 @@ def test_a_folder_that_cannot_be_made_is_told_by_a_process_too(tmp_path):
         write_streets(*arguments, size=SIZE)
 
 
-def test_a_sheet_has_a_column_for_each_look_and_one_of_labels(tmp_path):
-    """Its last column holds the labels' colours, with the void of none of the 19 in black."""
-    path = tmp_path / "sheet.png"
-    write.draw_sheet(path, ("virtual", "night"), size=(380, 190), count=1)
-    sheet = np.asarray(Image.open(path))
-    assert sheet.shape[1] == 3 * 386 + 6
-    raster = rasterise(draw_layout(write.VAL_LAYOUTS), 380, 190)
-    known = np.zeros((34, 3), np.uint8)
-    for label in LABELS:
-        known[label.id] = label.color if label.train_id != 255 else 0
-    np.testing.assert_array_equal(sheet[76 : 76 + 190, -386:-6], known[raster.labels])
+def test_a_refused_call_writes_nothing(tmp_path):
+    """What is refused for one look leaves no folder of another, to block the right call."""
+    write_streets(tmp_path, {"real": (0, 1)}, size=SIZE, seed=1)
+    with pytest.raises(UserError, match="seed 1, not 2"):
+        write_streets(tmp_path, {"virtual": (0, 1), "real": (0, 1)}, size=SIZE, seed=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["streets_real"]
+
+
+def test_too_little_memory_is_told(tmp_path, monkeypatch):
+    def fail(work, tasks):
+        raise MemoryError
+
+    monkeypatch.setattr(write, "_in_parallel", fail)
+    with pytest.raises(UserError, match="too little memory for pictures of 64x64"):
+        write_streets(tmp_path, {"real": (0, 1)}, size=SIZE)
