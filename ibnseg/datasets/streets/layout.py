@@ -40,13 +40,15 @@ class District(NamedTuple):
 
 
 DISTRICTS = (
+    # chance, lanes, verge, walk, setback, houses, gap, boundaries, trees, tram, parked, traffic,
+    # people
     District(0.4, 2, 0.2, 4.2, 0, ("block", "office"), 0.12, ("wall", "fence"),
              16, 0.45, 0.5, 24, 8),
     District(0.25, 1, 0.4, 3.2, 2, ("block", "terrace"), 0.2, ("fence", "wall", "hedge"),
              13, 0.25, 0.5, 28, 13),
-    District(0.2, 1, 0.6, 2.4, 6, ("cottage", "terrace"), 0.3, ("fence", "hedge", "wall", ""),
+    District(0.2, 1, 0.6, 2.4, 6, ("cottage", "terrace"), 0.3, ("fence", "hedge", "wall", "none"),
              10, 0.0, 0.35, 36, 20),
-    District(0.15, 2, 0.9, 2.2, 10, ("cottage", "office"), 0.65, ("", "wall", "fence", "hedge"),
+    District(0.15, 2, 0.9, 2.2, 10, ("cottage", "office"), 0.65, ("none", "wall", "fence", "hedge"),
              8, 0.2, 0.1, 28, 35),
 )  # fmt: skip
 
@@ -176,40 +178,62 @@ def _walk(rng: Random, start, end, mean: float, least: float = 1.0) -> Iterator[
 
 
 def _roadside(street: Street, district: District, side: int, half: float, rng: Random):
-    """Everything on one side (-1 left, 1 right), from the road outwards."""
-    d, parts = half, street.outside(START, END)
+    """Everything on one side (-1 left, 1 right), from the road outwards; each part begins where
+    the one before ends."""
+    d = half
+    for part in (_parking, _track_or_verge, _sidewalk):
+        facets, d = part(street, district, side, d, rng)
+        yield from facets
+    yield from _fronts(street, district, side, d, rng)
 
-    def strip(name: str, material: str, width: float, up: float) -> Iterator[Facet]:
-        nonlocal d
-        d += width
-        for z0, z1 in parts:
-            look = (ID[name], material, 0)
-            yield from street.strip(look, z0, z1, side * (d - width), side * d, up)
 
-    if rng.random_sample() < district.parked:
-        yield from strip("parking", "bay", 2.2, 0.0)
-        for z in _walk(rng, 5, 110, 9, least=5.3):
-            if street.is_free(z, 7):
-                frame = street.frame(z, side * (d - 1.1))
-                yield from objects.car(frame if side > 0 else frame.reversed(), rng)
-    for z0, z1 in parts:
-        yield from street.ribbon((ID["sidewalk"], "curb", 0), z0, z1, side * d, 0, 0.12)
+def _band(street: Street, name: str, material: str, side: int, d, width, up) -> list[Facet]:
+    """Ground along the street, of a width, from ``d`` outwards."""
+    look, outer = (ID[name], material, 0), side * (d + width)
+    parts = street.outside(START, END)
+    return [f for z0, z1 in parts for f in street.strip(look, z0, z1, side * d, outer, up)]
+
+
+def _parking(street: Street, district: District, side: int, d: float, rng: Random):
+    if rng.random_sample() >= district.parked:
+        return [], d
+    facets = _band(street, "parking", "bay", side, d, 2.2, 0.0)
+    for z in _walk(rng, 5, 110, 9, least=5.3):
+        if street.is_free(z, 7):
+            frame = street.frame(z, side * (d + 1.1))
+            facets += objects.car(frame if side > 0 else frame.reversed(), rng)
+    return facets, d + 2.2
+
+
+def _track_or_verge(street: Street, district: District, side: int, d: float, rng: Random):
+    """A kerb, and behind it a tramway, a strip of grass with trees, or nothing."""
+    facets, kerb = [], (ID["sidewalk"], "curb", 0)
+    for z0, z1 in street.outside(START, END):
+        facets += street.ribbon(kerb, z0, z1, side * d, 0, 0.12)
     if side > 0 and rng.random_sample() < district.tram:
-        yield from strip("rail track", "gravel", 3.4, 0.1)
-        for rail in (d - 2.45, d - 1.0):
+        facets += _band(street, "rail track", "gravel", side, d, 3.4, 0.1)
+        for rail in (d + 0.95, d + 2.4):
             look = (ID["rail track"], "steel", 0.9)
-            yield from street.strip(look, START, END, rail, rail + 0.1, 0.13)
+            facets += street.strip(look, START, END, rail, rail + 0.1, 0.13)
         for z in _walk(rng, 12, 110, 60, least=35):
             tone = rng.random_sample()
             for car in range(rng.randint(2, 4)):
-                yield from objects.train(street.frame(z + 10.2 * car, d - 1.7, 0.1), tone)
-    elif rng.random_sample() < district.verge:
-        yield from strip("terrain", "grass", rng.uniform(1.4, 2.6), 0.11)
-        for z in _walk(rng, 6, 120, district.trees):
-            if street.is_free(z, 2):
-                yield from objects.tree(street.frame(z, side * (d - 0.8), 0.11), rng)
-    kerb = d
-    yield from strip("sidewalk", "paving", district.walk * rng.uniform(0.8, 1.3), 0.12)
+                facets += objects.train(street.frame(z + 10.2 * car, d + 1.7, 0.1), tone)
+        return facets, d + 3.4
+    if rng.random_sample() >= district.verge:
+        return facets, d
+    width = rng.uniform(1.4, 2.6)
+    facets += _band(street, "terrain", "grass", side, d, width, 0.11)
+    for z in _walk(rng, 6, 120, district.trees):
+        if street.is_free(z, 2):
+            facets += objects.tree(street.frame(z, side * (d + width - 0.8), 0.11), rng)
+    return facets, d + width
+
+
+def _sidewalk(street: Street, district: District, side: int, d: float, rng: Random):
+    """The walk, and who and what stands on it."""
+    width = district.walk * rng.uniform(0.8, 1.3)
+    facets = _band(street, "sidewalk", "paving", side, d, width, 0.12)
     rows = [*FURNITURE, (objects.person, district.people, (0.2, 0.95), 0.0)]
     if rng.random_sample() < 0.4:
         rows.append((objects.tree, district.trees, (0.22, 0.22), 0.0))
@@ -223,10 +247,10 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
         lights = (street.gaps[0] - 5, street.gaps[1] + 0.5)
         places += [(objects.traffic_light, z, (0.15, 0.15), 0.3) for z in lights]
     for make, z, across, turn in places:
-        frame = street.frame(z, side * (kerb + (d - kerb) * rng.uniform(*across)), 0.12)
+        frame = street.frame(z, side * (d + width * rng.uniform(*across)), 0.12)
         facing = frame.mirrored() if side > 0 else frame  # the road is to its right
-        yield from make(facing.turned(rng.uniform(-turn, turn)), rng)
-    yield from _fronts(street, district, side, d, rng)
+        facets += make(facing.turned(rng.uniform(-turn, turn)), rng)
+    return facets, d + width
 
 
 def _fronts(street: Street, district: District, side: int, d: float, rng: Random):
