@@ -112,9 +112,9 @@ def write_own_data(data: Path) -> None:
     """The data that docs/domains.md speaks of, in miniature."""
     for i in (1, 2, 3, 4, 5, 6, 8):
         image, train_ids = scene(i)
-        save_rgb(data / "night" / "images" / f"{i:05d}.png", image)
-        save_ids(data / "night" / "labels" / f"{i:05d}.png", to_ids(train_ids, GTA5_IDS))
-    write_cityscapes(data / "rain")
+        save_rgb(data / "alps" / "images" / f"{i:05d}.png", image)
+        save_ids(data / "alps" / "labels" / f"{i:05d}.png", to_ids(train_ids, GTA5_IDS))
+    write_cityscapes(data / "coast")
     ids = np.full(256, 255, np.uint8)
     for i, name in enumerate(("road", "building", "sky", "car")):
         ids[CLASSES.index(name)] = i
