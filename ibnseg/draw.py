@@ -38,7 +38,7 @@ def overlay(image: np.ndarray, train_ids: np.ndarray, alpha: float = 0.5) -> np.
 
 def legend(classes: Sequence[int] | np.ndarray, width: int) -> np.ndarray:
     """Swatches and names of classes on white: (h, width, 3) uint8 RGB, as high as needed."""
-    size = min(max(width // 90, 12), 18)
+    size = min(max(width // 90, 12), 17)
     font = ImageFont.load_default(size)
     x, y, places = size, size // 2, []
     for train_id in classes:
