@@ -38,8 +38,7 @@ def drawn() -> dict[str, np.ndarray]:
 
 def seen(*facets: Facet, sun=UP):
     """A raster of 64x32: u = 64 X / Z + 31.5, v = 16 - 64 (Y - 1.5) / Z."""
-    ground = (np.array([0.5, 260.0]), np.zeros(2))
-    return rasterise(Scene(Camera(1.5, 1.0, 0.5), sun, list(facets), ground), 64, 32)
+    return rasterise(Scene(Camera(1.5, 1.0, 0.5), sun, list(facets)), 64, 32)
 
 
 def board(material: str, z: float, tone: float = 0.0) -> Facet:
@@ -279,6 +278,15 @@ def test_antialiased_by_hand():
     assert result.tolist() == [[(3 * 8 + 40) / 4, 40], [80, 120]]
     samples[:2, :2] = [[1, 1], [3, 4]]
     assert _antialiased(color, samples)[0, 0, 0] == (8 + 8 + 80 + 120) / 4
+    samples[:2, :2] = [[1, 9], [9, 9]]  # a facet that no pixel's centre sees
+    assert _antialiased(color, samples)[0, 0, 0] == 8
+
+
+def test_antialiasing_does_not_mix_opposite_borders():
+    """Rows of 240 over 40; the lower samples of the last row see the facet of the first."""
+    color = np.repeat(np.array([240.0, 40.0], np.float32), 3).reshape(2, 3, 1)
+    samples = np.repeat(np.array([1, 1, 2, 1], np.uint16), 6).reshape(4, 6)
+    assert (_antialiased(color, samples)[1] == 40).all()
 
 
 def test_antialiasing_looks_to_the_right_and_below():
