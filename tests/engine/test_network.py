@@ -33,8 +33,10 @@ def test_what_is_loaded(trained, network) -> None:
             assert all(torch.equal(weights[key], value) for key, value in expected.items())
     last = torch.load(run / "latest.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(network.state_dict()[key], value) for key, value in last.items())
-    options = ["model.test_cfg.mode=slide"]
-    assert load(run, options=options).test_cfg.mode == "slide"
+    size = ["model.test_cfg.crop_size=(32,32)", "model.test_cfg.stride=(16,16)"]
+    assert load(run, options=["model.test_cfg.mode=slide", *size]).test_cfg.mode == "slide"
+    with pytest.raises(UserError, match="unknown model.test_cfg.mode 'slid'; did you mean slide"):
+        load(run, options=["model.test_cfg.mode=slid"])
 
 
 def test_a_run_that_selects_its_best_gives_it(trained, tmp_path: Path) -> None:
