@@ -83,9 +83,16 @@ def test_training(tiny_config, in_data: Path, too_large) -> None:
     with pytest.raises(UserError) as told:
         train(config)
     assert str(told.value) == (
-        "too little memory for a training step: 4 crops of 32x32, 2 at a time; raise accumulate "
-        "(now 2) or lower crop_size or batch, as --cfg-options accumulate=4"
+        "too little memory for a training step: 4 crops of 32x32, 2 at a time; lower crop_size or "
+        "batch, or raise accumulate, as --cfg-options accumulate=4"
     )
+
+
+def test_training_one_at_a_time(tiny_config, in_data: Path, too_large) -> None:
+    """Where nothing is left to accumulate, that is not what to do."""
+    config = tiny_config("gta5", ["gta5"], "accumulate = 4", name="too_large")
+    with pytest.raises(UserError, match="1 at a time; lower crop_size or batch$"):
+        train(config)
 
 
 def test_validating(tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

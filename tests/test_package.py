@@ -51,7 +51,7 @@ def test_the_installed_package_draws_streets(site: Path, tmp_path: Path) -> None
         "leftImg8bit.png",
         "labelIds.png",
         "leftImg8bit.png",
-        "streets_sheet.png",
+        "sheet.png",
     ]
 
 
