@@ -1,11 +1,2 @@
-domain = dict(
-    name="streets_dusk",
-    title="Dusk streets",
-    dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
-    data_root="streets_dusk",
-    train_split="train",
-    test_split="val",
-    train_resize=None,
-    eval_classes=None,  # all 19
-    group="generated",
-)
+_base_ = "streets_real.py"
+domain = dict(name="streets_dusk", title="Dusk streets", data_root="streets_dusk")
