@@ -74,7 +74,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(in_data: Path, tiny_config)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     reached = torch.load(killed / "latest.pth", weights_only=True)["meta"]["iter"]
-    assert 4 <= reached < 12
+    assert 2 <= reached < 12  # the fourth may be there and not yet the latest
     state = finish(through)
     assert finish(start(config, killed)) == state
     assert finish(start(config, workers, "workers=2")) == state
