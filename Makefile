@@ -1,4 +1,4 @@
-# make demo: sets everything up in .venv, and shows what this is about in ten minutes.
+# make demo: sets everything up in .venv, and shows what this is about.
 # make test: sets everything up in .venv, and runs all tests.
 PYTHON ?= python3
 BIN := .venv/bin
