@@ -57,26 +57,46 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     nowhere; a class that is predicted and never true has 0; one that is neither is undefined.
 
     Args:
-        confusion: (K, K) integer, rows truth.
+        confusion: (..., K, K) counts, rows truth.
 
     Returns:
-        (K,) float64, NaN where undefined.
+        (..., K) float64, NaN where undefined.
     """
-    hit = confusion.diagonal()
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hit
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(axis=-2) + confusion.sum(axis=-1) - hit
     with np.errstate(invalid="ignore"):
         return hit / union
 
 
-def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float:
-    """Mean of :func:`iou` over ``classes`` (all if None) that are defined; NaN if none is."""
+def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
+    """Mean of :func:`iou` over ``classes`` (all if None) that are defined; NaN if none is.
+
+    Args:
+        confusion: (..., K, K) counts, rows truth.
+        classes: indices.
+
+    Returns:
+        A float, or (...) float64 of a stack.
+    """
     values = iou(confusion)
-    values = values if classes is None else values[classes]
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+    values = values if classes is None else values[..., classes]
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return _plain(values.sum(axis=-1, where=defined) / defined.sum(axis=-1))
 
 
-def pixel_accuracy(confusion: np.ndarray) -> float:
-    """Share of the pixels that are not ignored whose class is right; NaN if there are none."""
-    total = confusion.sum()
-    return float(confusion.trace() / total) if total else float("nan")
+def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
+    """Share of the pixels that are not ignored whose class is right; NaN if there are none.
+
+    Args:
+        confusion: (..., K, K) counts, rows truth.
+
+    Returns:
+        A float, or (...) float64 of a stack.
+    """
+    with np.errstate(invalid="ignore"):
+        return _plain(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
+
+
+def _plain(values: np.ndarray) -> float | np.ndarray:
+    return values if np.ndim(values) else float(values)

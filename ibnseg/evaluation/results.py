@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -135,6 +138,48 @@ def read(path: str | Path) -> dict:
             f"{path}: damaged, it lacks the run or parts of its tests; remove it and test again"
         )
     return results
+
+
+class PerImage(NamedTuple):
+    """The matrix of each image of a test, in order of the names."""
+
+    names: np.ndarray
+    """(N,) str."""
+    confusion: np.ndarray
+    """(N, K, K) unsigned, rows truth."""
+    groups: np.ndarray | None
+    """(N,) str, the group (city, sequence) that each image is of; None if not recorded."""
+
+
+def read_per_image(path: str | Path, total: np.ndarray) -> PerImage:
+    """Reads the matrices of a test's images.
+
+    Args:
+        path: the npz.
+        total: (K, K) integer, the confusion that is recorded of the test.
+
+    Raises:
+        UserError: if the file is damaged, or does not add up to the total.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {key: file[key] for key in ("names", "confusion", "groups") if key in file}
+        names, confusion = content["names"], content["confusion"]
+        groups = content.get("groups", names)
+        if not (len(names) == len(groups) == len(confusion) and confusion.dtype.kind == "u"):
+            raise ValueError(f"{len(names)} names, {len(groups)} groups, {len(confusion)} matrices")
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: damaged ({error}); test again to write it anew") from error
+    if confusion.shape[1:] != total.shape or (confusion.sum(axis=0, dtype=np.int64) != total).any():
+        raise UserError(
+            f"{path}: does not add up to the confusion in results.json; test again to write both"
+        )
+    order = np.argsort(names)
+    known = groups[order] if "groups" in content else None
+    return PerImage(names[order], confusion[order], known)
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 def write(path: str | Path, results: dict) -> None:

@@ -1,29 +1,186 @@
-"""What a handful of runs allows to be said."""
+"""What some trainings and some images allow to be said of others: bootstrap and Student's t."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
-from statistics import fmean, stdev
+from typing import NamedTuple
 
+import numpy as np
 from scipy.stats import t as student
 
+RESAMPLES = 1000
+CONFIDENCE = 0.95
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """The mean of some values, and half the width of its confidence interval by Student's t.
+Score = Callable[[np.ndarray], np.ndarray]
+"""From confusion matrices (M, K, K) to scores (M,), NaN where undefined."""
 
-    Of differences between two networks that share seeds and images, it is the interval of their
-    paired difference.
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+class Spread(NamedTuple):
+    """How scores move when a sample of images is drawn anew."""
+
+    deviations: np.ndarray
+    """(S, B) float64: of S trainings in the same B resamples, from their mean over the resamples;
+    NaN where undefined."""
+    units: int
+    """G, of what was resampled: images, or groups of them, in which the score is defined."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score of S trainings, or a sum of such scores, and its spread over images."""
+
+    seeds: tuple[int | None, ...]
+    """Of the trainings, all different."""
+    values: np.ndarray
+    """(S,) float64."""
+    spreads: Mapping[str, Spread]
+    """By the sample of images that was resampled; empty if the images are not known."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; NaN if the score of one is undefined."""
+        return float(self.values.mean())
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation over seeds (n - 1); None for a single one."""
+        return float(self.values.std(ddof=1)) if len(self.seeds) > 1 else None
+
+
+def sum_groups(confusion: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Sums images' confusion matrices by group.
 
     Args:
-        values: at least two.
-        confidence: the interval's, in (0, 1).
+        confusion: (N, K, K) integer.
+        groups: (N,) the group of each image.
+
+    Returns:
+        (G, K, K) int64, in order of the groups' names.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((len(names), *confusion.shape[1:]), np.int64)
+    np.add.at(sums, index, confusion)
+    return sums
+
+
+def resample(confusion: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Confusion matrices of bootstrap samples: G images, or groups, drawn with replacement.
+
+    How often each is drawn is multinomial, and the sums are one matrix product.
+
+    Args:
+        confusion: (G, K, K) integer, of each image or group.
+        resamples: B.
+        seed: the same one draws the same, so that scores of two networks stay paired.
+
+    Returns:
+        (B, K, K) float64, of exact whole numbers.
 
     Raises:
-        ValueError: for fewer than two values.
+        ValueError: if counts could reach 2**53, above which float64 skips whole numbers.
     """
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"an interval needs at least two values, found {n}")
-    quantile = float(student.ppf((1 + confidence) / 2, n - 1))
-    return fmean(values), quantile * stdev(values) / sqrt(n)
+    units = len(confusion)
+    if units * int(confusion.max(initial=0)) >= 2**53:
+        raise ValueError(f"{units} matrices with counts up to {confusion.max()}: sums not exact")
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
+    sums = drawn @ confusion.reshape(units, -1).astype(np.float64)
+    return sums.reshape(resamples, *confusion.shape[1:])
+
+
+def spread(
+    confusions: Sequence[np.ndarray], score: Score, resamples: int = RESAMPLES, seed: int = 0
+) -> Spread:
+    """The spread of a score over images, of several trainings in the same resamples.
+
+    Args:
+        confusions: of each training, (G, K, K) integer of the same images or groups.
+        score: what is read off a confusion matrix.
+        resamples: B.
+        seed: of the draws.
+    """
+    values = np.stack([score(resample(each, resamples, seed)) for each in confusions])
+    defined = ~np.isnan(values)
+    count = np.maximum(defined.sum(axis=1, keepdims=True), 1)
+    means = values.sum(axis=1, keepdims=True, where=defined) / count
+    units = min(int((~np.isnan(score(each))).sum()) for each in confusions)
+    return Spread(values - means, units)
+
+
+def combine(scores: Sequence[Scores], weights: Sequence[float]) -> Scores | None:
+    """The weighted sum of scores, over the seeds that all of them have.
+
+    With weights 1 and -1 it is the paired difference of two networks; with 1/n the mean over n
+    domains. What was resampled from the same sample of images moves together; different samples are
+    independent.
+
+    Returns:
+        None if no seed is common. Without ``spreads`` if one of the scores has none.
+    """
+    seeds = tuple(s for s in scores[0].seeds if all(s in each.seeds for each in scores))
+    if not seeds:
+        return None
+    picks = [[each.seeds.index(s) for s in seeds] for each in scores]
+    parts = list(zip(scores, weights, picks, strict=True))
+    values = sum(weight * each.values[pick] for each, weight, pick in parts)
+    spreads: dict[str, Spread] = {}
+    for each, weight, pick in parts if all(each.spreads for each in scores) else ():
+        for sample, (deviations, units) in each.spreads.items():
+            moved = weight * deviations[pick]
+            if sample in spreads:
+                before = spreads[sample]
+                moved, units = before.deviations + moved, min(before.units, units)
+            spreads[sample] = Spread(moved, units)
+    return Scores(seeds, values, spreads)
+
+
+def interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
+    """The confidence interval of a mean over S trainings, for other images and other trainings.
+
+    Its variance is the sum of: of each sample of images, the bootstrap variance of the mean over
+    the trainings, times G / (G - 1) for the G images or groups that were resampled, since the
+    bootstrap's is that much too small (Hesterberg, "What Teachers Should Know About the Bootstrap",
+    The American Statistician 69(4), 2015); and for S >= 2 the trainings' own variance / S. Half the
+    width is Student's t of the degrees of freedom by Welch and Satterthwaite, from G - 1 and S - 1.
+    (Welch, Biometrika 34, 1947.)
+
+    Where training and image interact, that part is in both variances, and the interval is wider
+    than need be, never narrower (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics
+    1(2), 2007). A single training says nothing of others: its interval is for other images alone.
+
+    Why not the bootstrap's percentiles: those of few groups lie within the groups' own range. Of
+    3 groups the interval would hold the truth 7 times in 10, of 2 every second time. Student's t of
+    G - 1 is what is advised for few clusters (Cameron and Miller, "A Practitioner's Guide to
+    Cluster-Robust Inference", Journal of Human Resources 50(2), 2015); of hundreds of images both
+    agree.
+
+    Returns:
+        None where the images are not known, fewer than two images or groups define the score, or a
+        value is undefined.
+    """
+    count = len(scores.seeds)
+    if not scores.spreads or np.isnan(scores.values).any():
+        return None
+    if min(each.units for each in scores.spreads.values()) < 2:
+        return None
+    parts = [
+        (np.nanvar(each.deviations.mean(axis=0)) * each.units / (each.units - 1), each.units - 1)
+        for each in scores.spreads.values()
+    ]
+    if count > 1:
+        parts.append((scores.values.var(ddof=1) / count, count - 1))
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Interval(scores.mean, scores.mean)
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    half = float(student.ppf((1 + confidence) / 2, freedom)) * sqrt(variance)
+    return Interval(scores.mean - half, scores.mean + half)
