@@ -92,6 +92,36 @@ def _test(args: argparse.Namespace) -> None:
     launch.stop_processes()
 
 
+def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
+    runs = parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs")
+    runs.complete = FOLDERS
+    parser.add_argument(
+        "--metric", default="mIoU", help="mIoU (default), pixel_accuracy, or a class, as car"
+    )
+    parser.add_argument(
+        "--protocol", type=_names, metavar="A,B", help="only these protocols, as native"
+    )
+    parser.add_argument("--domains", type=_names, metavar="A,B", help="only these test domains")
+    parser.add_argument(
+        "--format",
+        choices=("terminal", "markdown", "latex", "csv", "json"),
+        default="terminal",
+        help="what is printed (default: terminal)",
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="with published numbers; all of them without RUN"
+    )
+
+
+def _matrix(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.report.formats import FORMATS
+    from ibnseg.report.gather import gather
+
+    report = gather(args.runs, args.metric, args.protocol, args.domains, args.published)
+    print(FORMATS[args.format](report))
+
+
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     network = parser.add_argument(
         "network", metavar="RUN|CONFIG", help="folder of a run; or a config, with a checkpoint"
@@ -205,6 +235,14 @@ COMMANDS = {
             _test_arguments,
             _test,
             go_on="the same command with --resume",
+        ),
+        Command(
+            "matrix",
+            "Compare runs: train domains and networks by test domains, with intervals.",
+            "ibnseg matrix work_dirs/gta2city_r50/seed0 work_dirs/gta2city_ibn50a/seed0 "
+            "--format markdown",
+            _matrix_arguments,
+            _matrix,
         ),
         Command(
             "predict",

@@ -58,6 +58,16 @@ def get_domain(name: str, cfg: Config) -> dict:
     return domain
 
 
+def domain_titles(names: Iterable[str], cfg: Config) -> dict[str, str]:
+    """What tables call those of some domains that a config, the package or its user's folder has.
+
+    Raises:
+        UserError: for the file of a domain whose keys are not ``KEYS``.
+    """
+    known = (cfg.get("domains") or {}).keys() | domain_files(cfg).keys()
+    return {name: get_domain(name, cfg)["title"] for name in names if name in known}
+
+
 def check_roots(roots: Mapping[str, str], domains: Iterable[str], data: Iterable[str]) -> None:
     """Checks the names that data folders are given by on the command line.
 

@@ -17,7 +17,7 @@ from mmengine.hooks import Hook
 import ibnseg
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import domain_files, get_domain
+from ibnseg.engine.domains import domain_titles
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.runner import Runner
@@ -297,10 +297,8 @@ def _record(runner: Runner, test: Mapping) -> dict:
 
 def _write_tables(cfg: Config, folder: Path, content: dict, show: bool) -> None:
     shown = results.current(content)
-    known = cfg.domains.keys() | domain_files(cfg).keys()
     names = {record["domain"] for record in shown["tests"]} | {cfg.train_domain}
-    titles = {name: get_domain(name, cfg)["title"] for name in names & known}
-    table = tables.markdown(shown, titles)
+    table = tables.markdown(shown, domain_titles(names, cfg))
     for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text)

@@ -294,13 +294,17 @@ def _combined(parts: Sequence[_Measured], weights: Sequence[float]) -> _Measured
     return _Measured(by_image, by_group)
 
 
-def _cell(measured: _Measured | None, drop: float | None = None) -> Cell | None:
+def _cell(measured: _Measured | None, drop: float | None = None, least: float = 0.0) -> Cell | None:
+    """A cell of scores from ``least`` to 1, to which its intervals are cut."""
     if measured is None or np.isnan(measured.by_image.mean):
         return None
-    scores = measured.by_image
-    grouped = measured.by_group is not scores
-    by_group = interval(measured.by_group) if grouped else None
-    return Cell(scores.mean, scores.deviation, scores.seeds, interval(scores), by_group, drop)
+
+    def cut(found: Interval | None) -> Interval | None:
+        return found and Interval(*(float(np.clip(x, least, 1)) for x in found))
+
+    scores, grouped = measured.by_image, measured.by_group is not measured.by_image
+    by_group = cut(interval(measured.by_group)) if grouped else None
+    return Cell(scores.mean, scores.deviation, scores.seeds, cut(interval(scores)), by_group, drop)
 
 
 class _Builder:
@@ -391,9 +395,9 @@ class _Builder:
                 why = self._why_unpaired(row, rows[0], column)
                 if why and column in self.tests[row] and column in self.tests[rows[0]]:
                     self._remark(f"{title}: not paired, {why}", column)
-            found = self._row(row, [_cell(m) for m in difference(i, 0)])
+            found = self._row(row, [_cell(m, least=-1.0) for m in difference(i, 0)])
             common = tuple(seed for seed in found.seeds if seed in shown[0].seeds)
-            differences.append(replace(found, title=title, seeds=common))
+            differences.append(replace(found, seeds=common))
         return Block(train, tuple(shown), tuple(differences))
 
     def _row(self, row: tuple, cells: Sequence[Cell | None]) -> Row:
@@ -516,7 +520,9 @@ def _best(
     first = max(range(len(cells)), key=lambda i: cells[i].value)
     for other in range(len(cells)):
         if other != first:
-            paired = _cell(difference(first, other)[place])
+            paired = _cell(difference(first, other)[place], least=-1.0)
             if paired is None or paired.interval is None or paired.interval.low <= 0:
                 return None
+            if len(paired.seeds) == 1 < max(len(cells[i].seeds) for i in (first, other)):
+                return None  # of the seeds that the values are means of, it knows but one
     return first

@@ -1,0 +1,1 @@
+"""What leaves the house: runs, and published numbers, as tables and data."""

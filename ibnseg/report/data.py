@@ -1,0 +1,202 @@
+"""Reports as data: CSV in long form, and JSON; fractions, not rounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+
+from ibnseg.evaluation.matrix import PROTOCOL, Block, Cell, Column, Matrix, Row
+from ibnseg.evaluation.statistics import Interval
+from ibnseg.report.gather import Report
+from ibnseg.report.published import PublishedRow
+
+COLUMNS = (
+    "kind",  # cell, unseen (the mean over unseen domains), or published
+    "protocol",
+    "version",
+    "inference",
+    "train",
+    "network",
+    "minus",  # of a paired difference, the network that is subtracted
+    "config",
+    "model",
+    "test",
+    "split",
+    "metric",
+    "value",
+    "sd",
+    "n",
+    "seeds",
+    "group_low",
+    "group_high",
+    "image_low",
+    "image_high",
+    "drop",
+    "best",
+    "images",
+    "groups",
+    "printed",  # a published value, in percent as its source has it
+    "backbone",
+    "recipe",
+    "source",
+)
+
+
+# --- JSON ---
+
+
+def as_json(report: Report) -> str:
+    """Matrices with their columns, blocks, rows, cells and differences, then published rows."""
+    content = dict(
+        metric=report.metric,
+        titles=dict(report.titles),
+        matrices=[
+            {**_matrix(matrix), "published": [_printed(row) for row in beside]}
+            for matrix, beside in zip(report.matrices, report.beside, strict=True)
+        ],
+        published=[_printed(row) for rows in report.apart.values() for row in rows],
+    )
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def _matrix(matrix: Matrix) -> dict:
+    return dict(
+        protocol={key: matrix.protocol[key] for key in PROTOCOL},
+        columns=[
+            dict(domain=c.domain, split=c.split, images=list(c.images), groups=c.groups)
+            for c in matrix.columns
+        ],
+        blocks=[
+            dict(
+                train=block.train,
+                rows=[_row(row, matrix) for row in block.rows],
+                differences=[
+                    {**_row(row, matrix), "minus": block.rows[0].title} for row in block.differences
+                ],
+            )
+            for block in matrix.blocks
+        ],
+        remarks=[remark._asdict() for remark in matrix.remarks],
+    )
+
+
+def _row(row: Row, matrix: Matrix) -> dict:
+    return dict(
+        network=row.title,
+        config=row.config,
+        model=row.model,
+        seeds=list(row.seeds),
+        cells=[cell and _cell(cell) for cell in row.cells],
+        unseen=row.unseen and _cell(row.unseen),
+    )
+
+
+def _cell(cell: Cell) -> dict:
+    return dict(
+        value=cell.value,
+        sd=cell.deviation,
+        seeds=list(cell.seeds),
+        by_group=cell.by_group and list(cell.by_group),
+        by_image=cell.by_image and list(cell.by_image),
+        drop=cell.drop,
+        best=cell.best,
+    )
+
+
+def _printed(row: PublishedRow) -> dict:
+    values = {
+        test: dict(value=float(Decimal(value) / 100), printed=value)
+        for test, value in row.values.items()
+    }
+    return {**row._asdict(), "train": list(row.train), "values": values}
+
+
+# --- CSV ---
+
+
+def as_csv(report: Report) -> str:
+    """A row for each cell, each mean over unseen domains, the paired difference of each, and each
+    published number."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_records(report))
+    return text.getvalue().rstrip("\n")
+
+
+def _records(report: Report) -> Iterator[dict]:
+    for matrix, beside in zip(report.matrices, report.beside, strict=True):
+        protocol = dict(zip(("protocol", "version", "inference"), _protocol(matrix), strict=True))
+        shared = {**protocol, "metric": report.metric}
+        for block in matrix.blocks:
+            for record in _block_records(matrix, block):
+                yield shared | record
+        yield from (record for row in beside for record in _published_records(report, row))
+    for rows in report.apart.values():
+        yield from (record for row in rows for record in _published_records(report, row))
+
+
+def _protocol(matrix: Matrix) -> list:
+    return [matrix.protocol[key] for key in PROTOCOL]
+
+
+def _block_records(matrix: Matrix, block: Block) -> Iterator[dict]:
+    rows = [(row, None) for row in block.rows]
+    rows += [(row, block.rows[0].title) for row in block.differences]
+    for row, minus in rows:
+        facts = dict(
+            train=block.train, network=row.title, minus=minus, config=row.config, model=row.model
+        )
+        for column, cell in zip((*matrix.columns, None), (*row.cells, row.unseen), strict=True):
+            if cell is not None:
+                yield facts | _place(column) | _numbers(cell)
+
+
+def _place(column: Column | None) -> dict:
+    if column is None:
+        return dict(kind="unseen")
+    return dict(
+        kind="cell",
+        test=column.domain,
+        split=column.split,
+        images=" ".join(map(str, column.images)),
+        groups=column.groups,
+    )
+
+
+def _numbers(cell: Cell) -> dict:
+    def ends(name: str, interval: Interval | None) -> dict:
+        return (
+            {} if interval is None else {f"{name}_low": interval.low, f"{name}_high": interval.high}
+        )
+
+    return dict(
+        value=cell.value,
+        sd=cell.deviation,
+        n=len(cell.seeds),
+        seeds=" ".join(map(str, cell.seeds)),
+        **ends("group", cell.by_group),
+        **ends("image", cell.by_image),
+        drop=cell.drop,
+        best=int(cell.best),
+    )
+
+
+def _published_records(report: Report, row: PublishedRow) -> Iterator[dict]:
+    for test, printed in row.values.items():
+        yield dict(
+            kind="published",
+            protocol=row.protocol,
+            train="+".join(row.train),
+            network=row.method,
+            test=test,
+            metric=report.metric,
+            value=Decimal(printed) / 100,
+            printed=printed,
+            backbone=row.backbone,
+            recipe=row.recipe,
+            source=row.source,
+        )

@@ -1,0 +1,30 @@
+"""Reports as Markdown, as GitHub shows it."""
+
+from __future__ import annotations
+
+from ibnseg.evaluation.tables import table
+from ibnseg.report.gather import Report
+from ibnseg.report.sheet import Best, Sheet, sheets
+
+
+def markdown(report: Report) -> str:
+    """A heading, a table and a list of notes for each sheet."""
+    return "\n\n".join(map(_sheet, sheets(report)))
+
+
+def _sheet(sheet: Sheet) -> str:
+    rows = [tuple(map(_text, line)) for part in sheet.parts for row in part for line in row]
+    notes = "\n".join(f"- {_escaped(note)}" for note in sheet.notes)
+    head = tuple(map(_text, sheet.head))
+    return f"**{_escaped(sheet.title)}**\n\n{table(head, rows, sheet.left)}\n\n{notes}"
+
+
+def _text(text: str) -> str:
+    shown = _escaped(text)
+    return f"**{shown}**" if isinstance(text, Best) else shown
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\|*_<":
+        text = text.replace(mark, f"\\{mark}")
+    return text

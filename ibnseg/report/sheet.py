@@ -1,0 +1,289 @@
+"""A report as sheets of text: tables and what is to be said below them, whatever their form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ibnseg.evaluation.matrix import Block, Cell, Column, Matrix, Row
+from ibnseg.evaluation.statistics import RESAMPLES, Interval
+from ibnseg.report.gather import Report
+from ibnseg.report.published import PublishedRow
+
+NOTHING = "-"
+
+Lines = tuple[tuple[str, ...], ...]
+"""The lines of one row of a sheet, each a text a column."""
+
+
+class Best(str):
+    """A text that stands out."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table."""
+
+    title: str
+    head: tuple[str, ...]
+    left: int
+    """Number of columns that are set to the left."""
+    parts: tuple[tuple[Lines, ...], ...]
+    """Rows, in parts between which there is a rule."""
+    notes: tuple[str, ...]
+    """Below the table."""
+
+
+def sheets(report: Report, best: str = "Bold") -> list[Sheet]:
+    """All tables of a report.
+
+    Args:
+        report: what is to be shown.
+        best: how :class:`Best` looks, to begin a sentence with.
+    """
+    found = []
+    for matrix, published in zip(report.matrices, report.beside, strict=True):
+        found.append(_measured(report, matrix, published, best))
+        if any(block.differences for block in matrix.blocks):
+            found.append(_differences(report, matrix))
+    for protocol, rows in report.apart.items():
+        for train in dict.fromkeys(row.train for row in rows):
+            same = [row for row in rows if row.train == train]
+            found.append(_published(report, protocol, same))
+    return found
+
+
+def metric_title(metric: str) -> str:
+    """What a metric is called in text."""
+    named = {"mIoU": "mIoU", "pixel_accuracy": "pixel accuracy"}
+    return named.get(metric, f"IoU of {metric}")
+
+
+def protocol_title(protocol: dict) -> str:
+    """A protocol in full."""
+    inference = protocol["inference"]
+    how = "whole images" if inference == "whole" else inference.replace("slide", "windows")
+    return f"protocol {protocol['name']} v{protocol['version']}, {how}"
+
+
+# --- measured ---
+
+
+def _measured(
+    report: Report, matrix: Matrix, published: Sequence[PublishedRow], best: str
+) -> Sheet:
+    several = any(len(row.seeds) > 1 for block in matrix.blocks for row in block.rows)
+    label = metric_title(matrix.metric)
+    parts = [
+        tuple(_row(row, report.title(block.train), label) for row in block.rows)
+        for block in matrix.blocks
+    ]
+    references = _References()
+    beside = [
+        (
+            (
+                *_who(report, row, references),
+                "published",
+                *(row.values.get(column.domain, NOTHING) for column in matrix.columns),
+                "",
+            ),
+        )
+        for row in published
+    ]
+    return Sheet(
+        f"{metric_title(matrix.metric)} in percent, {protocol_title(matrix.protocol)}",
+        ("trained on", "network", "", *_heads(report, matrix.columns), "mean of unseen"),
+        3,
+        (*parts, tuple(beside)) if beside else tuple(parts),
+        (*_notes(report, matrix, several, best), *references.lines()),
+    )
+
+
+def _heads(report: Report, columns: Sequence[Column]) -> list[str]:
+    names = [column.domain for column in columns]
+    return [
+        report.title(column.domain)
+        + (f" ({column.split})" if names.count(column.domain) > 1 else "")
+        for column in columns
+    ]
+
+
+def _row(row: Row, train: str, label: str, sign: str = "") -> Lines:
+    cells = (*row.cells, row.unseen)
+    known = [cell for cell in cells if cell is not None]
+    label += " ± sd" if any(cell.deviation is not None for cell in known) else ""
+    lines = [(label, [_value(cell, row, sign) for cell in cells])]
+    lines.append(("95 % interval", [_range(cell and cell.interval, sign) for cell in cells]))
+    if any(cell.by_group for cell in known):
+        beside = [cell.by_image if cell and cell.by_group else None for cell in cells]
+        lines.append(("by image", [_range(interval, sign) for interval in beside]))
+    if any(cell.drop is not None for cell in known):
+        drops = [_percent(cell.drop) if cell and cell.drop is not None else "" for cell in cells]
+        lines.append(("drop", drops))
+    if not any(cell.interval for cell in known):
+        del lines[1]
+    names = [(train, row.title), ("", _seeds(row.seeds))]
+    names += [("", "")] * (len(lines) - 2)
+    if len(lines) == 1:
+        names = [(train, f"{row.title}, {_seeds(row.seeds)}")]
+    return tuple((*name, what, *texts) for name, (what, texts) in zip(names, lines, strict=True))
+
+
+def _seeds(seeds: Iterable[int | None]) -> str:
+    known = [str(seed) for seed in seeds if seed is not None]
+    return (
+        f"{'seed' if len(known) == 1 else 'seeds'} {', '.join(known)}" if known else "seed unknown"
+    )
+
+
+def _value(cell: Cell | None, row: Row, sign: str) -> str:
+    if cell is None:
+        return NOTHING
+    text = _percent(cell.value, sign)
+    if cell.deviation is not None:
+        text += f" ± {_percent(cell.deviation)}"
+    if len(cell.seeds) < len(row.seeds):
+        text += f" (n={len(cell.seeds)})"
+    return Best(text) if cell.best else text
+
+
+def _range(interval: Interval | None, sign: str) -> str:
+    if interval is None:
+        return ""
+    return f"[{_percent(interval.low, sign)}, {_percent(interval.high, sign)}]"
+
+
+def _percent(fraction: float, sign: str = "") -> str:
+    return f"{round(100 * fraction, 1) + 0.0:{sign}.1f}"
+
+
+def _notes(report: Report, matrix: Matrix, several: bool, best: str) -> list[str]:
+    rows = [row for block in matrix.blocks for row in block.rows]
+    cells = [cell for row in rows for cell in (*row.cells, row.unseen)]
+    known = [cell for cell in cells if cell is not None]
+    notes = []
+    if several:
+        notes.append("± sd: mean and standard deviation over the seeds.")
+    if any(cell.interval for cell in known):
+        notes.append(_what_intervals_are(known))
+    if any(cell.drop is not None for cell in known):
+        over = ", over the same classes" if matrix.metric == "mIoU" else ""
+        notes.append(f"Drop: the value in the training domain{over}, minus this one.")
+    if any(row.unseen for row in rows):
+        notes.append("Mean of unseen: over all domains shown but the training domain.")
+    if any(cell.best for cell in known):
+        notes.append(
+            f"{best}: better than every other network of its block, by the 95 % interval of the "
+            "paired difference."
+        )
+    if None in cells:
+        notes.append(f"Where there is {NOTHING}: not tested, or undefined.")
+    counts = ", ".join(
+        f"{head} {_images(column)}"
+        for head, column in zip(_heads(report, matrix.columns), matrix.columns, strict=True)
+    )
+    notes.append(f"Images: {counts}.")
+    for text, domains in matrix.remarks:
+        where = f" ({', '.join(map(report.title, domains))})" if domains else ""
+        notes.append(f"{text}{where}.")
+    return notes
+
+
+def _what_intervals_are(cells: Sequence[Cell]) -> str:
+    several = any(len(cell.seeds) > 1 for cell in cells)
+    single = any(len(cell.seeds) == 1 for cell in cells)
+    reach = "for other images and other seeds" if several else "for other images of the domain"
+    text = f"95 % interval: {reach}, from {RESAMPLES} bootstrap resamples"
+    if any(cell.by_group for cell in cells):
+        text += (
+            " of groups of images (cities, sequences) where there are two or more, else of images"
+        )
+    else:
+        text += " of images"
+    text += ", and Student's t."
+    if single:
+        text += " Of a single seed it says nothing about other trainings."
+    return text
+
+
+def _images(column: Column) -> str:
+    images = " or ".join(map(str, column.images))
+    return images if column.groups is None else f"{images} in {_plural(column.groups, 'group')}"
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+# --- differences ---
+
+
+def _differences(report: Report, matrix: Matrix) -> Sheet:
+    blocks = [block for block in matrix.blocks if block.differences]
+    rows = [row for block in blocks for row in block.differences]
+    heads = _heads(report, matrix.columns)
+    kept = [i for i in range(len(heads)) if any(row.cells[i] is not None for row in rows)]
+
+    def part(block: Block) -> tuple[Lines, ...]:
+        train, first = report.title(block.train), block.rows[0].title
+        named = [
+            replace(
+                row,
+                title=f"{row.title} minus {first}",
+                cells=tuple(row.cells[i] for i in kept),
+            )
+            for row in block.differences
+        ]
+        return tuple(_row(row, train, "difference", "+") for row in named)
+
+    return Sheet(
+        f"Paired differences of {metric_title(matrix.metric)} in points, "
+        f"{protocol_title(matrix.protocol)}",
+        ("trained on", "networks", "", *(heads[i] for i in kept), "mean of unseen"),
+        3,
+        tuple(map(part, blocks)),
+        (
+            "Of the same images and seeds. Where its 95 % interval does not hold 0, the networks "
+            "differ by more than chance.",
+        ),
+    )
+
+
+# --- published ---
+
+
+class _References:
+    """Sources and recipes by number."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, str], int] = {}
+
+    def number(self, row: PublishedRow) -> int:
+        return self.numbers.setdefault((row.source, row.recipe), len(self.numbers) + 1)
+
+    def lines(self) -> list[str]:
+        return [
+            f"[{number}] {source}. Recipe: {recipe}."
+            for (source, recipe), number in self.numbers.items()
+        ]
+
+
+def _who(report: Report, row: PublishedRow, references: _References) -> tuple[str, str]:
+    train = " + ".join(map(report.title, row.train))
+    return train, f"{row.method}, {row.backbone} [{references.number(row)}]"
+
+
+def _published(report: Report, protocol: str, rows: Sequence[PublishedRow]) -> Sheet:
+    tests = list(dict.fromkeys(test for row in rows for test in row.values))
+    references = _References()
+    part = tuple(
+        ((*_who(report, row, references), *(row.values.get(test, NOTHING) for test in tests)),)
+        for row in rows
+    )
+    return Sheet(
+        f"Published {metric_title(report.metric)} in percent, protocol {protocol}",
+        ("trained on", "network", *map(report.title, tests)),
+        2,
+        (part,),
+        tuple(references.lines()),
+    )

@@ -1,0 +1,53 @@
+"""Reports for the terminal."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from io import StringIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ibnseg.report.gather import Report
+from ibnseg.report.sheet import Best, Sheet, sheets
+
+WIDTH = 100
+"""Of the notes, in characters; tables are as wide as they are."""
+
+
+def terminal(report: Report) -> str:
+    """Tables as wide as they need be; bold only for a terminal, the star also in a file."""
+    return "\n\n".join(_sheet(sheet) for sheet in sheets(report, best="*"))
+
+
+def _sheet(sheet: Sheet) -> str:
+    table = Table(box=box.HORIZONTALS, pad_edge=False)
+    for i, head in enumerate(sheet.head):
+        table.add_column(Text(head), justify="left" if i < sheet.left else "right", no_wrap=True)
+    for part in sheet.parts:
+        for i, row in enumerate(part):
+            if i and len(row) > 1:
+                table.add_row()
+            for line in row:
+                table.add_row(*map(_text, line))
+        table.add_section()
+    console = Console(
+        file=StringIO(),
+        width=10_000,
+        force_terminal=sys.stdout.isatty(),
+        color_system="standard" if sys.stdout.isatty() else None,
+    )
+    console.print(table)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    wrap = textwrap.TextWrapper(
+        WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
+    notes = map(wrap.fill, sheet.notes)
+    return "\n".join([sheet.title, *lines, *notes])
+
+
+def _text(text: str) -> Text:
+    return Text(f"{text} *", "bold") if isinstance(text, Best) else Text(text)
