@@ -75,12 +75,16 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _test_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser)
-    checkpoint = parser.add_argument("checkpoint", help="a checkpoint of the config's network")
-    checkpoint.complete = FILES
+    _add_network(parser)
     parser.add_argument(
         "--resume", action="store_true", help="leave out what the results hold already"
     )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean over six scales, as they are and flipped",
+    )
+    _add_options(parser)
     _add_testing(parser)
 
 
@@ -88,7 +92,7 @@ def _test(args: argparse.Namespace) -> None:
     check_stack()
     from ibnseg.engine import launch, run
 
-    run.test(args.config, args.checkpoint, **_testing(args))
+    run.test(args.network, args.checkpoint, tta=args.tta, **_testing(args))
     launch.stop_processes()
 
 
@@ -123,14 +127,7 @@ def _matrix(args: argparse.Namespace) -> None:
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
-    network = parser.add_argument(
-        "network", metavar="RUN|CONFIG", help="folder of a run; or a config, with a checkpoint"
-    )
-    network.complete = _configs_and_files()
-    checkpoint = parser.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="the config's, or another one of a run"
-    )
-    checkpoint.complete = FILES
+    _add_network(parser)
     images = parser.add_argument(
         "images", metavar="INPUT", help="folder of PNG or JPEG images, or one image"
     )
@@ -229,9 +226,8 @@ COMMANDS = {
         ),
         Command(
             "test",
-            "Test a checkpoint on every domain of a config.",
-            "ibnseg test gta2city_ibn50a work_dirs/gta2city_ibn50a/latest.pth "
-            "--protocol native,paper",
+            "Test a network on every domain of its config, or on others, by one or more protocols.",
+            "ibnseg test work_dirs/gta2city_ibn50a --protocol native,rein --domains cityscapes",
             _test_arguments,
             _test,
             go_on="the same command with --resume",
@@ -292,6 +288,17 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     _add_options(parser)
 
 
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    network = parser.add_argument(
+        "network", metavar="RUN|CONFIG", help="folder of a run; or a config, with a checkpoint"
+    )
+    network.complete = _configs_and_files()
+    checkpoint = parser.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="the config's, or another one of a run"
+    )
+    checkpoint.complete = FILES
+
+
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
@@ -319,7 +326,10 @@ def _add_testing(parser: argparse.ArgumentParser) -> None:
         "--domains", type=_names, metavar="A,B", help="domains to test on instead of the config's"
     )
     parser.add_argument(
-        "--protocol", type=_names, metavar="A,B", help="test protocols: native, paper"
+        "--protocol",
+        type=_names,
+        metavar="A,B",
+        help="test protocols: native, paper, robustnet, rein, soma, short1024",
     )
     work_dir = parser.add_argument(
         "--work-dir",

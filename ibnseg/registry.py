@@ -22,10 +22,9 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(root.MODELS, "ibnseg.models")
-DATASETS = _child(
-    root.DATASETS, *(f"ibnseg.datasets.{name}" for name in ("camvid", "cityscapes", "gta5"))
-)
-TRANSFORMS = _child(root.TRANSFORMS, "ibnseg.datasets.transforms")
+ADAPTERS = ("camvid", "cityscapes", "gta5", "mapillary")
+DATASETS = _child(root.DATASETS, *(f"ibnseg.datasets.{name}" for name in ADAPTERS))
+TRANSFORMS = _child(root.TRANSFORMS, "ibnseg.datasets.transforms", "ibnseg.datasets.view")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "ibnseg.datasets.sampler")
 METRICS = _child(root.METRICS, "ibnseg.evaluation")
 LOOPS = _child(root.LOOPS, "ibnseg.engine")

@@ -196,7 +196,7 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
         ("train x --data-root gta5", "'gta5': expected NAME=PATH (see ibnseg train --help)"),
         ("train x --domains ,", "',': expected names, as A,B"),
         ("train", "the following arguments are required: config"),
-        ("test x", "the following arguments are required: checkpoint"),
+        ("test", "the following arguments are required: RUN|CONFIG"),
         ("predict x", "the following arguments are required: INPUT"),
         ("predict a b c d", "unrecognized arguments: d"),
         ("fly", "unknown command 'fly'; known: "),

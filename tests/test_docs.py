@@ -20,6 +20,7 @@ from ibnseg.datasets.labels import CLASSES, GTA5_IDS
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import KEYS
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
+from ibnseg.evaluation import protocols
 from ibnseg.files import config_folder
 from ibnseg.registry import MODELS
 from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
@@ -244,6 +245,12 @@ def test_messages_are_found() -> None:
     assert len(MESSAGES) > 50
     assert ["batch ", " cannot be divided by ", " processes x accumulate "] in MESSAGES.values()
     assert ["unknown ", "precision", " '"] in MESSAGES.values()
+
+
+def test_table_of_protocols() -> None:
+    text = (DOCS / "protocols.md").read_text()
+    table = text.partition("<!-- protocols -->\n")[2].partition("<!-- end of protocols -->")[0]
+    assert table == protocols.markdown()
 
 
 def test_links() -> None:

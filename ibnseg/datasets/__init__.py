@@ -11,6 +11,7 @@ _HOMES = {
     "Cityscapes": "cityscapes",
     "LoadImage": "transforms",
     "LoadLabel": "transforms",
+    "MapillaryVistas": "mapillary",
     "Pack": "transforms",
     "RandomScaleAspect": "transforms",
     "StreamSampler": "sampler",

@@ -28,13 +28,15 @@ class DrivingDataset(BaseSegDataset):
     Cityscapes.
 
     An adapter states ``LAYOUT``, ``SPLITS``, ``LABEL_IDS`` (and ``LABEL_COLORS``, where copies
-    store labels as RGB), and how to list a split's files (:meth:`pairs`).
+    store labels as RGB, and ``CLASS_MAPS``, other maps in use), and how to list a split's files
+    (:meth:`pairs`).
 
     Args:
         data_root: the folder that holds what the download unpacks to.
         split: one of the adapter's ``SPLITS``.
         subset: ``'full'`` or ``'quarter'``, a fixed random quarter of the images that are
             there, the same on every machine.
+        class_map: one of the adapter's ``CLASS_MAPS``, instead of ``LABEL_IDS``.
         pipeline, test_mode, lazy_init and others: as mmseg's ``BaseSegDataset``.
 
     Attributes:
@@ -42,8 +44,8 @@ class DrivingDataset(BaseSegDataset):
             pair.
 
     Raises:
-        UserError: for an unknown split, a root that is missing or empty, an image without label or
-            a label without image.
+        UserError: for an unknown split, subset or class map, a root that is missing or empty, an
+            image without label or a label without image.
     """
 
     METAINFO: ClassVar[dict] = dict(classes=CLASSES, palette=[list(color) for color in PALETTE])
@@ -51,12 +53,23 @@ class DrivingDataset(BaseSegDataset):
     SPLITS: ClassVar[tuple[str, ...]]
     LABEL_IDS: ClassVar[dict[int, int]]
     LABEL_COLORS: ClassVar[dict[tuple[int, int, int], int]] = {}
+    CLASS_MAPS: ClassVar[dict[str, dict[int, int]]] = {}
 
-    def __init__(self, data_root: str, split: str, subset: str = "full", **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str,
+        subset: str = "full",
+        class_map: str | None = None,
+        **kwargs,
+    ) -> None:
         if split not in self.SPLITS:
             raise unknown_name(f"split of {type(self).__name__}", split, self.SPLITS)
         if subset not in SUBSETS:
             raise unknown_name("subset", subset, SUBSETS)
+        if class_map is not None and class_map not in self.CLASS_MAPS:
+            raise unknown_name(f"class map of {type(self).__name__}", class_map, self.CLASS_MAPS)
+        self.label_ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]
         self.split, self.subset, self.skipped = split, subset, []
         super().__init__(data_root=str(data_root), **kwargs)
 
@@ -99,7 +112,7 @@ class DrivingDataset(BaseSegDataset):
         ]
 
     def get_data_info(self, idx: int) -> dict:
-        tables = dict(label_ids=self.LABEL_IDS, label_colors=self.LABEL_COLORS)
+        tables = dict(label_ids=self.label_ids, label_colors=self.LABEL_COLORS)
         return super().get_data_info(idx) | tables
 
     def __getitem__(self, item: int | StreamItem) -> dict:

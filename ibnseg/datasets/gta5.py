@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS
+from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS, GTA5_IDS_BY_COLOR
 from ibnseg.errors import UserError
 from ibnseg.registry import DATASETS
 
@@ -73,6 +73,7 @@ class GTA5(DrivingDataset):
     SPLITS = ("train", "val", "test")
     LABEL_IDS = GTA5_IDS
     LABEL_COLORS = GTA5_COLORS
+    CLASS_MAPS = {"by_color": GTA5_IDS_BY_COLOR}
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         own = (root / OWN_SPLIT).is_file()

@@ -2,7 +2,8 @@
 ibnseg.datasets.labels``).
 
 Sources: Cityscapes, cityscapesScripts ``helpers/labels.py``; GTA5, ``mapping.mat`` of its
-read-mapping code; CamVid, the SegNet copy's 11 classes and void.
+read-mapping code; CamVid, the SegNet copy's 11 classes and void; Mapillary Vistas 1.2, the two
+maps in use.
 """
 
 from __future__ import annotations
@@ -86,6 +87,14 @@ GTA5_COLORS = {
 }
 """RGB colours of GTA5's palette to train ids, for copies of the labels that were stored as RGB."""
 
+GTA5_IDS_BY_COLOR = {
+    **GTA5_IDS,
+    18: CLASSES.index("pole"),  # the pole group has the pole's colour
+    34: CLASSES.index("car"),  # the licence plate has the car's
+}
+"""Palette indices of GTA5's labels to the train ids that their colours have, as
+shachoi/RobustNet:datasets/gtav.py maps them."""
+
 CAMVID_CLASSES = (
     "sky",
     "building",
@@ -104,6 +113,50 @@ void."""
 
 CAMVID_IDS = {**{i: CLASSES.index(name) for i, name in enumerate(CAMVID_CLASSES)}, 11: IGNORE}
 """Ids in CamVid's SegNet copy to train ids."""
+
+_MAPILLARY_CLASSES = {
+    "road": (13, 24, 41),  # and lane marking (general), manhole
+    "sidewalk": (2, 15),  # curb
+    "building": (17,),
+    "wall": (6,),
+    "fence": (3,),
+    "pole": (45, 47),  # and utility pole
+    "traffic light": (48,),
+    "traffic sign": (50,),  # its front
+    "vegetation": (30,),
+    "terrain": (29,),
+    "sky": (27,),
+    "person": (19,),
+    "rider": (20, 21, 22),  # bicyclist, motorcyclist, other rider
+    "car": (55,),
+    "truck": (61,),
+    "bus": (54,),
+    "train": (58,),  # on rails
+    "motorcycle": (57,),
+    "bicycle": (52,),
+}
+
+MAPILLARY_IDS = {
+    **dict.fromkeys(range(66), IGNORE),
+    **{id_: CLASSES.index(name) for name, ids in _MAPILLARY_CLASSES.items() for id_ in ids},
+}
+"""Ids in the labels of Mapillary Vistas 1.2 to train ids, as
+shachoi/RobustNet:datasets/mapillary.py and yasserben/CLOUDS:tools/convert_datasets/mapillary.py map
+them."""
+
+_OPENSEG_CHANGES = {
+    "road": (7, 8, 10, 14, 23),  # bike lane, crosswalk, parking, service lane, crosswalk marking
+    "sidewalk": (9, 11),  # curb cut, pedestrian area
+    "pole": (44,),  # street light
+    "traffic sign": (46, 49),  # its frame and its back
+}
+
+MAPILLARY_OPENSEG_IDS = {
+    **MAPILLARY_IDS,
+    **{id_: CLASSES.index(name) for name, ids in _OPENSEG_CHANGES.items() for id_ in ids},
+    41: IGNORE,  # manhole
+}
+"""The same by the rule of openseg: w1oves/Rein:tools/convert_datasets/mapillary2cityscape.py."""
 
 
 def lookup_table(ids: dict[int, int]) -> np.ndarray:

@@ -201,9 +201,11 @@ class Pack(BaseTransform):
     the device."""
 
     META = ("img_path", "ori_shape", "img_shape")
+    FLIP = ("flip", "flip_direction")
 
     def transform(self, results: dict) -> dict:
-        sample = SegDataSample(metainfo={key: results[key] for key in self.META})
+        keys = (*self.META, *(key for key in self.FLIP if key in results))
+        sample = SegDataSample(metainfo={key: results[key] for key in keys})
         if "gt_seg_map" in results:
             label = np.ascontiguousarray(results["gt_seg_map"])[None]
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(label))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ibnseg.datasets.groups import GROUPS
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.files import config_folder
 
@@ -41,7 +42,8 @@ def get_domain(name: str, cfg: Config) -> dict:
     file.
 
     Raises:
-        UserError: if there is none, with the nearest names; if its keys are not ``KEYS``.
+        UserError: if there is none, with the nearest names; if its keys are not ``KEYS``, or its
+            ``group`` is none of ``GROUPS``.
     """
     expanded = cfg.get("domains") or {}
     if name in expanded:
@@ -55,6 +57,8 @@ def get_domain(name: str, cfg: Config) -> dict:
         raise UserError(
             f"{known[name]}: missing or unknown keys {wrong}; expected {', '.join(KEYS)}"
         )
+    if domain["group"] not in GROUPS:
+        raise unknown_name(f"group of domain '{name}'", domain["group"], GROUPS)
     return domain
 
 

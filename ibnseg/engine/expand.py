@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import Config
@@ -15,13 +16,13 @@ from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import schedule
 from ibnseg.engine.domains import check_roots, domain_files, find_root, get_domain
 from ibnseg.errors import UserError, unknown_name
-from ibnseg.evaluation.protocols import Protocol, get_protocol
-from ibnseg.evaluation.tables import protocol_name
+from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name, get_protocol
 from ibnseg.registry import DATASETS
 
 DEFAULTS = dict(
     train_subset="full",
     protocol="native",
+    tta_scales=(),
     accumulate=1,
     workers=4,
     poly_power=0.9,
@@ -99,6 +100,13 @@ VALUES = {
     "train_domain": (lambda value: isinstance(value, str), "a name"),
     "test_domains": _NAMES,
     "protocol": _NAMES,
+    "tta_scales": (
+        lambda value: (
+            isinstance(value, (list, tuple))
+            and all(_is_pair((scale, scale), (int, float)) for scale in value)
+        ),
+        "a list of numbers above 0, empty for no test-time augmentation",
+    ),
     "crop_size": (lambda value: _is_pair(value, int), "(height, width), whole numbers above 0"),
     "scale": _BOUNDS,
     "aspect": _BOUNDS,
@@ -205,7 +213,8 @@ def check_heads(model: Mapping, num_classes: int) -> None:
 
 
 def _dataset(domain: Mapping, root: str, split: str, pipeline: Sequence[dict], **kwargs) -> dict:
-    return dict(**domain["dataset"], data_root=root, split=split, pipeline=list(pipeline), **kwargs)
+    own = dict(data_root=root, split=split, pipeline=list(pipeline))
+    return {**domain["dataset"], **own, **kwargs}
 
 
 def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> None:
@@ -279,7 +288,7 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
         cfg, domain, found[cfg.train_domain], cfg.selection_split, get_protocol("native")
     )
     cfg.val_cfg = dict(type="ibnseg.ValidationLoop")
-    cfg.val_evaluator = _evaluator(domain, cfg.train_domain)
+    cfg.val_evaluator = _evaluator(domain, get_protocol("native"), cfg.train_domain)
     selected = _files(cfg.val_dataloader.dataset)
     for name in cfg.test_domains:
         tested = cfg.domains[name]
@@ -309,26 +318,47 @@ def _several(value: object) -> object:
 
 
 def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[Protocol]) -> None:
-    inference = describe_inference(cfg.model.get("test_cfg") or {})
+    own = slide_of(cfg.model.get("test_cfg") or {})
+    scales = tuple(cfg.tta_scales)
     tests, loaders, evaluators = [], {}, {}
     for protocol in protocols:
-        record = dict(name=protocol.name, version=protocol.version, inference=inference)
+        slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)
+        record = dict(
+            name=full_name(protocol, slide, scales),
+            version=protocol.version,
+            inference=describe_inference(slide),
+        )
         for domain_name in cfg.test_domains:
             domain = cfg.domains[domain_name]
-            name = domain_name if len(protocols) == 1 else f"{domain_name}-{protocol_name(record)}"
+            name = domain_name if len(protocols) == 1 else f"{domain_name}-{record['name']}"
             tests.append(
-                dict(name=name, domain=domain_name, split=domain["test_split"], protocol=record)
+                dict(
+                    name=name,
+                    domain=domain_name,
+                    split=domain["test_split"],
+                    protocol=record,
+                    inference=dict(mode="slide", **asdict(slide)) if slide else dict(mode="whole"),
+                    augmented=bool(scales),
+                )
             )
             loaders[name] = _test_dataloader(
-                cfg, domain, found[domain_name], domain["test_split"], protocol
+                cfg, domain, found[domain_name], domain["test_split"], protocol, scales
             )
-            evaluators[name] = _evaluator(domain, name)
+            evaluators[name] = _evaluator(domain, protocol, name)
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
     cfg.test_cfg = dict(type="ibnseg.DomainTestLoop", tests=tests)
 
 
-def describe_inference(test_cfg: Mapping) -> str:
-    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it.
+def describe_inference(slide: Slide | None) -> str:
+    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it."""
+    if slide is None:
+        return WHOLE
+    crop, stride = ("x".join(map(str, size)) for size in (slide.crop_size, slide.stride))
+    return f"slide {crop}/{stride}"
+
+
+def slide_of(test_cfg: Mapping) -> Slide | None:
+    """The sliding windows that a model's ``test_cfg`` asks for; None for whole images.
 
     Raises:
         UserError: for another mode, and for sliding windows without a size and stride.
@@ -337,7 +367,7 @@ def describe_inference(test_cfg: Mapping) -> str:
         raise UserError(f"model.test_cfg is {test_cfg!r}, expected a dict")
     mode = test_cfg.get("mode", "whole")
     if mode == "whole":
-        return "whole"
+        return None
     if mode != "slide":
         raise unknown_name("model.test_cfg.mode", mode, ("whole", "slide"))
     missing = [key for key in ("crop_size", "stride") if key not in test_cfg]
@@ -351,34 +381,67 @@ def describe_inference(test_cfg: Mapping) -> str:
                 f"model.test_cfg.{key} is {test_cfg[key]!r}, expected (height, width), whole "
                 "numbers above 0"
             )
-    crop, stride = ("x".join(map(str, test_cfg[key])) for key in ("crop_size", "stride"))
-    if any(s > c for s, c in zip(test_cfg["stride"], test_cfg["crop_size"], strict=True)):
-        raise UserError(f"model.test_cfg: stride {stride} is larger than crop_size {crop}")
-    return f"slide {crop}/{stride}"
+    crop, stride = (tuple(test_cfg[key]) for key in ("crop_size", "stride"))
+    if any(s > c for s, c in zip(stride, crop, strict=True)):
+        words = ("x".join(map(str, size)) for size in (stride, crop))
+        raise UserError("model.test_cfg: stride {} is larger than crop_size {}".format(*words))
+    return Slide(crop, stride)
 
 
 def _test_dataloader(
-    cfg: Config, domain: Mapping, root: str, split: str, protocol: Protocol
+    cfg: Config,
+    domain: Mapping,
+    root: str,
+    split: str,
+    protocol: Protocol,
+    scales: Sequence[float] = (),
 ) -> dict:
-    size = protocol.input_sizes.get(domain["dataset"]["type"].split(".")[-1])
-    resize = [dict(type="Resize", scale=size, keep_ratio=False)] if size else []
+    dataset = domain["dataset"]["type"].split(".")[-1]
     pipeline = [
         dict(type="ibnseg.LoadImage"),
-        *resize,
         dict(type="ibnseg.LoadLabel"),
-        dict(type="ibnseg.Pack"),
+        *view_steps(protocol.view(dataset)),
+        *_pack_steps(scales),
     ]
+    other = protocol.class_maps.get(dataset)
+    class_map = dict(class_map=other) if other else {}
     return dict(
         batch_size=1,
         num_workers=cfg.workers,
         sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
-        dataset=_dataset(domain, root, split, pipeline, test_mode=True),
+        dataset=_dataset(domain, root, split, pipeline, test_mode=True, **class_map),
     )
 
 
-def _evaluator(domain: Mapping, prefix: str) -> dict:
+def view_steps(view: View) -> list[dict]:
+    """The transforms that show an image and its label so."""
+    steps = []
+    if view.both:
+        rule, to = view.both
+        steps.append(
+            dict(type="ibnseg.Rescale", rule=rule, to=to, interpolation=view.interpolation)
+        )
+    if view.crop:
+        steps.append(dict(type="ibnseg.CentreCrop", size=view.crop))
+    if view.image:
+        rule, to = view.image
+        steps.append(dict(type="ibnseg.RescaleImage", rule=rule, to=to))
+    return steps
+
+
+def _pack_steps(scales: Sequence[float]) -> list[dict]:
+    """An image packed, or with test-time augmentation each of its scales, as it is and flipped."""
+    pack = dict(type="ibnseg.Pack")
+    if not scales:
+        return [pack]
+    resize = [dict(type="ibnseg.RescaleImage", rule="times", to=scale) for scale in scales]
+    flip = [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)]
+    return [dict(type="TestTimeAug", transforms=[resize, flip, [pack]])]
+
+
+def _evaluator(domain: Mapping, protocol: Protocol, prefix: str) -> dict:
     labelled = DATASETS.get(domain["dataset"]["type"]).labelled_classes()
-    eval_classes = list(domain["eval_classes"] or labelled)
+    eval_classes = list(protocol.eval_classes or domain["eval_classes"] or labelled)
     for name in eval_classes:
         if name not in CLASSES:
             raise unknown_name(f"class in eval_classes of domain '{domain['name']}'", name, CLASSES)

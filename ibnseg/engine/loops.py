@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.dist import get_rank
 from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
 from ibnseg.memory import enough_memory, enough_memory_for_image
+from ibnseg.models.augmented import Augmented
 from ibnseg.registry import LOOPS
 
 
@@ -90,7 +92,8 @@ class ValidationLoop(ValLoop):
 
 
 def _enough_memory_to_predict(data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
-    meta = data_batch["data_samples"][0].metainfo
+    sample = data_batch["data_samples"][0]
+    meta = (sample[0] if isinstance(sample, (list, tuple)) else sample).metainfo
     return enough_memory_for_image(meta["img_path"], meta["ori_shape"])
 
 
@@ -102,7 +105,9 @@ class DomainTestLoop(BaseLoop):
         runner: the runner.
         dataloader: of each test, by its name.
         evaluator: of each test, by its name; its prefix names the metrics: ``cityscapes/mIoU``.
-        tests: the tests' facts, each with ``name``, ``domain``, ``split`` and ``protocol``.
+        tests: the tests' facts, each with ``name``, ``domain``, ``split``, ``protocol``,
+            ``inference`` (what it changes in the model's ``test_cfg``) and ``augmented``, whether
+            its loader gives augmented images.
 
     Attributes:
         loops: mmengine's test loop of each test, by name.
@@ -144,7 +149,7 @@ class DomainTestLoop(BaseLoop):
             for key in [key for key in logged if key.startswith("test/")]:
                 del logged[key]  # or the progress lines would repeat the last test's metrics
             runner.call_hook("before_test_epoch")
-            with runner.bar() as bar:
+            with runner.bar() as bar, self._shown_as(test):
                 batches = bar.track(loop.dataloader, description=f"Testing on {test['domain']}")
                 for i, batch in enumerate(batches):
                     with _enough_memory_to_predict(batch):
@@ -154,3 +159,17 @@ class DomainTestLoop(BaseLoop):
             metrics |= of_test
         runner.call_hook("after_test")
         return metrics
+
+    @contextmanager
+    def _shown_as(self, test: Mapping) -> Iterator[None]:
+        """The network with the inference of a test: whole, slide, with or without augmentation."""
+        network = self.runner.model
+        segmentor = getattr(network, "module", network)
+        own = segmentor.test_cfg
+        segmentor.test_cfg = ConfigDict({**own, **test["inference"]})
+        if test["augmented"]:
+            self.runner.model = Augmented(segmentor)
+        try:
+            yield
+        finally:
+            self.runner.model, segmentor.test_cfg = network, own

@@ -17,7 +17,7 @@ from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import Pack, read_image
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import building, load_config
-from ibnseg.engine.expand import check_heads, describe_inference
+from ibnseg.engine.expand import check_heads, slide_of
 from ibnseg.errors import UserError
 from ibnseg.memory import enough_memory_for_image
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
@@ -112,7 +112,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     if not isinstance(cfg.get("model"), Mapping):
         raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
     check_heads(cfg.model, len(CLASSES))
-    describe_inference(cfg.model.get("test_cfg") or {})
+    slide_of(cfg.model.get("test_cfg") or {})
     with building("model"):
         network = MODELS.build(cfg.model)
     weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))

@@ -15,16 +15,21 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 
 import ibnseg
+from ibnseg.datasets.groups import GROUPS
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import domain_titles
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
+from ibnseg.engine.network import find_network
 from ibnseg.engine.runner import Runner
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results, tables
 from ibnseg.files import require_writable, sha256, written_whole
 from ibnseg.stack import DISTRIBUTIONS
+
+TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+"""Of test-time augmentation: those of mmseg's configs."""
 
 RECIPE = (
     "train_domain",
@@ -76,7 +81,8 @@ def train(
     Raises:
         UserError: for wrong input, and if the folder holds a run that is not to be resumed.
     """
-    cfg = _prepare(config, options, roots, domains, protocols, seed, training=True)
+    cfg = load_config(config, options)
+    cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = Path(work_dir or _default_folder(cfg, seed))
     latest = folder / LATEST
     if os.path.lexists(latest):
@@ -94,8 +100,8 @@ def train(
 
 
 def test(
-    config: str | Path,
-    checkpoint: str | Path,
+    source: str | Path,
+    checkpoint: str | Path | None = None,
     *,
     options: Sequence[str] = (),
     roots: Mapping[str, str] | None = None,
@@ -103,16 +109,18 @@ def test(
     protocols: Sequence[str] | None = None,
     work_dir: str | Path | None = None,
     resume: bool = False,
+    tta: bool = False,
 ) -> dict:
-    """Tests a checkpoint on every domain of a config, adds to ``results.json`` and prints the
+    """Tests a network on every domain of its config, adds to ``results.json`` and prints the
     table.
 
     Args:
-        config: path or name of an experiment.
-        checkpoint: a checkpoint of its network.
-        work_dir: where results go; by default the run that the checkpoint lies in, else
+        source: a run's folder; or a config, by its path or name.
+        checkpoint: the config's weights; for a run, another checkpoint of it.
+        work_dir: where results go; by default the run, or the one that the checkpoint lies in, else
             ``work_dirs/<config>``.
         resume: leave out the tests whose results are there already.
+        tta: test-time augmentation over ``TTA_SCALES`` and flips, where the config has none.
         options, roots, domains, protocols: as for :func:`train`.
 
     Returns:
@@ -121,16 +129,18 @@ def test(
     Raises:
         UserError: for wrong input.
     """
-    if not Path(checkpoint).is_file():
+    cfg, checkpoint = find_network(source, checkpoint, options)
+    if tta and not cfg.get("tta_scales"):
+        cfg.tta_scales = TTA_SCALES
+    if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
-    cfg = _prepare(config, options, roots, domains, protocols, None, training=False)
-    folder = Path(work_dir or _run_of(Path(checkpoint)) or _default_folder(cfg, None))
-    return _test_and_report(_build_runner(cfg, folder), Path(checkpoint), resume)
+    cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
+    folder = Path(work_dir or _run_of(checkpoint) or _default_folder(cfg, None))
+    return _test_and_report(_build_runner(cfg, folder), checkpoint, resume)
 
 
 def _prepare(
-    config: str | Path,
-    options: Sequence[str],
+    cfg: Config,
     roots: Mapping[str, str] | None,
     domains: Sequence[str] | None,
     protocols: Sequence[str] | None,
@@ -138,7 +148,6 @@ def _prepare(
     training: bool,
 ) -> Config:
     world_size = start_processes()
-    cfg = load_config(config, options)
     for key, value in dict(test_domains=domains, protocol=protocols, seed=seed).items():
         if value is not None:
             cfg[key] = value
@@ -276,12 +285,13 @@ def _record(runner: Runner, test: Mapping) -> dict:
         raise RuntimeError(
             f"{test['name']}: {len(metric.per_image)} of {len(dataset)} images counted"
         )
-    file = f"per_image/{test['domain']}-{tables.protocol_name(test['protocol'])}.npz"
+    file = f"per_image/{test['domain']}-{test['protocol']['name']}.npz"
     root = Path(dataset.data_root)
-    results.write_per_image(
-        Path(runner.work_dir) / file,
-        {str(Path(name).relative_to(root)): counts for name, counts in metric.per_image.items()},
-    )
+    matrices = {
+        Path(name).relative_to(root).as_posix(): counts for name, counts in metric.per_image.items()
+    }
+    by_group = GROUPS[runner.cfg.domains[test["domain"]]["group"]]
+    results.write_per_image(Path(runner.work_dir) / file, matrices, by_group(list(matrices)))
     return results.test_record(
         domain=test["domain"],
         split=test["split"],

@@ -1,27 +1,73 @@
-"""How images are shown to a network in testing; labels are always at their stored size."""
+"""The one table of test protocols: how images and labels are shown in testing, and what is
+averaged. ``python -m ibnseg.evaluation.protocols`` prints it.
+
+Sources: the repositories that each row names, in the files that docs/protocols.md lists.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ibnseg.datasets.labels import CLASSES
 from ibnseg.errors import unknown_name
+
+Resize = tuple[str, "float | tuple[int, int] | None"]
+"""A rule of ``ibnseg.datasets.view.SIZES`` and its value."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What happens to the images and labels of a dataset, in this order; by default nothing."""
+
+    both: Resize | None = None
+    """Image and label are resized."""
+    interpolation: str = "bicubic"
+    """Of the image in ``both``."""
+    crop: tuple[int, int] | None = None
+    """Image and label are cropped to the middle (width, height); what is missing is ignored."""
+    image: Resize | None = None
+    """The image alone is resized; its predictions are resized to the label."""
+
+
+@dataclass(frozen=True)
+class Slide:
+    """Sliding windows, (height, width) each; logits are averaged where windows overlap."""
+
+    crop_size: tuple[int, int]
+    stride: tuple[int, int]
+
+
+WHOLE = "whole"
 
 
 @dataclass(frozen=True)
 class Protocol:
     """A test protocol; its version is raised whenever numbers under it would change.
 
-    The network's logits are upsampled bilinearly, once, to the size of the label.
+    The network's logits are upsampled bilinearly, once, to the size of the label (those of sliding
+    windows first to the size of the image).
     """
 
     name: str
     version: int
     source: str
-    input_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """(width, height) an image is resized to first, by dataset; others stay at their stored
-    size."""
+    views: Mapping[str, View] = field(default_factory=dict)
+    """By dataset; ``others`` for those that are not named, and the stored size without it."""
+    inference: str | Slide | None = None
+    """``WHOLE`` images or a ``Slide``; None: as the model's ``test_cfg`` says."""
+    class_maps: Mapping[str, str] = field(default_factory=dict)
+    """By dataset, which of its maps to train ids is taken instead of its own."""
+    eval_classes: tuple[str, ...] | None = None
+    """What the mean is over; None: the classes that the domain averages."""
 
+    def view(self, dataset: str) -> View:
+        """The view of a dataset, by the name of its adapter."""
+        return self.views.get(dataset, self.views.get("others", View()))
+
+
+_HALF = ("half", None)
+_SLIDE = Slide((512, 512), (341, 341))
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -30,8 +76,52 @@ PROTOCOLS = {
         Protocol(
             "paper",
             1,
-            "Pan et al., ECCV 2018: GTA5 images resized to 1024x563",
-            {"GTA5": (1024, 563)},
+            "Pan et al., ECCV 2018, who train on GTA5 at this size",
+            {"GTA5": View(image=("exact", (1024, 563)))},
+        ),
+        Protocol(
+            "robustnet",
+            1,
+            "shachoi/RobustNet, and SHADE, WildNet, PinMem after it",
+            {"MapillaryVistas": View(both=("height", 1536), crop=(1536, 1536))},
+            WHOLE,
+            {"GTA5": "by_color"},
+            CLASSES,
+        ),
+        Protocol(
+            "rein",
+            1,
+            "w1oves/Rein",
+            {
+                "Cityscapes": View(image=("within", (1024, 512))),
+                "BDD100K": View(image=("within", (1280, 720))),
+                "GTA5": View(image=("within", (1280, 720))),
+                "MapillaryVistas": View(both=_HALF, image=("within", (1024, 512))),
+            },
+            _SLIDE,
+            {"MapillaryVistas": "openseg"},
+            CLASSES,
+        ),
+        Protocol(
+            "soma",
+            1,
+            "ysj9909/SoMA",
+            {
+                "Cityscapes": View(image=("within", (2048, 1024))),
+                "BDD100K": View(image=("within", (1280, 720))),
+                "GTA5": View(image=("within", (1280, 720))),
+                "MapillaryVistas": View(both=_HALF, image=("within", (2048, 1024))),
+            },
+            _SLIDE,
+            {"MapillaryVistas": "openseg"},
+            CLASSES,
+        ),
+        Protocol(
+            "short1024",
+            1,
+            "yasserben/CLOUDS",
+            {"others": View(both=("short_edge", 1024), interpolation="bilinear")},
+            WHOLE,
         ),
     )
 }
@@ -46,3 +136,71 @@ def get_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def full_name(protocol: Protocol, slide: Slide | None, tta_scales: tuple[float, ...]) -> str:
+    """The name under which results are recorded: the protocol's, and what was changed of it.
+
+    ``native``; ``native-slide713x713-476x476``, where the model slides and the protocol leaves that
+    open; ``native-tta0.5-1-flip``, with test-time augmentation.
+    """
+    name = protocol.name
+    if slide is not None and protocol.inference is None:
+        name += "-slide" + "-".join("x".join(map(str, s)) for s in (slide.crop_size, slide.stride))
+    if tta_scales:
+        name += "-tta" + "-".join(f"{scale:g}" for scale in tta_scales) + "-flip"
+    return name
+
+
+def _resize_words(resize: Resize) -> str:
+    rule, to = resize
+    if isinstance(to, tuple):
+        to = "x".join(map(str, to))
+    return {
+        "exact": f"{to}",
+        "times": f"times {to}",
+        "within": f"within {to}",
+        "short_edge": f"short edge {to}",
+        "height": f"height {to}",
+        "half": "half",
+    }[rule]
+
+
+def _view_words(view: View) -> str:
+    parts = []
+    if view.both:
+        parts.append(f"image ({view.interpolation}) and label {_resize_words(view.both)}")
+    if view.crop:
+        parts.append(f"both centre crop {view.crop[0]}x{view.crop[1]}")
+    if view.image:
+        parts.append(f"image {_resize_words(view.image)}")
+    return ", then ".join(parts)
+
+
+def markdown() -> str:
+    """The table in Markdown."""
+    rows = [
+        ("protocol", "sizes", "inference", "class maps", "mean over", "source"),
+        ("---",) * 6,
+    ]
+    for p in PROTOCOLS.values():
+        inference = p.inference
+        if isinstance(inference, Slide):
+            crop, stride = ("x".join(map(str, s)) for s in (inference.crop_size, inference.stride))
+            inference = f"slide {crop}, stride {stride}"
+        views = [f"{name}: {_view_words(view)}" for name, view in p.views.items()]
+        rows.append(
+            (
+                f"`{p.name}` v{p.version}",
+                "; ".join(views) or "stored",
+                inference or "as the model says",
+                "; ".join(f"{k}: `{v}`" for k, v in p.class_maps.items()) or "the domain's",
+                "all 19 classes" if p.eval_classes else "the domain's classes",
+                p.source,
+            )
+        )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -37,8 +37,8 @@ def test_record(
 
     Args:
         domain, split: what was tested.
-        protocol: ``name``, ``version`` and ``inference`` (``whole``, or ``slide`` with crop and
-            stride).
+        protocol: ``name`` (with what was changed of it, as ``native-tta1-flip``), ``version`` and
+            ``inference`` (``whole``, or ``slide`` with crop and stride).
         classes: names of the K classes.
         eval_classes: names of those that ``mIoU`` averages.
         confusion: (K, K) integer, rows truth.
@@ -188,11 +188,22 @@ def write(path: str | Path, results: dict) -> None:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
-def write_per_image(path: str | Path, matrices: dict[str, np.ndarray]) -> None:
-    """Writes ``names`` (N,) and ``confusion`` (N, K, K) uint32 as a compressed npz, whole."""
+def write_per_image(
+    path: str | Path, matrices: dict[str, np.ndarray], groups: Sequence[str]
+) -> None:
+    """Writes ``names`` and ``groups`` (N,) and ``confusion`` (N, K, K) uint32 as a compressed npz,
+    whole.
+
+    Args:
+        path: the file.
+        matrices: (K, K) integer each, by the image's path below its domain's root.
+        groups: for each image, what it is alike to; see ``ibnseg.datasets.groups``.
+    """
     with written_whole(path) as temporary, temporary.open("wb") as file:
         stack = np.stack(list(matrices.values())).astype(np.uint32)
-        np.savez_compressed(file, names=np.array(list(matrices)), confusion=stack)
+        np.savez_compressed(
+            file, names=np.array(list(matrices)), groups=np.array(list(groups)), confusion=stack
+        )
 
 
 def _none_for_nan(x: float) -> float | None:

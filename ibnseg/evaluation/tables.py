@@ -9,13 +9,6 @@ import io
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
 
 
-def protocol_name(protocol: dict) -> str:
-    """A protocol as tables and file names show it: ``native``, or ``native-slide`` for sliding
-    windows."""
-    inference = protocol["inference"].split()[0]
-    return protocol["name"] if inference == "whole" else f"{protocol['name']}-{inference}"
-
-
 def drops(results: dict) -> list[float | None]:
     """For each test, the mIoU in the training domain under the same protocol minus the test's own.
 
@@ -62,15 +55,15 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
             _percent(test["mIoU"]),
             _percent(test["pixel_accuracy"]),
             _percent(drop),
-            f"{protocol_name(test['protocol'])} v{test['protocol']['version']}",
+            "{name} v{version}".format(**test["protocol"]),
             _count(test),
         )
         for test, drop in zip(tests, drops(results), strict=True)
     ]
-    several = len({protocol_name(test["protocol"]) for test in tests}) > 1
+    several = len({test["protocol"]["name"] for test in tests}) > 1
     names = [
         titles.get(test["domain"], test["domain"])
-        + (f", {protocol_name(test['protocol'])}" if several else "")
+        + (f", {test['protocol']['name']}" if several else "")
         for test in tests
     ]
     classes = list(dict.fromkeys(name for test in tests for name in test["classes"]))
@@ -117,7 +110,7 @@ def as_csv(results: dict) -> str:
                 run["title"],
                 run["seed"],
                 run["iteration"],
-                protocol_name(test["protocol"]),
+                test["protocol"]["name"],
                 test["protocol"]["version"],
                 test["images"],
                 len(test["skipped"]),

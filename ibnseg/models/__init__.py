@@ -1,7 +1,8 @@
 """The networks: the IBN layer, backbones, and a segmentor that is lean in testing."""
 
+from ibnseg.models.augmented import Augmented
 from ibnseg.models.norm import IBN
 from ibnseg.models.resnet import IBNResNet
 from ibnseg.models.segmentor import Segmentor
 
-__all__ = ["IBN", "IBNResNet", "Segmentor"]
+__all__ = ["IBN", "Augmented", "IBNResNet", "Segmentor"]

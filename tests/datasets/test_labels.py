@@ -13,6 +13,7 @@ from ibnseg.datasets.labels import (
     CLASSES,
     GTA5_COLORS,
     GTA5_IDS,
+    GTA5_IDS_BY_COLOR,
     LABELS,
     PALETTE,
     UNKNOWN,
@@ -79,6 +80,12 @@ def test_gta5_has_the_licence_plate_besides():
     assert GTA5_IDS[34] == 255
     assert {id_: x for id_, x in GTA5_IDS.items() if id_ != 34} == CITYSCAPES_IDS
     assert 34 not in CITYSCAPES_IDS
+
+
+def test_gta5_by_colour_differs_for_what_shares_a_colour():
+    changed = {i: x for i, x in GTA5_IDS_BY_COLOR.items() if GTA5_IDS[i] != x}
+    assert changed == {18: CLASSES.index("pole"), 34: CLASSES.index("car")}
+    assert GTA5_IDS_BY_COLOR.keys() == GTA5_IDS.keys()
 
 
 def test_gta5_colours_of_all_classes():

@@ -25,8 +25,18 @@ def test_packaged_domains_are_sound(name: str) -> None:
     assert set(domain["eval_classes"] or ()) <= set(CLASSES)
 
 
-def test_the_three_datasets_are_there() -> None:
-    assert {"gta5", "cityscapes", "camvid"} <= set(PACKAGED)
+def test_the_datasets_are_there() -> None:
+    assert {"gta5", "cityscapes", "camvid", "mapillary"} <= set(PACKAGED)
+
+
+def test_an_unknown_group_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "_base_" / "domains"
+    folder.mkdir(parents=True)
+    text = (config_folder() / "_base_" / "domains" / "gta5.py").read_text()
+    (folder / "gta5.py").write_text(text.replace('"stretch"', '"strech"'))
+    (tmp_path / "my.py").write_text("batch = 1")
+    with pytest.raises(UserError, match="group of domain 'gta5' 'strech'; did you mean stretch"):
+        get_domain("gta5", Config.fromfile(tmp_path / "my.py"))
 
 
 def test_unknown_domain_suggests() -> None:

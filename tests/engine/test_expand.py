@@ -7,8 +7,9 @@ from mmengine.config import Config
 
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
 from ibnseg.engine.domains import get_domain
-from ibnseg.engine.expand import check_heads, describe_inference, expand
+from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
 from ibnseg.errors import UserError
+from ibnseg.evaluation import Slide
 from ibnseg.models import Segmentor
 from ibnseg.registry import MODELS
 from tests.conftest import write_gta5
@@ -116,14 +117,49 @@ def test_protocols_name_the_tests(cfg: Config) -> None:
     cfg = expand(cfg)
     names = ["gta5-native", "cityscapes-native", "gta5-paper", "cityscapes-paper"]
     assert [test["name"] for test in cfg.test_cfg.tests] == list(cfg.test_dataloader) == names
-    resized = {
-        name: [t["scale"] for t in loader.dataset.pipeline if t["type"] == "Resize"]
-        for name, loader in cfg.test_dataloader.items()
+    plain = [dict(type=f"ibnseg.{step}") for step in ("LoadImage", "LoadLabel", "Pack")]
+    paper = dict(type="ibnseg.RescaleImage", rule="exact", to=(1024, 563))
+    assert {name: loader.dataset.pipeline for name, loader in cfg.test_dataloader.items()} == {
+        **dict.fromkeys(names, plain),
+        "gta5-paper": [*plain[:2], paper, plain[2]],  # of the image alone: labels stay native
     }
-    assert resized.pop("gta5-paper") == [(1024, 563)]
-    assert not any(resized.values())
-    kinds = [t["type"] for t in cfg.test_dataloader["gta5-paper"].dataset.pipeline]
-    assert kinds.index("Resize") < kinds.index("ibnseg.LoadLabel")  # labels stay native
+
+
+def test_a_protocol_decides_windows_maps_and_classes(cfg: Config) -> None:
+    cfg.protocol, cfg.test_domains = ["native", "robustnet", "rein"], ["gta5", "camvid"]
+    cfg.model.test_cfg = dict(mode="slide", crop_size=(32, 48), stride=(16, 24))
+    cfg = expand(cfg)
+    tests = {test["name"]: test for test in cfg.test_cfg.tests}
+    assert tests["gta5-native-slide32x48-16x24"]["inference"] == dict(
+        mode="slide", crop_size=(32, 48), stride=(16, 24)
+    )
+    assert tests["gta5-robustnet"]["inference"] == dict(mode="whole")
+    assert tests["gta5-rein"]["inference"] == dict(
+        mode="slide", crop_size=(512, 512), stride=(341, 341)
+    )
+    assert tests["gta5-rein"]["protocol"] == dict(
+        name="rein", version=1, inference="slide 512x512/341x341"
+    )
+    assert cfg.test_dataloader["gta5-robustnet"].dataset.class_map == "by_color"
+    assert "class_map" not in cfg.test_dataloader["camvid-robustnet"].dataset
+    assert tuple(cfg.test_evaluator["camvid-robustnet"].eval_classes) == CLASSES
+    native = cfg.test_evaluator["camvid-native-slide32x48-16x24"].eval_classes
+    assert sorted(native) == sorted(CAMVID_CLASSES)
+
+
+def test_augmentation_in_testing(cfg: Config) -> None:
+    cfg.tta_scales = [0.5, 1]
+    cfg = expand(cfg)
+    test = cfg.test_cfg.tests[0]
+    assert (test["name"], test["protocol"]["name"]) == ("gta5", "native-tta0.5-1-flip")
+    assert test["augmented"]
+    resize, flip, pack = cfg.test_dataloader.gta5.dataset.pipeline[-1]["transforms"]
+    assert [step["to"] for step in resize] == [0.5, 1]
+    assert [(step["prob"], step["direction"]) for step in flip] == [
+        (0.0, "horizontal"),
+        (1.0, "horizontal"),
+    ]
+    assert pack == [dict(type="ibnseg.Pack")]
 
 
 def test_one_protocol_leaves_plain_names(cfg: Config) -> None:
@@ -222,15 +258,17 @@ def test_selection_is_compared_by_image_not_by_name(cfg: Config) -> None:
 
 
 def test_inference_is_described() -> None:
-    assert describe_inference({}) == describe_inference(dict(mode="whole")) == "whole"
-    slide = dict(mode="slide", crop_size=(512, 1024), stride=(256, 512))
+    assert slide_of({}) is slide_of(dict(mode="whole")) is None
+    assert describe_inference(None) == "whole"
+    slide = slide_of(dict(mode="slide", crop_size=[512, 1024], stride=(256, 512)))
+    assert slide == Slide((512, 1024), (256, 512))
     assert describe_inference(slide) == "slide 512x1024/256x512"
     with pytest.raises(UserError, match="stride 600x512 is larger than crop_size 512x1024"):
-        describe_inference(dict(mode="slide", crop_size=(512, 1024), stride=(600, 512)))
+        slide_of(dict(mode="slide", crop_size=(512, 1024), stride=(600, 512)))
     with pytest.raises(UserError, match="mode 'slide' without crop_size and stride"):
-        describe_inference(dict(mode="slide"))
+        slide_of(dict(mode="slide"))
     with pytest.raises(UserError, match="unknown model.test_cfg.mode 'slid'; did you mean slide"):
-        describe_inference(dict(mode="slid"))
+        slide_of(dict(mode="slid"))
 
 
 def test_an_unknown_data_root_is_told(cfg: Config) -> None:

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from ibnseg.datasets import GTA5
+from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.network import load_network, predict_image
@@ -108,6 +108,7 @@ def test_results_equal_a_count_by_hand(trained, data: Path) -> None:
     assert per_image["confusion"].dtype == np.uint32
     np.testing.assert_array_equal(per_image["confusion"].sum(0), expected)
     assert per_image["names"][0] == "images/00022.png"
+    assert per_image["groups"].tolist() == ["00022", "00022", "00022", "00027", "00043"]
 
 
 def test_skipped_frames_are_recorded(
@@ -208,8 +209,61 @@ def test_sliding_windows_are_another_record(trained, roots, tmp_path: Path) -> N
     )
     (test,) = content["tests"]
     assert test["protocol"]["inference"] == "slide 32x32/16x16"
-    assert test["per_image"] == "per_image/gta5-native-slide.npz"
-    assert "native-slide v1" in (tmp_path / "results.md").read_text()
+    assert test["per_image"] == "per_image/gta5-native-slide32x32-16x16.npz"
+    assert "native-slide32x32-16x16 v1" in (tmp_path / "results.md").read_text()
+
+
+def test_protocols_change_what_is_seen_and_compared(trained, roots, tmp_path: Path) -> None:
+    """A run tested under several protocols in one go; each record is of its own sizes."""
+    _, run, before = trained
+    shutil.copytree(run, tmp_path / "run")
+    content = run_test(
+        tmp_path / "run",
+        roots=roots,
+        domains=["gta5"],
+        protocols=["native", "rein", "short1024"],
+        resume=True,
+    )
+    assert content["tests"][:2] == before["tests"]  # they were there
+    home = [test for test in content["tests"] if test["domain"] == "gta5"]
+    tests = {test["protocol"]["name"]: test for test in home}
+    assert tests["rein"]["protocol"]["inference"] == "slide 512x512/341x341"
+    pixels = {name: np.sum(test["confusion"]) for name, test in tests.items()}
+    # 64x48, of which a row is ignored; under short1024 labels are 1365x1024
+    assert pixels["native"] == pixels["rein"] == 5 * 64 * 47
+    assert pixels["short1024"] == pytest.approx(5 * 1365 * 1024 * 47 / 48, rel=0.001)
+    assert len({test["mIoU"] for test in tests.values()}) == 3
+    assert (tmp_path / "run" / tests["rein"]["per_image"]).name == "gta5-rein.npz"
+
+
+def test_augmentation_is_another_record(trained, roots, tmp_path: Path) -> None:
+    """The counts of the mean over scales and flips, by the network's own predictions."""
+    config, run, before = trained
+    content = run_test(
+        run,
+        options=["tta_scales=(1.0,)"],
+        roots=roots,
+        domains=["cityscapes"],
+        work_dir=tmp_path,
+        tta=True,  # the config's own scales go before
+    )
+    (test,) = content["tests"]
+    assert test["protocol"] == dict(name="native-tta1-flip", version=1, inference="whole")
+    network = load_network(Config.fromfile(config), run / "latest.pth")
+    dataset = Cityscapes(data_root=roots["cityscapes"], split="val", pipeline=[], test_mode=True)
+    expected = np.zeros((19, 19), np.int64)
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        label = ids_to_train_ids(read_label(info["seg_map_path"]), Cityscapes.LABEL_IDS)
+        image = read_image(info["img_path"])
+        _, plain = predict_image(network, image, probabilities=True)
+        _, flipped = predict_image(network, image[:, ::-1], probabilities=True)
+        prediction = (plain + flipped[..., ::-1]).argmax(0)
+        counted = label != 255
+        np.add.at(expected, (label[counted], prediction[counted]), 1)
+    difference = np.abs(np.array(test["confusion"]) - expected).sum()
+    assert difference <= 0.001 * expected.sum()  # ties of two softmaxes, rounded another way
+    assert test["confusion"] != before["tests"][1]["confusion"]
 
 
 def test_the_dumped_config_tests_the_same(trained, roots, tmp_path: Path) -> None:

@@ -211,9 +211,11 @@ def test_other_schema(tmp_path, content, found):
 def test_matrices_of_images_are_read_back(tmp_path):
     path = tmp_path / "per_image" / "gta5-native.npz"
     large = np.array([[2**32 - 1, 0, 0], [0, 7, 0], [0, 0, 0]])
-    results.write_per_image(path, {"images/ü 2.png": COUNTS, "images/1.png": large})
+    matrices = {"images/ü 2.png": COUNTS, "images/1.png": large}
+    results.write_per_image(path, matrices, ["münchen", "1"])
     with np.load(path) as stored:  # without pickle
-        assert set(stored) == {"names", "confusion"}
+        assert set(stored) == {"names", "groups", "confusion"}
+        assert stored["groups"].tolist() == ["münchen", "1"]
         assert stored["names"].tolist() == ["images/ü 2.png", "images/1.png"]
         assert stored["confusion"].dtype == np.uint32
         assert stored["confusion"].shape == (2, 3, 3)

@@ -8,7 +8,7 @@ import pytest
 from ibnseg.evaluation import tables
 
 WHOLE = dict(name="native", version=1, inference="whole")
-SLIDE = dict(name="native", version=1, inference="slide 512x512/384x384")
+SLIDE = dict(name="native-slide512x512-384x384", version=1, inference="slide 512x512/384x384")
 PAPER = dict(name="paper", version=1, inference="whole")
 CLASSES = ["road", "traffic sign", "sky"]
 TITLES = {"gta5": "GTA5", "cityscapes": "Cityscapes"}
@@ -88,16 +88,6 @@ def test_no_tests_no_drops():
     assert tables.drops(content()) == []
 
 
-# --- names of protocols ---
-
-
-@pytest.mark.parametrize(
-    ("protocol", "name"), [(WHOLE, "native"), (SLIDE, "native-slide"), (PAPER, "paper")]
-)
-def test_protocol_name(protocol, name):
-    assert tables.protocol_name(protocol) == name
-
-
 # --- Markdown ---
 
 NOTE = (
@@ -156,10 +146,10 @@ def test_markdown_shows_classes_that_are_not_averaged_in_parentheses():
 
 def test_markdown_names_the_protocol_of_each_column_where_there_are_several():
     text = tables.markdown(content(case("gta5", 0.75), case("gta5", 0.5, protocol=SLIDE)), TITLES)
-    assert "| IoU          | GTA5, native | GTA5, native-slide |" in text
+    assert "| IoU          | GTA5, native | GTA5, native-slide512x512-384x384 |" in text
     assert [line.split("|")[7].strip() for line in text.splitlines()[2:4]] == [
         "native v1",
-        "native-slide v1",
+        "native-slide512x512-384x384 v1",
     ]
 
 

@@ -7,5 +7,5 @@ domain = dict(
     test_split="val",
     train_resize=None,
     eval_classes=None,  # the 11 that its labels have
-    group="photographed",
+    group="sequence",  # frames of one drive are alike
 )

@@ -1,0 +1,36 @@
+"""Test-time augmentation: one prediction from several scales and flips of an image."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import SegTTAModel
+from mmseg.structures import SegDataSample
+
+from ibnseg.registry import MODELS
+
+
+@MODELS.register_module()
+class Augmented(SegTTAModel):
+    """mmseg's SegTTAModel over a :class:`~ibnseg.models.Segmentor`: the mean of the softmaxes of
+    all augmented images, each at the size of the label.
+
+    Takes what mmcv's ``TestTimeAug`` gives: for each image a list of augmented inputs, and of their
+    samples, the first of which has the label as it is. ``pred_sem_seg`` is uint8 train ids.
+    """
+
+    def test_step(self, data: dict) -> list[SegDataSample]:
+        wanted = self.module.test_cfg.get("logits", False)
+        self.module.test_cfg.logits = True
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The shape of value will convert")
+                samples = super().test_step(data)
+        finally:
+            self.module.test_cfg.logits = wanted
+        for sample in samples:
+            sample.pred_sem_seg = PixelData(data=sample.pred_sem_seg.data.to(torch.uint8))
+            del sample.seg_logits
+        return samples
