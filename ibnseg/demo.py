@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +22,13 @@ from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import get_domain
 from ibnseg.engine.network import load, predict_image
 from ibnseg.engine.precision import fast_bfloat16
-from ibnseg.evaluation import results
-from ibnseg.evaluation.statistics import mean_interval
-from ibnseg.evaluation.tables import table
+from ibnseg.evaluation.matrix import Row
 from ibnseg.files import written_whole
 from ibnseg.progress import bar
 from ibnseg.registry import DATASETS
+from ibnseg.report.gather import gather
+from ibnseg.report.markdown import markdown
+from ibnseg.report.terminal import terminal
 
 CONFIGS = ("streets_r18", "streets_ibn18a", "streets_ibn18b")
 """The experiments; the first is what the others are compared with."""
@@ -54,7 +54,7 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     Args:
         out: a folder, for all that it writes: ``data/``, ``runs/``, ``table.md`` and a contact
             sheet for each look.
-        seeds: of the trainings; several give means and paired differences.
+        seeds: of the trainings; several give means and intervals for other seeds.
         quick: few images and steps, to see that everything works; its numbers mean nothing.
 
     Raises:
@@ -70,8 +70,8 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     if fast_bfloat16():
         options += ["precision=bfloat16", "channels_last=True"]
     runs = {config: [out / "runs" / config / f"seed{seed}" for seed in seeds] for config in CONFIGS}
-    measured = {
-        config: [
+    for config in CONFIGS:
+        for seed, folder in zip(seeds, runs[config], strict=True):
             run.train(
                 config,
                 options=options,
@@ -81,80 +81,31 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
                 resume=True,
                 show=False,
             )
-            for seed, folder in zip(seeds, runs[config], strict=True)
-        ]
-        for config in CONFIGS
-    }
-    titles = {name: get_domain(name, Config())["title"] for name in roots}
-    text = describe(measured, titles)
+    trained = [folder for folders in runs.values() for folder in folders]
+    report = gather(trained, protocols=["native"], domains=list(roots))
     with written_whole(out / "table.md") as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(markdown(report) + "\n")
+    titles = {name: report.title(name) for name in roots}
     sheets = _draw_sheets(out, {c: folders[0] for c, folders in runs.items()}, roots, titles)
     shown = ", ".join(os.path.relpath(path) for path in (out / "table.md", *sheets))
-    print(f"\n{text}\n\nResults: {shown}, {os.path.relpath(out / 'runs')}/\n{summary(measured)}")
+    matrix = report.matrices[0]
+    said = summary(matrix.blocks[0].rows, [column.domain for column in matrix.columns])
+    print(f"\n{terminal(report)}\n\nResults: {shown}, {os.path.relpath(out / 'runs')}/\n{said}")
 
 
-def describe(measured: Mapping[str, Sequence[dict]], titles: Mapping[str, str]) -> str:
-    """A Markdown table of mIoU in percent, a row a network, a column a domain.
-
-    With several seeds: mean and standard deviation, and a second table of paired differences with
-    their 95 % intervals.
+def summary(rows: Sequence[Row], domains: Sequence[str]) -> str:
+    """Three lines: what was seen, what keeps most, what to do next.
 
     Args:
-        measured: the content of each run's ``results.json``, by config.
-        titles: of the domains, which give the columns.
+        rows: of the matrix, one a network.
+        domains: of its columns.
     """
-    scores = {config: _scores(contents) for config, contents in measured.items()}
-    names = {config: contents[0]["run"]["title"] for config, contents in measured.items()}
-    head = ("mIoU", *titles.values())
-    rows = [
-        (names[config], *(_spread(by_domain[name]) for name in titles))
-        for config, by_domain in scores.items()
-    ]
-    parts = [table(head, rows, left=1)]
-    plain, *others = scores
-    if len(scores[plain][next(iter(titles))]) > 1:
-        differences = [
-            (
-                f"{names[config]} minus {names[plain]}",
-                *(_difference(scores[config][name], scores[plain][name]) for name in titles),
-            )
-            for config in others
-        ]
-        parts.append(table(("paired difference", *titles.values()), differences, left=1))
-    return "\n\n".join(parts)
-
-
-def _scores(contents: Sequence[dict]) -> dict[str, list[float]]:
-    """mIoU in percent of each seed, by domain."""
-    scores: dict[str, list[float]] = {}
-    for content in contents:
-        for test in results.current(content)["tests"]:
-            if test["protocol"]["name"] == "native":
-                scores.setdefault(test["domain"], []).append(100 * test["mIoU"])
-    return scores
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {stdev(values):.1f}"
-
-
-def _difference(values: Sequence[float], reference: Sequence[float]) -> str:
-    mean, half = mean_interval([a - b for a, b in zip(values, reference, strict=True)])
-    return f"{mean:+.1f} ± {half:.1f}"
-
-
-def summary(measured: Mapping[str, Sequence[dict]]) -> str:
-    """Three lines: what was seen, what keeps most, what to do next."""
-    home, real = "streets_virtual", "streets_real"
-    means, away = {}, {}
-    for contents in measured.values():
-        scores = {name: fmean(values) for name, values in _scores(contents).items()}
-        name = contents[0]["run"]["title"]
-        means[name] = scores
-        away[name] = fmean(value for domain, value in scores.items() if domain != home)
-    falls = "; ".join(f"{name} {s[home]:.1f} to {s[real]:.1f}" for name, s in means.items())
+    home, real = (domains.index(f"streets_{look}") for look in ("virtual", "real"))
+    falls = "; ".join(
+        f"{row.title} {100 * row.cells[home].value:.1f} to {100 * row.cells[real].value:.1f}"
+        for row in rows
+    )
+    away = {row.title: 100 * row.unseen.value for row in rows}
     best = max(away, key=lambda name: away[name])
     rest = ", ".join(f"{name} {value:.1f}" for name, value in away.items() if name != best)
     return (

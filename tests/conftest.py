@@ -195,3 +195,56 @@ optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4)
     folder = tmp_path_factory.mktemp("run")
     roots = {name: str(data / name) for name in ("gta5", "cityscapes")}
     return config, folder, train(config, work_dir=folder, roots=roots)
+
+
+WHOLE = dict(name="native", version=1, inference="whole")
+
+
+def save_run(
+    folder: Path,
+    tests: dict[str, list],
+    *,
+    name: str = "plain",
+    title: str | None = None,
+    seed: int | None = 0,
+    train: str = "gta5",
+    protocol: dict = WHOLE,
+    groups: dict[str, list[str]] | None = None,
+    classes: tuple[str, ...] = ("road", "car"),
+    averaged: tuple[str, ...] | None = None,
+    iteration: int = 10,
+) -> Path:
+    """Writes the results of a run as testing does.
+
+    Args:
+        folder: the run's; results that it has are added to.
+        tests: by domain the (K, K) confusion matrix of each image.
+        groups: by domain the group of each image; each its own where it is not there.
+    """
+    from ibnseg.evaluation import results
+
+    records = []
+    for domain, matrices in tests.items():
+        stack = np.array(matrices)
+        file = f"per_image/{domain}-{protocol['name']}.npz"
+        names = [f"{domain}/{i}.png" for i in range(len(stack))]
+        own = (groups or {}).get(domain, names)
+        results.write_per_image(folder / file, dict(zip(names, stack, strict=True)), own)
+        records.append(
+            results.test_record(
+                domain, "val", protocol, classes, averaged or classes, stack.sum(axis=0),
+                len(stack), [], file,
+            )
+        )  # fmt: skip
+    run = dict(
+        name=name,
+        model=f"model_{name}",
+        title=title or name.capitalize(),
+        train_domain=train,
+        checkpoint_sha256=f"{name}{seed}",
+        iteration=iteration,
+        seed=seed,
+    )
+    path = folder / "results.json"
+    results.write(path, results.merge(results.read(path) if path.exists() else None, run, records))
+    return folder

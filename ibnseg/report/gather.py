@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
@@ -15,11 +14,8 @@ from ibnseg.engine.domains import domain_titles
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation import matrix
 from ibnseg.evaluation.matrix import METRICS, Matrix, Test
-from ibnseg.evaluation.tables import protocol_name
+from ibnseg.evaluation.published import Published, read_published
 from ibnseg.report.published import PublishedRow, as_rows, select
-
-if TYPE_CHECKING:
-    from ibnseg.evaluation.published import Published
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ def gather(
     Args:
         runs: their folders, or their results files.
         metric: ``mIoU``, ``pixel_accuracy``, or a class, whose IoU it is.
-        protocols: names of the only ones to show, as ``native`` or ``native-slide``.
+        protocols: names of the only ones to show, as ``native``.
         domains: names of the only test domains to show.
         published: whether published numbers are shown too: with runs, those whose train and test
             domains are among theirs.
@@ -62,9 +58,9 @@ def gather(
     if not runs and not published:
         raise UserError("no run to show; give folders of runs, or --published")
     tests = matrix.read_runs(runs)
-    numbers = _read_published() if published else ()
+    numbers = read_published() if published else ()
     _check_names(tests, numbers, metric, protocols, domains)
-    shown = [test for test in tests if protocols is None or _names(test) & set(protocols)]
+    shown = [test for test in tests if protocols is None or _protocol(test) in protocols]
     matrices = matrix.build(shown, metric, domains)
     if runs:
         trained = {test.run["train_domain"] for test in tests}
@@ -89,15 +85,8 @@ def gather(
     )
 
 
-def _read_published() -> Sequence[Published]:
-    from ibnseg.evaluation.published import read_published
-
-    return read_published()
-
-
-def _names(test: Test) -> set[str]:
-    protocol = test.record["protocol"]
-    return {protocol["name"], protocol_name(protocol)}
+def _protocol(test: Test) -> str:
+    return test.record["protocol"]["name"]
 
 
 def _domains(tests: Iterable[Test]) -> set[str]:
@@ -114,7 +103,7 @@ def _check_names(
     classes = {name for test in tests for name in test.record["classes"]} or set(CLASSES)
     if metric not in {*METRICS, *classes}:
         raise unknown_name("metric", metric, {*METRICS, *classes})
-    under = {name for test in tests for name in _names(test)} | {n.protocol for n in numbers}
+    under = {_protocol(test) for test in tests} | {number.protocol for number in numbers}
     for name in protocols or ():
         if name not in under:
             raise unknown_name("protocol", name, under)

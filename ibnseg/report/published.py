@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from ibnseg.evaluation.published import Published
+from ibnseg.evaluation.published import Published
 
 
 class PublishedRow(NamedTuple):

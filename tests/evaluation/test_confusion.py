@@ -308,3 +308,22 @@ def test_a_cityscapes_image_is_counted_in_no_time():
         confusion_matrix(label, prediction, 19)
         seconds.append(time.perf_counter() - start)
     assert np.median(seconds) < 0.03
+
+
+# --- stacks ---
+
+
+@quick
+@given(arrays(np.int64, (2, 3, 4, 4), elements=st.one_of(st.just(0), st.integers(0, 1000))))
+def test_stacks_are_scored_one_by_one(stack):
+    for score in (iou, mean_iou, lambda m: mean_iou(m, [0, 3]), pixel_accuracy):
+        found = score(stack)
+        assert found.shape[:2] == (2, 3)
+        for place in np.ndindex(2, 3):
+            np.testing.assert_array_equal(found[place], score(stack[place]))
+
+
+def test_a_single_matrix_gives_a_float():
+    assert type(mean_iou(np.eye(2, dtype=np.int64))) is float
+    assert type(pixel_accuracy(np.eye(2, dtype=np.int64))) is float
+    assert type(mean_iou(np.zeros((2, 2), np.int64))) is float

@@ -221,3 +221,74 @@ def test_matrices_of_images_are_read_back(tmp_path):
         assert stored["confusion"].shape == (2, 3, 3)
         np.testing.assert_array_equal(stored["confusion"], [COUNTS, large])
     assert [file.name for file in path.parent.iterdir()] == ["gta5-native.npz"]
+
+
+# --- the matrices of images ---
+
+MATRICES = {"b/2.png": np.array([[3, 1], [0, 4]]), "a/1.png": np.array([[1, 0], [2, 2**31]])}
+TOTAL = sum(MATRICES.values())
+
+
+def test_matrices_of_images_are_read_in_order_of_names(tmp_path):
+    results.write_per_image(tmp_path / "x.npz", MATRICES, ["b", "a"])
+    names, confusion, groups = results.read_per_image(tmp_path / "x.npz", TOTAL)
+    assert names.tolist() == ["a/1.png", "b/2.png"]
+    assert groups.tolist() == ["a", "b"]
+    assert confusion.tolist() == [MATRICES["a/1.png"].tolist(), MATRICES["b/2.png"].tolist()]
+
+
+def test_files_without_groups_are_read(tmp_path):
+    stack = np.stack(list(MATRICES.values())).astype(np.uint32)
+    np.savez(tmp_path / "x.npz", names=list(MATRICES), confusion=stack)
+    assert results.read_per_image(tmp_path / "x.npz", TOTAL).groups is None
+
+
+def test_matrices_that_do_not_add_up(tmp_path):
+    results.write_per_image(tmp_path / "x.npz", MATRICES, ["b", "a"])
+    for total in (TOTAL + np.eye(2, dtype=int), np.zeros((3, 3), int)):
+        with pytest.raises(UserError, match=r"x\.npz: does not add up to the confusion in"):
+            results.read_per_image(tmp_path / "x.npz", total)
+
+
+def damaged_file(path, kind: str) -> None:
+    stack = np.stack(list(MATRICES.values())).astype(np.uint32)
+    if kind == "cut":
+        np.savez(path, names=list(MATRICES), confusion=stack)
+        path.write_bytes(path.read_bytes()[:-100])
+    elif kind == "text":
+        path.write_text("nothing")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "no names":
+        np.savez(path, confusion=stack)
+    elif kind == "too few names":
+        np.savez(path, names=["a"], confusion=stack)
+    elif kind == "too few groups":
+        np.savez(path, names=list(MATRICES), confusion=stack, groups=["a"])
+    elif kind == "floats":
+        np.savez(path, names=list(MATRICES), confusion=stack.astype(float))
+    elif kind == "a npy":
+        with path.open("wb") as file:
+            np.save(file, stack)
+    elif kind == "no array":
+        np.savez(path, names=np.array("a"), confusion=np.uint32(1))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut",
+        "text",
+        "empty",
+        "no names",
+        "too few names",
+        "too few groups",
+        "floats",
+        "a npy",
+        "no array",
+    ],
+)
+def test_damaged_matrices_of_images(kind, tmp_path):
+    damaged_file(tmp_path / "x.npz", kind)
+    with pytest.raises(UserError, match=r"x\.npz: damaged \(.*\); test again"):
+        results.read_per_image(tmp_path / "x.npz", TOTAL)
