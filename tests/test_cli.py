@@ -91,6 +91,28 @@ def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
     assert calls == [expected]
 
 
+def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from ibnseg.report import formats, gather
+
+    monkeypatch.setattr(gather, "gather", lambda *args: args)
+    monkeypatch.setitem(formats.FORMATS, "csv", lambda report: f"csv of {report}")
+    line = "matrix a b --metric car --protocol native,rein --domains x --format csv --published"
+    assert cli.main(line.split()) == 0
+    expected = (["a", "b"], "car", ["native", "rein"], ["x"], True)
+    assert capsys.readouterr().out == f"csv of {expected}\n"
+    monkeypatch.setitem(formats.FORMATS, "terminal", str)
+    assert cli.main(["matrix", "a"]) == 0
+    assert capsys.readouterr().out == f"{(['a'], 'mIoU', None, None, False)}\n"
+
+
+def test_formats_are_those_of_the_reports() -> None:
+    from ibnseg.report.formats import FORMATS
+
+    parser = cli.build_parser()
+    for name in FORMATS:
+        assert parser.parse_args(["matrix", "--format", name]).format == name
+
+
 def test_wrong_input_is_one_line_and_exit_1(in_data: Path, capsys) -> None:
     assert cli.main(["train", "gta2city_ibn50"]) == 1
     err = capsys.readouterr().err
@@ -206,6 +228,8 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
         ("env --dataroot x=y", "unrecognized arguments: --dataroot"),
         ("streets x --size 512", "'512': expected WxH, as 512x256"),
         ("streets", "the following arguments are required: OUT"),
+        ("matrix x --format latx", "unknown format 'latx'; did you mean latex?"),
+        ("matrix --domains ,", "',': expected names, as A,B"),
         ("demo --seeds 0,a", "'0,a': expected whole numbers, as 0,1,2"),
         ("demo --seeds 1,1", "'1,1': expected different numbers, 0 or more"),
     ],
@@ -286,6 +310,7 @@ def test_bash_completes(tmp_path: Path, capsys) -> None:
     }
     assert "file.py" in complete(script, here, "ibnseg", "test", "x", "f")
     assert complete(script, here, "ibnseg", "predict", "x", "y", "--out", "f") == {"folder"}
+    assert complete(script, here, "ibnseg", "matrix", "f") == {"folder"}
     assert "--resume" in complete(script, here, "ibnseg", "test", "--re")
 
 

@@ -1,4 +1,4 @@
-"""The demo: its table and its words from numbers known, and the whole of it in miniature."""
+"""The demo: its words from numbers known, and the whole of it in miniature."""
 
 from __future__ import annotations
 
@@ -11,54 +11,28 @@ from PIL import Image
 
 from ibnseg import cli, demo
 from ibnseg.errors import UserError
+from ibnseg.report.gather import gather
+from tests.conftest import save_run
 
-TITLES = {"streets_virtual": "Virtual", "streets_real": "Real"}
-
-
-def results(title: str, virtual: float, real: float) -> dict:
-    """A run's results, with tests under another protocol and of another checkpoint among them."""
-    scores = dict(streets_virtual=virtual, streets_real=real)
-    kinds = (
-        ("native", "x", scores),
-        ("paper", "x", dict(streets_real=0.9)),
-        ("native", "y", scores),
-    )
-    tests = [
-        dict(domain=name, mIoU=score, protocol=dict(name=protocol), checkpoint_sha256=checkpoint)
-        for protocol, checkpoint, measured in kinds
-        for name, score in measured.items()
-    ]
-    return dict(run=dict(title=title, checkpoint_sha256="x"), tests=tests)
+def road(right: int) -> list[list[list[int]]]:
+    """Two images of road, so many of a hundred pixels right."""
+    return [[[right, 100 - right], [0, 0]]] * 2
 
 
-def test_table_of_one_seed() -> None:
-    measured = {"r": [results("R", 0.4, 0.1)], "a": [results("A", 0.35, 0.2)]}
-    assert demo.describe(measured, TITLES).splitlines() == [
-        "| mIoU | Virtual | Real |",
-        "| ---- | ------: | ---: |",
-        "| R    |    40.0 | 10.0 |",
-        "| A    |    35.0 | 20.0 |",
-    ]
-
-
-def test_paired_differences_of_two_seeds() -> None:
-    """Differences of 10 and 12 points: 11, give or take t(1) = 12.706 times their standard error
-    of 1."""
-    measured = {
-        "r": [results("R", 0.4, 0.1), results("R", 0.42, 0.14)],
-        "a": [results("A", 0.4, 0.2), results("A", 0.42, 0.26)],
-    }
-    text = demo.describe(measured, TITLES).splitlines()
-    assert text[3] == "| A    | 41.0 ± 1.4 | 23.0 ± 4.2 |"
-    assert text[-1] == "| A minus R         | +0.0 ± 0.0 | +11.0 ± 12.7 |"
-
-
-def test_summary_says_what_was_measured() -> None:
-    measured = {"r": [results("R", 0.4, 0.1)], "a": [results("A", 0.35, 0.2)]}
-    lines = demo.summary(measured).splitlines()
+def test_summary_says_what_was_measured(tmp_path: Path) -> None:
+    """At home, on real streets, and in the mean over what was not seen."""
+    folders = []
+    for name, virtual, real, fog in (("r", 40, 10, 20), ("a", 35, 20, 32)):
+        tests = dict(streets_virtual=virtual, streets_real=real, streets_fog=fog)
+        images = {domain: road(right) for domain, right in tests.items()}
+        folders.append(save_run(tmp_path / name, images, name=name, train="streets_virtual"))
+    (matrix,) = gather(folders, "road").matrices
+    lines = demo.summary(
+        matrix.blocks[0].rows, [column.domain for column in matrix.columns]
+    ).splitlines()
     assert len(lines) == 3
     assert "R 40.0 to 10.0; A 35.0 to 20.0" in lines[0]
-    assert "A has the highest mean, 20.0 (R 10.0)" in lines[1]
+    assert "A has the highest mean, 26.0 (R 15.0)" in lines[1]
     assert "ibnseg train gta2city_ibn50a" in lines[2]
 
 
@@ -87,8 +61,12 @@ def test_in_miniature_interrupted_and_gone_on_with(
     assert json.loads(finished.read_text()) == before
     assert len(before["tests"]) == 6
     table = (tmp_path / "demo/table.md").read_text()
-    assert table in out
-    assert f"{100 * before['tests'][0]['mIoU']:.1f}" in table
+    for text in ("mIoU in percent, protocol native v1", "Paired differences of mIoU"):
+        assert text in out
+        assert text in table
+    value = f"{100 * before['tests'][0]['mIoU']:.1f}"
+    assert value in table
+    assert value in out
     assert out.rstrip().splitlines()[-4].startswith("Results: demo/table.md, demo/streets_virtual")
     sheet = np.asarray(Image.open(tmp_path / "demo/streets_real.png"))
     assert sheet.shape[1] == 5 * 386 + 6

@@ -61,6 +61,16 @@ WRONG = {
     "streets new --seed 1000": "seed 1000: expected 0 to 999",
     "streets file": "file/streets_virtual",
     "demo --out file": "file/data/streets_virtual",
+    # matrix
+    "matrix": "no run to show; give folders of runs, or --published",
+    "matrix nowhere": "nowhere: no run, which would have a results.json",
+    "matrix empty": "empty: no run, which would have a results.json",
+    "matrix file": "file: not JSON",
+    "matrix run run": "run and run: both are trained with seed 0; give one of them",
+    "matrix run --metric miou": "unknown metric 'miou'; did you mean mIoU?",
+    "matrix run --metric bus --published --protocol rien": "unknown protocol 'rien'; did you mean",
+    "matrix run --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes?",
+    "matrix --published --metric bus": "nothing to show of bus in these domains",
     # names
     "train gta2city_ibn50": "unknown config 'gta2city_ibn50'; did you mean gta2city_ibn50",
     "test camvid_day2dusk_r18 x.pth": "x.pth: no such checkpoint",
@@ -168,6 +178,20 @@ DAMAGED = [
         written("run/results.json", '{"schema": 1, "run": {}, "tests": [{}]}'),
         RETEST,
         "results.json: damaged",
+    ),
+    (cut("run/results.json"), "matrix run", "run/results.json: not JSON"),
+    (written("run/results.json", '{"schema": 1}'), "matrix run", "results.json: damaged"),
+    (
+        cut("run/per_image/gta5-native.npz"),
+        "matrix run --format csv",
+        "run/per_image/gta5-native.npz: damaged",
+    ),
+    (
+        lambda here: shutil.copy(
+            here / "run/per_image/gta5-native.npz", here / "run/per_image/cityscapes-native.npz"
+        ),
+        "matrix run",
+        "run/per_image/cityscapes-native.npz: does not add up to the confusion in results.json",
     ),
     (cut(LATEST), RESUME, "run/latest.pth: truncated or not a checkpoint"),
     (cut(LATEST), RETEST, "iter_60.pth: truncated or not a checkpoint"),

@@ -11,7 +11,7 @@ from decimal import Decimal
 from ibnseg.evaluation.matrix import PROTOCOL, Block, Cell, Column, Matrix, Row
 from ibnseg.evaluation.statistics import Interval
 from ibnseg.report.gather import Report
-from ibnseg.report.published import PublishedRow
+from ibnseg.report.published_rows import PublishedRow
 
 COLUMNS = (
     "kind",  # cell, unseen (the mean over unseen domains), or published

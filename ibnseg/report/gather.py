@@ -15,7 +15,7 @@ from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation import matrix
 from ibnseg.evaluation.matrix import METRICS, Matrix, Test
 from ibnseg.evaluation.published import Published, read_published
-from ibnseg.report.published import PublishedRow, as_rows, select
+from ibnseg.report.published_rows import PublishedRow, as_rows, select
 
 
 @dataclass(frozen=True)

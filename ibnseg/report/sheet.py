@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ibnseg.evaluation.matrix import Block, Cell, Column, Matrix, Row
 from ibnseg.evaluation.statistics import RESAMPLES, Interval
 from ibnseg.report.gather import Report
-from ibnseg.report.published import PublishedRow
+from ibnseg.report.published_rows import PublishedRow
 
 NOTHING = "-"
 

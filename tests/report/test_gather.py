@@ -1,0 +1,90 @@
+"""What a report is made of, and wrong input."""
+
+from pathlib import Path
+
+import pytest
+
+from ibnseg.errors import UserError
+from ibnseg.report.gather import gather
+from tests.conftest import save_run
+from tests.report.conftest import road
+
+
+def test_filters(runs, published):
+    both = gather(runs, domains=["cityscapes"], published=True)
+    assert [[c.domain for c in m.columns] for m in both.matrices] == [["cityscapes"]]
+    assert [dict(row.values) for row in both.beside[0]] == [{"cityscapes": "28.95"}]
+    assert both.apart.keys() == {"unknown"}
+    native = gather(runs, protocols=["native"], published=True)
+    assert len(native.matrices) == 1
+    assert native.apart == {}
+
+
+def test_with_runs_only_published_numbers_of_their_domains(runs, published):
+    found = gather(runs, published=True)
+    (row,) = found.beside[0]
+    assert dict(row.values) == {"cityscapes": "28.95", "gta5": "70.0"}
+    assert row.train == ("gta5",)
+    assert {name: len(rows) for name, rows in found.apart.items()} == {"unknown": 1}
+
+
+def test_without_runs_all_published_numbers_of_the_metric(published):
+    found = gather([], published=True)
+    assert found.matrices == []
+    sizes = {name: [len(row.values) for row in rows] for name, rows in found.apart.items()}
+    assert sizes == {"native": [3], "unknown": [1], "rein": [1]}
+    (rows,) = gather([], "pixel_accuracy", published=True).apart.values()
+    assert [dict(row.values) for row in rows] == [{"cityscapes": "80.0"}]
+    narrowed = gather([], protocols=["native"], domains=["bdd100k"], published=True)
+    assert [dict(row.values) for row in narrowed.apart["native"]] == [{"bdd100k": "25.14"}]
+
+
+def test_published_numbers_stand_apart_where_their_protocol_is_ambiguous(runs, published):
+    """Two ways of inference under one name: a published number says not which."""
+    slide = dict(name="native", version=1, inference="slide 2x2/1x1")
+    save_run(runs[0], {"gta5": road(5)}, name="a_plain", protocol=slide)
+    found = gather(runs, published=True)
+    assert len(found.matrices) == 2
+    assert found.beside == [[], []]
+    assert found.apart.keys() == {"native", "unknown"}
+
+
+def test_the_packages_published_numbers_can_be_gathered():
+    found = gather([], "pixel_accuracy", published=True)
+    assert [row.values["gta5"] for row in found.apart["unknown"]] == ["71.9", "71.4", "78.8"]
+
+
+def test_titles_are_those_of_the_runs_config_then_of_the_package(runs):
+    config = "domains = dict(gta5=dict(title='Own GTA'))\n"
+    (runs[0] / "config.py").write_text(config)
+    found = gather(runs)
+    assert (found.title("gta5"), found.title("cityscapes")) == ("Own GTA", "Cityscapes")
+    assert found.title("elsewhere") == "elsewhere"
+
+
+def test_wrong_names(runs, published):
+    for kwargs, message in (
+        (dict(metric="miou"), "unknown metric 'miou'; did you mean mIoU?"),
+        (dict(metric="roads"), "unknown metric 'roads'; did you mean road?"),
+        (dict(protocols=["nativ"]), "unknown protocol 'nativ'; did you mean native?"),
+        (dict(protocols=["unknown"]), "unknown protocol 'unknown'"),
+        (dict(domains=["citiscapes"]), "unknown domain 'citiscapes'; did you mean cityscapes?"),
+        (dict(domains=["bdd100k"], published=True), "unknown domain 'bdd100k'"),
+    ):
+        with pytest.raises(UserError) as error:
+            gather(runs, **kwargs)
+        assert str(error.value).startswith(message)
+
+
+def test_nothing_to_show(published):
+    with pytest.raises(UserError, match="no run to show; give folders of runs, or --published"):
+        gather([])
+    with pytest.raises(UserError, match="nothing to show of car in these domains"):
+        gather([], "car", published=True)
+
+
+def test_damaged_matrices_of_images_are_named(runs):
+    file: Path = runs[1] / "per_image/cityscapes-native.npz"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(UserError, match=f"{file}: damaged"):
+        gather(runs)

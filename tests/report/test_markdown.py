@@ -1,0 +1,106 @@
+"""A whole report in Markdown, and what changes it."""
+
+from ibnseg.report.gather import gather
+from ibnseg.report.markdown import markdown
+from tests.conftest import save_run
+from tests.report.conftest import road
+
+# On Cityscapes the accuracies are 0.35, 0.45 and 0.45, 0.55: sd 0.07, mean 0.4 and 0.5. The groups'
+# means differ by 0.2: variance 0.01 by group; 0.05 * 0.05 over seeds / 2 = 0.0025.
+
+
+def test_whole(report):
+    text = markdown(report())
+    matrix, differences = text.split("\n\n**Paired")
+    lines = matrix.splitlines()
+    assert lines[0] == "**pixel accuracy in percent, protocol native v1, whole images**"
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "trained on", "network", "", "GTA5", "Cityscapes", "mean of unseen"
+    ]  # fmt: skip
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:12]]
+    first, second = cells[:4], cells[4:]
+    assert first[0][:5] == ["GTA5", "A\\_plain", "pixel accuracy ± sd", "90.0 ± 0.0", "40.0 ± 7.1"]
+    assert first[1][:3] == ["", "seeds 0, 1", "95 % interval"]
+    assert first[1][3] == "[90.0, 90.0]"
+    assert [row[2] for row in first] == [
+        "pixel accuracy ± sd", "95 % interval", "by image", "drop"
+    ]  # fmt: skip
+    assert first[2][3] == ""
+    assert first[3][3:] == ["", "50.0", ""]
+    assert second[0][3:] == ["90.0 ± 0.0", "**50.0 ± 7.1**", "**50.0 ± 7.1**"]
+    assert second[3][4] == "40.0"
+    for note in (
+        "- ± sd: mean and standard deviation over the seeds.",
+        "- Drop: the value in the training domain, minus this one.",
+        "- Mean of unseen: over all domains shown but the training domain.",
+        "- Bold: better than every other network of its block, by the 95 % interval of the paired "
+        "difference.",
+        "- Images: GTA5 3, Cityscapes 4 in 2 groups.",
+    ):
+        assert note in lines
+    assert "for other images and other seeds, from 1000 bootstrap resamples of groups" in matrix
+    assert "B\\_ibn minus A\\_plain | difference ± sd |" in differences
+    assert "+10.0 ± 0.0" in differences
+    assert "[+10.0, +10.0]" in differences
+
+
+def test_one_seed(tmp_path):
+    run = save_run(tmp_path, {"gta5": road(9, 8), "cityscapes": road(2, 4)}, title="Net")
+    text = markdown(gather([run], "road"))
+    assert "**IoU of road in percent" in text
+    assert " 85.0 |" in text
+    assert "| seed 0 " in text
+    assert "±" not in text
+    assert "Of a single seed it says nothing about other trainings." in text
+    assert "Paired" not in text
+    assert "Bold" not in text
+    assert "groups" not in text
+
+
+def test_seeds_that_a_cell_lacks_are_told(tmp_path):
+    a = save_run(tmp_path / "a", {"gta5": road(9, 8), "cityscapes": road(2, 4)}, seed=0)
+    b = save_run(tmp_path / "b", {"gta5": road(9, 8)}, seed=1)
+    text = markdown(gather([a, b], "road"))
+    assert "85.0 ± 0.0 |" in text
+    assert "30.0 (n=1) |" in text
+
+
+def test_without_any_interval(tmp_path):
+    run = save_run(tmp_path, {"gta5": road(9)}, title="Net")
+    lines = markdown(gather([run], "road")).splitlines()
+    assert lines[4].split("|")[2].strip() == "Net, seed 0"
+    assert "interval" not in "".join(lines)
+
+
+def test_undefined(tmp_path):
+    a = save_run(tmp_path / "a", {"gta5": road(9, 8), "cityscapes": road(2, 4)}, name="a")
+    b = save_run(tmp_path / "b", {"gta5": road(9, 8)}, name="b")
+    text = markdown(gather([a, b], "road"))
+    assert "- Where there is -: not tested, or undefined." in text
+
+
+def test_published_rows_below_the_measured_ones_and_apart(runs, published):
+    text = markdown(gather(runs, published=True))
+    (line,) = [line for line in text.splitlines() if "| Base, R50 [1]" in line]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        "GTA5", "Base, R50 [1]", "published", "70.0", "28.95", ""
+    ]  # fmt: skip
+    assert "- [1] Paper, table 3. Recipe: 40k." in text
+    apart = text.split("**Published mIoU in percent, protocol unknown**")[1]
+    assert "A\\_B & C, R50 [1] |      30.10 |" in apart
+    assert "- [1] Issue #2. Recipe: unknown." in apart
+    assert "25.14" not in text
+
+
+def test_published_alone_a_table_for_each_protocol_and_train_set(published):
+    text = markdown(gather([], published=True))
+    titles = [line for line in text.splitlines() if line.startswith("**Published")]
+    assert titles == [
+        f"**Published mIoU in percent, protocol {name}**" for name in ("native", "unknown", "rein")
+    ]
+    assert "| GTA5 + synthia |" in text.replace("SYNTHIA", "synthia")
+
+
+def test_marks_of_markdown_are_escaped(tmp_path):
+    run = save_run(tmp_path, {"gta5": road(9)}, title="a|b *c* <d>")
+    assert "a\\|b \\*c\\* \\<d>" in markdown(gather([run], "road"))
