@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from ibnseg.evaluation.confusion import mean_iou
-from ibnseg.evaluation.statistics import RESAMPLES, resample, spread, sum_groups
+from ibnseg.evaluation.statistics import RESAMPLES, draws, resample, spread, sum_groups
 
 SIZES = {"Cityscapes val": (500, 3), "GTA5 val": (6382, 242)}
 """Images and groups."""
@@ -22,7 +22,7 @@ def main() -> None:
         confusion = rng.poisson(2_000_000 / 19**2, (images, 19, 19)).astype(np.uint32)
         of = np.sort(rng.integers(0, groups, images)).astype(str)
         start = perf_counter()
-        sums = resample(confusion)
+        sums = resample(confusion, draws(images))
         resampled = perf_counter()
         mean_iou(sums)
         scored = perf_counter()

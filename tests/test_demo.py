@@ -14,6 +14,7 @@ from ibnseg.errors import UserError
 from ibnseg.report.gather import gather
 from tests.conftest import save_run
 
+
 def road(right: int) -> list[list[list[int]]]:
     """Two images of road, so many of a hundred pixels right."""
     return [[[right, 100 - right], [0, 0]]] * 2

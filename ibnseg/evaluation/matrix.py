@@ -5,20 +5,17 @@ Data alone; ``ibnseg.report`` shows it.
 
 from __future__ import annotations
 
-import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
-from pathlib import Path
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
-from ibnseg.errors import UserError
-from ibnseg.evaluation import results
-from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
 from ibnseg.evaluation.results import PerImage
+from ibnseg.evaluation.runs import Test, column_of, protocol_of, row_of
 from ibnseg.evaluation.statistics import (
     Interval,
     Score,
@@ -29,12 +26,7 @@ from ibnseg.evaluation.statistics import (
     spread,
     sum_groups,
 )
-
-METRICS = ("mIoU", "pixel_accuracy")
-"""What can be compared, besides the IoU of a class."""
-
-PROTOCOL = ("name", "version", "inference")
-"""What makes a protocol: results under different ones never stand in one column."""
+from ibnseg.progress import bar
 
 
 @dataclass(frozen=True)
@@ -118,142 +110,6 @@ class Matrix:
     """What could not be computed, and why."""
 
 
-@dataclass(frozen=True)
-class Test:
-    """One test of one run's last tested checkpoint."""
-
-    folder: Path
-    run: dict
-    record: dict
-
-    @cached_property
-    def confusion(self) -> np.ndarray:
-        """(K, K) int64."""
-        return np.array(self.record["confusion"], np.int64)
-
-    @cached_property
-    def images(self) -> PerImage | None:
-        """The matrix of each image; None if it is not there."""
-        name = self.record["per_image"]
-        if name is None or not (self.folder / name).is_file():
-            return None
-        return results.read_per_image(self.folder / name, self.confusion)
-
-    @cached_property
-    def sample(self) -> str | None:
-        """A hash of the names of the images and of their truth: of the same sample the same."""
-        if self.images is None:
-            return None
-        truth = self.images.confusion.sum(axis=2, dtype=np.int64)
-        return _hash("\0".join(self.images.names).encode(), truth.tobytes())
-
-    def score(
-        self, metric: str, averaged: Sequence[str], confusion: np.ndarray
-    ) -> float | np.ndarray:
-        """A metric of confusion matrices of this test's classes.
-
-        Args:
-            metric: ``mIoU``, ``pixel_accuracy``, or a class.
-            averaged: names of the classes that count.
-            confusion: (..., K, K).
-
-        Returns:
-            (...) float64; NaN where the class is not one of those that count.
-        """
-        classes = self.record["classes"]
-        if metric == "mIoU":
-            return mean_iou(confusion, [classes.index(n) for n in averaged if n in classes])
-        if metric == "pixel_accuracy":
-            return pixel_accuracy(confusion)
-        if metric not in averaged or metric not in classes:
-            return np.full(confusion.shape[:-2], np.nan)
-        return iou(confusion)[..., classes.index(metric)]
-
-
-def _hash(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def read_runs(runs: Sequence[str | Path]) -> list[Test]:
-    """The tests of some runs, each of the checkpoint that was tested last.
-
-    Args:
-        runs: their folders, or their results files.
-
-    Raises:
-        UserError: for a run that cannot be read, two of one config, network and train domain with
-            the same seed, and runs tested over different classes in one domain.
-    """
-    tests: list[Test] = []
-    folders: dict[tuple, Path] = {}
-    for path in map(Path, runs):
-        found = _read(path)
-        tests += found
-        run, folder = found[0].run, found[0].folder
-        key = (*_row_of(found[0]), run["seed"])
-        if key in folders:
-            raise UserError(
-                f"{folders[key]} and {folder}: both are {run['name']} with seed {run['seed']}; "
-                "give one of them"
-            )
-        folders[key] = folder
-    _check_classes(tests)
-    return tests
-
-
-def _read(path: Path) -> list[Test]:
-    file = path / "results.json" if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"{path}: no run, which would have a results.json; train or test it first")
-    content = results.current(results.read(file))
-    tests = [Test(file.parent, content["run"], record) for record in content["tests"]]
-    if not tests:
-        raise UserError(f"{file}: no test of the checkpoint that was tested last; test it again")
-    if not all(map(_is_whole, tests)):
-        raise UserError(
-            f"{file}: damaged, it lacks the run or parts of its tests; remove it and test again"
-        )
-    return tests
-
-
-def _is_whole(test: Test) -> bool:
-    run, record = test.run, test.record
-    try:
-        _ = [run[key] for key in ("name", "model", "title", "train_domain", "seed", "iteration")]
-        _ = [record["protocol"][key] for key in PROTOCOL], record["images"]
-        classes = record["classes"]
-        known = set(record["eval_classes"]) <= set(classes)
-        return known and test.confusion.shape == (len(classes), len(classes))
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def _check_classes(tests: Sequence[Test]) -> None:
-    first: dict[tuple, Test] = {}
-    for test in tests:
-        other = first.setdefault((*_protocol_of(test), _column_of(test)), test)
-        if any(test.record[key] != other.record[key] for key in ("classes", "eval_classes")):
-            raise UserError(
-                f"{other.folder} and {test.folder}: tested over different classes on "
-                f"{test.record['domain']}, which cannot be compared; test both again"
-            )
-
-
-def _protocol_of(test: Test) -> tuple:
-    return tuple(test.record["protocol"][key] for key in PROTOCOL)
-
-
-def _column_of(test: Test) -> tuple[str, str]:
-    return test.record["domain"], test.record["split"]
-
-
-def _row_of(test: Test) -> tuple[str, str, str]:
-    return test.run["train_domain"], test.run["name"], test.run["model"]
-
-
 def build(
     tests: Sequence[Test], metric: str = "mIoU", domains: Sequence[str] | None = None
 ) -> list[Matrix]:
@@ -263,7 +119,7 @@ def build(
     first row of a train domain is what the others of its block are compared with.
 
     Args:
-        tests: from :func:`read_runs`.
+        tests: from ``ibnseg.evaluation.runs.read_runs``.
         metric: ``mIoU``, ``pixel_accuracy``, or a class, whose IoU it is.
         domains: the only test domains to show; all if None.
 
@@ -272,7 +128,7 @@ def build(
     """
     by_protocol: dict[tuple, list[Test]] = {}
     for test in tests:
-        by_protocol.setdefault(_protocol_of(test), []).append(test)
+        by_protocol.setdefault(protocol_of(test), []).append(test)
     built = (_Builder(metric, found, domains).matrix() for found in by_protocol.values())
     return [matrix for matrix in built if matrix.columns]
 
@@ -316,7 +172,7 @@ class _Builder:
         self.remarks: dict[str, dict[str, None]] = {}
         self.tests: dict[tuple, dict[tuple, list[Test]]] = {}  # by row, then column
         for test in tests:
-            self.tests.setdefault(_row_of(test), {}).setdefault(_column_of(test), []).append(test)
+            self.tests.setdefault(row_of(test), {}).setdefault(column_of(test), []).append(test)
         found = dict.fromkeys(column for row in self.tests.values() for column in row)
         columns = [column for column in found if domains is None or column[0] in domains]
         self.rows = [row for row, cells in self.tests.items() if cells.keys() & set(columns)]
@@ -328,9 +184,15 @@ class _Builder:
         self.groups = {
             test.sample: test.images.groups
             for test in tests
-            if _column_of(test) in columns and test.images and test.images.groups is not None
+            if column_of(test) in columns and test.images and test.images.groups is not None
         }
         self.titles = self._titles()
+        places = [(row, column) for row in self.rows for column in self.columns]
+        with bar(hidden=not sys.stdout.isatty()) as progress:  # in a file there is but the matrix
+            self.measured = {
+                place: self._measure(*place)
+                for place in progress.track(places, description="Resampling images")
+            }
 
     def matrix(self) -> Matrix:
         blocks = [
@@ -367,10 +229,11 @@ class _Builder:
 
     def _block(self, train: str, rows: Sequence[tuple]) -> Block:
         tested = {column for row in rows for column in self.tests[row]}
-        away = [
-            i for i, c in enumerate(self.columns) if c in tested and c[0] != train
-        ]  # what the mean is over
-        measured = [_with_mean([self._measure(row, c) for c in self.columns], away) for row in rows]
+        away = [i for i, c in enumerate(self.columns) if c in tested and c[0] != train]
+        measured = [
+            _with_mean([self.measured[row, column] for column in self.columns], away)
+            for row in rows
+        ]
 
         @cache
         def difference(one: int, other: int) -> list[_Measured | None]:

@@ -72,15 +72,27 @@ def sum_groups(confusion: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     return sums
 
 
-def resample(confusion: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Confusion matrices of bootstrap samples: G images, or groups, drawn with replacement.
-
-    How often each is drawn is multinomial, and the sums are one matrix product.
+def draws(units: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each of G units is in each of B samples of G, drawn with replacement.
 
     Args:
-        confusion: (G, K, K) integer, of each image or group.
+        units: G.
         resamples: B.
         seed: the same one draws the same, so that scores of two networks stay paired.
+
+    Returns:
+        (B, G) int64, multinomial.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(units, np.full(units, 1 / units), size=resamples)
+
+
+def resample(confusion: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Confusion matrices of bootstrap samples, all in one matrix product.
+
+    Args:
+        confusion: (G, K, K) integer, of each image, or group of images.
+        drawn: (B, G) integer, from :func:`draws`.
 
     Returns:
         (B, K, K) float64, of exact whole numbers.
@@ -91,10 +103,8 @@ def resample(confusion: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -
     units = len(confusion)
     if units * int(confusion.max(initial=0)) >= 2**53:
         raise ValueError(f"{units} matrices with counts up to {confusion.max()}: sums not exact")
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
-    sums = drawn @ confusion.reshape(units, -1).astype(np.float64)
-    return sums.reshape(resamples, *confusion.shape[1:])
+    sums = drawn.astype(np.float64) @ confusion.reshape(units, -1).astype(np.float64)
+    return sums.reshape(len(drawn), *confusion.shape[1:])
 
 
 def spread(
@@ -108,7 +118,8 @@ def spread(
         resamples: B.
         seed: of the draws.
     """
-    values = np.stack([score(resample(each, resamples, seed)) for each in confusions])
+    drawn = draws(len(confusions[0]), resamples, seed)
+    values = np.stack([score(resample(each, drawn)) for each in confusions])
     defined = ~np.isnan(values)
     count = np.maximum(defined.sum(axis=1, keepdims=True), 1)
     means = values.sum(axis=1, keepdims=True, where=defined) / count

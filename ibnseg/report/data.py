@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ibnseg.evaluation.matrix import PROTOCOL, Block, Cell, Column, Matrix, Row
+from ibnseg.evaluation.matrix import Block, Cell, Column, Matrix, Row
+from ibnseg.evaluation.runs import PROTOCOL
 from ibnseg.evaluation.statistics import Interval
 from ibnseg.report.gather import Report
 from ibnseg.report.published_rows import PublishedRow

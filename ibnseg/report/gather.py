@@ -12,9 +12,9 @@ from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import domain_titles
 from ibnseg.errors import UserError, unknown_name
-from ibnseg.evaluation import matrix
-from ibnseg.evaluation.matrix import METRICS, Matrix, Test
+from ibnseg.evaluation.matrix import Matrix, build
 from ibnseg.evaluation.published import Published, read_published
+from ibnseg.evaluation.runs import METRICS, Test, read_runs
 from ibnseg.report.published_rows import PublishedRow, as_rows, select
 
 
@@ -57,11 +57,11 @@ def gather(
     """
     if not runs and not published:
         raise UserError("no run to show; give folders of runs, or --published")
-    tests = matrix.read_runs(runs)
+    tests = read_runs(runs)
     numbers = read_published() if published else ()
     _check_names(tests, numbers, metric, protocols, domains)
     shown = [test for test in tests if protocols is None or _protocol(test) in protocols]
-    matrices = matrix.build(shown, metric, domains)
+    matrices = build(shown, metric, domains)
     if runs:
         trained = {test.run["train_domain"] for test in tests}
         tested = {test.record["domain"] for test in tests} & set(domains or _domains(tests))

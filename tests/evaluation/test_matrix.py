@@ -1,6 +1,5 @@
 """The matrix of runs whose numbers are worked out by hand."""
 
-import json
 from math import sqrt
 from pathlib import Path
 
@@ -8,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from ibnseg.errors import UserError
 from ibnseg.evaluation import results, tables
-from ibnseg.evaluation.matrix import Matrix, build, read_runs
+from ibnseg.evaluation.matrix import Matrix, build
+from ibnseg.evaluation.runs import read_runs
 from tests.conftest import save_run
 
 SLIDE = dict(name="native-slide2x2-1x1", version=1, inference="slide 2x2/1x1")
@@ -352,69 +351,3 @@ def test_looks_of_the_same_scenes_are_resampled_together(tmp_path):
     other = save_run(tmp_path / "b", {"x": images(*right), "y": images(*right)})
     row = matrix(other).blocks[0].rows[0]
     assert row.unseen.interval.low > row.cells[0].interval.low + 0.05
-
-
-# --- wrong input ---
-
-
-def test_the_same_seed_twice(tmp_path):
-    a, b = (save_run(tmp_path / name, {"gta5": images(5)}) for name in "ab")
-    for one, other in ((a, b), (a, a)):
-        with pytest.raises(UserError, match=f"{one} and {other}: both are plain with seed 0"):
-            read_runs([one, other])
-
-
-def test_different_classes_in_one_column(tmp_path):
-    a = save_run(tmp_path / "a", {"gta5": images(5)}, name="a")
-    b = save_run(tmp_path / "b", {"gta5": images(5)}, name="b", averaged=("road",))
-    with pytest.raises(UserError, match=f"{a} and {b}: tested over different classes on gta5"):
-        read_runs([a, b])
-
-
-def test_a_results_file_is_a_run(tmp_path):
-    run = save_run(tmp_path, {"gta5": images(5, 5)})
-    assert matrix(run / "results.json") == matrix(run)
-
-
-def test_no_run(tmp_path):
-    with pytest.raises(UserError, match="x: no run, which would have a results.json"):
-        read_runs([tmp_path / "x"])
-    with pytest.raises(UserError, match="no run"):
-        read_runs([tmp_path])
-
-
-def test_no_test_of_the_last_checkpoint(tmp_path):
-    run = save_run(tmp_path, {"gta5": images(5)})
-    content = results.read(run / "results.json")
-    content["run"]["checkpoint_sha256"] = "other"
-    results.write(run / "results.json", content)
-    with pytest.raises(UserError, match="no test of the checkpoint that was tested last"):
-        read_runs([run])
-
-
-@pytest.mark.parametrize(
-    ("place", "key", "value"),
-    [
-        ("run", "seed", None),
-        ("run", "title", None),
-        ("test", "classes", None),
-        ("test", "classes", ["road"]),
-        ("test", "eval_classes", ["sky"]),
-        ("test", "confusion", [[1, 2], [3]]),
-        ("test", "confusion", "x"),
-        ("test", "protocol", {}),
-        ("test", "protocol", 3),
-        ("test", "images", None),
-    ],
-)
-def test_damaged_results(place, key, value, tmp_path):
-    run = save_run(tmp_path, {"gta5": images(5)})
-    content = json.loads((run / "results.json").read_text())
-    part = content["run"] if place == "run" else content["tests"][0]
-    if value is None:
-        del part[key]
-    else:
-        part[key] = value
-    results.write(run / "results.json", content)
-    with pytest.raises(UserError, match=r"results\.json: damaged"):
-        read_runs([run])

@@ -14,6 +14,7 @@ from ibnseg.evaluation.statistics import (
     Scores,
     Spread,
     combine,
+    draws,
     interval,
     resample,
     spread,
@@ -59,9 +60,8 @@ def test_sums_by_group_do_not_wrap():
 @given(arrays(np.int64, (4, 2, 2), elements=st.integers(0, 2**40)), st.integers(0, 99))
 def test_resamples_are_exact_sums_of_draws(matrices, seed):
     """Every resample is the sum over images, as often as the generator drew each."""
-    found = resample(matrices, 20, seed)
-    counts = np.random.default_rng(seed).multinomial(4, [0.25] * 4, size=20)
-    for one, drawn in zip(found, counts.tolist(), strict=True):
+    counts = draws(4, 20, seed)
+    for one, drawn in zip(resample(matrices, counts), counts.tolist(), strict=True):
         by_hand = [
             [sum(n * int(m[i, j]) for n, m in zip(drawn, matrices, strict=True)) for j in (0, 1)]
             for i in (0, 1)
@@ -72,7 +72,7 @@ def test_resamples_are_exact_sums_of_draws(matrices, seed):
 
 def test_counts_that_float64_cannot_hold_are_refused():
     with pytest.raises(ValueError, match="not exact"):
-        resample(np.full((2, 1, 1), 2**52))
+        resample(np.full((2, 1, 1), 2**52), draws(2))
 
 
 def test_two_images_by_enumeration():
@@ -85,9 +85,8 @@ def test_two_images_by_enumeration():
 
 
 def test_seeded():
-    matrices = accurate(np.linspace(0, 1, 9))
-    np.testing.assert_array_equal(resample(matrices, 9, 3), resample(matrices, 9, 3))
-    assert (resample(matrices, 9, 3) != resample(matrices, 9, 4)).any()
+    np.testing.assert_array_equal(draws(9, 9, 3), draws(9, 9, 3))
+    assert (draws(9, 9, 3) != draws(9, 9, 4)).any()
 
 
 def test_images_without_the_class_do_not_count():
@@ -250,7 +249,7 @@ def test_percentiles_of_three_groups_do_not_cover():
     """Why Student's t: the bootstrap's own percentiles promise 95 % and hold some 72."""
     rng, hits = np.random.default_rng(0), 0
     for i in range(REPEATS):
-        scores = pixel_accuracy(resample(accurate(rng.normal(0.6, 0.08, 3)), 200, i))
+        scores = pixel_accuracy(resample(accurate(rng.normal(0.6, 0.08, 3)), draws(3, 200, i)))
         low, high = np.percentile(scores, [2.5, 97.5])
         hits += low <= 0.6 <= high
     assert 0.6 < hits / REPEATS < 0.8
@@ -259,5 +258,5 @@ def test_percentiles_of_three_groups_do_not_cover():
 def test_mean_iou_of_resamples_is_that_of_each():
     rng = np.random.default_rng(0)
     matrices = rng.integers(0, 99, (6, 3, 3))
-    stack = resample(matrices, 7)
+    stack = resample(matrices, draws(6, 7))
     np.testing.assert_array_equal(mean_iou(stack, [0, 2]), [mean_iou(m, [0, 2]) for m in stack])

@@ -1,0 +1,161 @@
+"""The tests of several runs, read and checked so that they can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ibnseg.errors import UserError
+from ibnseg.evaluation import results
+from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
+from ibnseg.evaluation.results import PerImage
+
+METRICS = ("mIoU", "pixel_accuracy")
+"""What can be compared, besides the IoU of a class."""
+
+PROTOCOL = ("name", "version", "inference")
+"""What makes a protocol: results under different ones never stand in one column."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of one run's last tested checkpoint."""
+
+    folder: Path
+    run: dict
+    record: dict
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """(K, K) int64."""
+        return np.array(self.record["confusion"], np.int64)
+
+    @cached_property
+    def images(self) -> PerImage | None:
+        """The matrix of each image; None if it is not there."""
+        name = self.record["per_image"]
+        if name is None or not (self.folder / name).is_file():
+            return None
+        return results.read_per_image(self.folder / name, self.confusion)
+
+    @cached_property
+    def sample(self) -> str | None:
+        """A hash of the names of the images and of their truth: of the same sample the same."""
+        if self.images is None:
+            return None
+        truth = self.images.confusion.sum(axis=2, dtype=np.int64)
+        return _hash("\0".join(self.images.names).encode(), truth.tobytes())
+
+    def score(
+        self, metric: str, averaged: Sequence[str], confusion: np.ndarray
+    ) -> float | np.ndarray:
+        """A metric of confusion matrices of this test's classes.
+
+        Args:
+            metric: ``mIoU``, ``pixel_accuracy``, or a class.
+            averaged: names of the classes that count.
+            confusion: (..., K, K).
+
+        Returns:
+            (...) float64; NaN where the class is not one of those that count.
+        """
+        classes = self.record["classes"]
+        if metric == "mIoU":
+            return mean_iou(confusion, [classes.index(n) for n in averaged if n in classes])
+        if metric == "pixel_accuracy":
+            return pixel_accuracy(confusion)
+        if metric not in averaged or metric not in classes:
+            return np.full(confusion.shape[:-2], np.nan)
+        return iou(confusion)[..., classes.index(metric)]
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def protocol_of(test: Test) -> tuple:
+    """What tells its protocol from others: values of ``PROTOCOL``."""
+    return tuple(test.record["protocol"][key] for key in PROTOCOL)
+
+
+def column_of(test: Test) -> tuple[str, str]:
+    """Test domain and split."""
+    return test.record["domain"], test.record["split"]
+
+
+def row_of(test: Test) -> tuple[str, str, str]:
+    """Train domain, config and network, which seeds share."""
+    return test.run["train_domain"], test.run["name"], test.run["model"]
+
+
+def read_runs(runs: Sequence[str | Path]) -> list[Test]:
+    """The tests of some runs, each of the checkpoint that was tested last.
+
+    Args:
+        runs: their folders, or their results files.
+
+    Raises:
+        UserError: for a run that cannot be read, two of one config, network and train domain with
+            the same seed, and runs tested over different classes in one domain.
+    """
+    tests: list[Test] = []
+    folders: dict[tuple, Path] = {}
+    for path in map(Path, runs):
+        found = _read(path)
+        tests += found
+        run, folder = found[0].run, found[0].folder
+        key = (*row_of(found[0]), run["seed"])
+        if key in folders:
+            raise UserError(
+                f"{folders[key]} and {folder}: both are {run['name']} with seed {run['seed']}; "
+                "give one of them"
+            )
+        folders[key] = folder
+    _check_classes(tests)
+    return tests
+
+
+def _read(path: Path) -> list[Test]:
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{path}: no run, which would have a results.json; train or test it first")
+    content = results.current(results.read(file))
+    tests = [Test(file.parent, content["run"], record) for record in content["tests"]]
+    if not tests:
+        raise UserError(f"{file}: no test of the checkpoint that was tested last; test it again")
+    if not all(map(_is_whole, tests)):
+        raise UserError(
+            f"{file}: damaged, it lacks the run or parts of its tests; remove it and test again"
+        )
+    return tests
+
+
+def _is_whole(test: Test) -> bool:
+    run, record = test.run, test.record
+    try:
+        _ = [run[key] for key in ("name", "model", "title", "train_domain", "seed", "iteration")]
+        _ = [record["protocol"][key] for key in PROTOCOL], record["images"]
+        classes = record["classes"]
+        known = set(record["eval_classes"]) <= set(classes)
+        return known and test.confusion.shape == (len(classes), len(classes))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _check_classes(tests: Sequence[Test]) -> None:
+    first: dict[tuple, Test] = {}
+    for test in tests:
+        other = first.setdefault((*protocol_of(test), column_of(test)), test)
+        if any(test.record[key] != other.record[key] for key in ("classes", "eval_classes")):
+            raise UserError(
+                f"{other.folder} and {test.folder}: tested over different classes on "
+                f"{test.record['domain']}, which cannot be compared; test both again"
+            )
