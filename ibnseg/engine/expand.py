@@ -366,6 +366,7 @@ def _test_dataloader(
         dict(type="ibnseg.LoadImage"),
         *resize,
         dict(type="ibnseg.LoadLabel"),
+        dict(type="ibnseg.LoadInstances"),
         dict(type="ibnseg.Pack"),
     ]
     return dict(
