@@ -135,7 +135,7 @@ def further_scores(
     Returns:
         ``category_iou``, by category, and its mean ``category_mIoU``; with instances also ``iIoU``
         by class, ``category_iIoU`` by category, and their means ``mean_iIoU`` and
-        ``category_mean_iIoU``. Fractions, NaN where undefined, which means leave out.
+        ``category_mean_iIoU``. Fractions, NaN where undefined; the means are of what is defined.
     """
     categories = by_category(confusion)
     of_category = _named(CATEGORIES, iou(categories))
