@@ -10,6 +10,7 @@ _HOMES = {
     "CamVid": "camvid",
     "Cityscapes": "cityscapes",
     "LoadImage": "transforms",
+    "LoadInstances": "transforms",
     "LoadLabel": "transforms",
     "MapillaryVistas": "mapillary",
     "Pack": "transforms",

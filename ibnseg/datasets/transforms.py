@@ -53,6 +53,24 @@ def read_label(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
 
 
+def read_instances(path: str | Path) -> np.ndarray:
+    """A map of instances as Cityscapes has it: (H, W) uint16 ids, 1000 * class id + number for an
+    instance, the class id itself for all else.
+
+    Raises:
+        UserError: if the file is missing, unreadable, truncated, or not of 16 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("I;16", "I"):  # older versions of Pillow have the latter
+                raise UserError(
+                    f"{path}: map of instances of mode {image.mode}, expected 16-bit ids (I;16)"
+                )
+            return np.asarray(image).astype(np.uint16, copy=False)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
+
+
 def ids_to_train_ids(
     label: np.ndarray, ids: dict[int, int], name: str | Path = "label"
 ) -> np.ndarray:
@@ -130,9 +148,7 @@ class LoadLabel(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results["seg_map_path"]
         label = read_label(path)
-        if label.shape[:2] != tuple(results["ori_shape"]):
-            (h, w), (image_h, image_w) = label.shape[:2], results["ori_shape"]
-            raise UserError(f"{path}: label of {w}x{h} for an image of {image_w}x{image_h}")
+        _require_size(path, "label", label, results)
         if label.ndim == 2:
             results["gt_seg_map"] = ids_to_train_ids(label, results["label_ids"], path)
         elif not results["label_colors"]:
@@ -153,6 +169,32 @@ class LoadLabel(BaseTransform):
                 level=logging.WARNING,
             )
         self.told = True
+
+
+@TRANSFORMS.register_module()
+class LoadInstances(BaseTransform):
+    """Loads ``instance_map_path``, where a sample has one, into ``gt_instance_map``, (H, W) uint16
+    at the stored size.
+
+    Raises:
+        UserError: for a file that is unreadable, of a wrong dtype or of another size than its
+            image.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if "instance_map_path" not in results:
+            return results
+        path = results["instance_map_path"]
+        instances = read_instances(path)
+        _require_size(path, "map of instances", instances, results)
+        results["gt_instance_map"] = instances
+        return results
+
+
+def _require_size(path: str, kind: str, pixels: np.ndarray, results: dict) -> None:
+    if pixels.shape[:2] != tuple(results["ori_shape"]):
+        (h, w), (image_h, image_w) = pixels.shape[:2], results["ori_shape"]
+        raise UserError(f"{path}: {kind} of {w}x{h} for an image of {image_w}x{image_h}")
 
 
 @TRANSFORMS.register_module()
@@ -198,7 +240,11 @@ class RandomScaleAspect(BaseTransform):
 @TRANSFORMS.register_module()
 class Pack(BaseTransform):
     """Packs ``inputs``, (3, H, W) uint8, and a ``SegDataSample``; labels stay uint8 on their way to
-    the device."""
+    the device.
+
+    Instances become int32, which every device has. They are left out where the label was resized or
+    cropped after loading, because their sizes would no longer be those of the stored map.
+    """
 
     META = ("img_path", "ori_shape", "img_shape")
     FLIP = ("flip", "flip_direction")
@@ -209,6 +255,10 @@ class Pack(BaseTransform):
         if "gt_seg_map" in results:
             label = np.ascontiguousarray(results["gt_seg_map"])[None]
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(label))
+            instances = results.get("gt_instance_map")
+            if instances is not None and instances.shape == label.shape[1:]:
+                ids = torch.from_numpy(instances.astype(np.int32)[None])
+                sample.gt_instance_ids = PixelData(data=ids)
         image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
         return dict(inputs=torch.from_numpy(image), data_samples=sample)
 

@@ -400,6 +400,7 @@ def _test_dataloader(
     pipeline = [
         dict(type="ibnseg.LoadImage"),
         dict(type="ibnseg.LoadLabel"),
+        dict(type="ibnseg.LoadInstances"),
         *view_steps(protocol.view(dataset)),
         *_pack_steps(scales),
     ]

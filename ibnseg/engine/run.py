@@ -299,6 +299,7 @@ def _record(runner: Runner, test: Mapping) -> dict:
         classes=metric.classes,
         eval_classes=metric.eval_classes,
         confusion=sum(metric.per_image.values()),
+        weighted=metric.weighted,
         images=len(dataset),
         skipped=dataset.skipped,
         per_image=file,

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from ibnseg.datasets import LoadImage, LoadLabel, Pack, RandomScaleAspect
+from ibnseg.datasets import LoadImage, LoadInstances, LoadLabel, Pack, RandomScaleAspect
 from ibnseg.datasets.labels import CAMVID_IDS, CITYSCAPES_IDS, GTA5_COLORS, GTA5_IDS
 from ibnseg.datasets.transforms import (
     colors_to_train_ids,
     ids_to_train_ids,
     read_image,
+    read_instances,
     read_label,
 )
 from ibnseg.errors import UserError
@@ -110,25 +111,47 @@ def test_label_as_stored_l_p_and_rgb(tmp_path):
         np.testing.assert_array_equal(label, expected)
 
 
-@pytest.mark.parametrize("read", [read_image, read_label])
+@pytest.mark.parametrize("read", [read_image, read_label, read_instances])
 def test_missing_file_is_named(tmp_path, read):
     with pytest.raises(UserError, match=r"none\.png: .*No such file"):
         read(tmp_path / "none.png")
 
 
-def test_a_label_cut_anywhere_is_refused_or_whole(tmp_path):
-    ids = np.random.default_rng(0).integers(0, 34, (12, 9), np.uint8)
+def test_instances_are_of_16_bits(tmp_path):
+    ids = np.array([[7, 26000, 33999], [0, 1000, 65535]], np.uint16)
+    path = tmp_path / "instances.png"
+    Image.fromarray(ids).save(path)
+    found = read_instances(path)
+    assert found.dtype == np.uint16
+    assert found.tolist() == ids.tolist()
+    Image.fromarray(ids.astype(np.uint8)).save(path)
+    with pytest.raises(UserError) as error:
+        read_instances(path)
+    assert str(error.value) == f"{path}: map of instances of mode L, expected 16-bit ids (I;16)"
+
+
+def test_instances_of_older_pillow(tmp_path, monkeypatch):
+    """It opens PNGs of 16 bits as mode I, int32."""
+    ids = np.array([[7, 26000, 33999]], np.int32)
+    monkeypatch.setattr(Image, "open", lambda path: Image.fromarray(ids))
+    found = read_instances(tmp_path / "instances.png")
+    assert (found.dtype, found.tolist()) == (np.uint16, ids.tolist())
+
+
+@pytest.mark.parametrize(("read", "dtype"), [(read_label, np.uint8), (read_instances, np.uint16)])
+def test_a_label_cut_anywhere_is_refused_or_whole(tmp_path, read, dtype):
+    ids = np.random.default_rng(0).integers(0, 34, (12, 9), dtype)
     path = tmp_path / "label.png"
     Image.fromarray(ids).save(path)
     content = path.read_bytes()
     for size in range(len(content) - 24):
         path.write_bytes(content[:size])
         with pytest.raises(UserError, match=r"label\.png: truncated"):
-            read_label(path)
+            read(path)
     for size in range(len(content) - 24, len(content) + 1):  # where the pixels may be whole
         path.write_bytes(content[:size])
         with suppress(UserError):
-            np.testing.assert_array_equal(read_label(path), ids)
+            np.testing.assert_array_equal(read(path), ids)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -285,3 +308,30 @@ def test_without_a_label_there_is_none():
     image = np.zeros((2, 2, 3), np.uint8)
     sample = Pack()(dict(img=image, img_path="a", ori_shape=(2, 2), img_shape=(2, 2)))
     assert "gt_sem_seg" not in sample["data_samples"]
+
+
+def packed_instances(label: np.ndarray, instances: np.ndarray) -> object:
+    results = dict(img=np.zeros((2, 2, 3), np.uint8), img_path="a", ori_shape=(4, 6))
+    results |= dict(img_shape=(2, 2), gt_seg_map=label, gt_instance_map=instances)
+    return Pack()(results)["data_samples"].get("gt_instance_ids")
+
+
+def test_instances_become_int32():
+    instances = np.array([[7, 26000], [33999, 65535]], np.uint16)
+    packed = packed_instances(np.zeros((2, 2), np.uint8), instances).data
+    assert (packed.dtype, packed.tolist()) == (torch.int32, [instances.tolist()])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4, 5), (6, 4)], ids=str)
+def test_instances_are_left_out_where_the_label_was_resized_or_cropped(shape):
+    assert packed_instances(np.zeros(shape, np.uint8), np.zeros((4, 6), np.uint16)) is None
+
+
+def test_without_a_map_of_instances_there_are_none():
+    results = dict(ori_shape=(2, 2))
+    assert LoadInstances()(results) == dict(ori_shape=(2, 2))
+    sample = Pack()(
+        dict(img=np.zeros((2, 2, 3), np.uint8), img_path="a", ori_shape=(2, 2), img_shape=(2, 2))
+        | dict(gt_seg_map=np.zeros((2, 2), np.uint8))
+    )
+    assert "gt_instance_ids" not in sample["data_samples"]

@@ -117,11 +117,12 @@ def test_protocols_name_the_tests(cfg: Config) -> None:
     cfg = expand(cfg)
     names = ["gta5-native", "cityscapes-native", "gta5-paper", "cityscapes-paper"]
     assert [test["name"] for test in cfg.test_cfg.tests] == list(cfg.test_dataloader) == names
-    plain = [dict(type=f"ibnseg.{step}") for step in ("LoadImage", "LoadLabel", "Pack")]
+    steps = ("LoadImage", "LoadLabel", "LoadInstances", "Pack")
+    plain = [dict(type=f"ibnseg.{step}") for step in steps]
     paper = dict(type="ibnseg.RescaleImage", rule="exact", to=(1024, 563))
     assert {name: loader.dataset.pipeline for name, loader in cfg.test_dataloader.items()} == {
         **dict.fromkeys(names, plain),
-        "gta5-paper": [*plain[:2], paper, plain[2]],  # of the image alone: labels stay native
+        "gta5-paper": [*plain[:3], paper, plain[3]],  # of the image alone: labels stay native
     }
 
 

@@ -20,6 +20,7 @@ from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
+from ibnseg.evaluation.official import AVERAGE_SIZES
 
 SCENE = {"road", "building", "sky", "car"}
 
@@ -109,6 +110,48 @@ def test_results_equal_a_count_by_hand(trained, data: Path) -> None:
     np.testing.assert_array_equal(per_image["confusion"].sum(0), expected)
     assert per_image["names"][0] == "images/00022.png"
     assert per_image["groups"].tolist() == ["00022", "00022", "00022", "00027", "00043"]
+
+
+def test_instances_are_scored_as_by_hand(trained, data: Path) -> None:
+    """iIoU of the car, the one instance of each image, from predictions made one by one."""
+    config, folder, content = trained
+    network = load_network(Config.fromfile(config), folder / "latest.pth")
+    home, abroad = content["tests"]
+    assert "iIoU" not in home  # GTA5 has no maps of instances
+
+    dataset = Cityscapes(str(data / "cityscapes"), "val", pipeline=[], test_mode=True)
+    hit = false = 0
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        label = ids_to_train_ids(read_label(info["seg_map_path"]), Cityscapes.LABEL_IDS)
+        is_car = predict_image(network, read_image(info["img_path"])) == CLASSES.index("car")
+        truth = label == CLASSES.index("car")
+        hit += is_car[truth].mean() * AVERAGE_SIZES["car"]
+        false += int((is_car & ~truth & (label != 255)).sum())
+    expected = hit / (len(dataset) * AVERAGE_SIZES["car"] + false)
+    assert abroad["iIoU"]["car"] == pytest.approx(expected, rel=1e-12)
+    assert (
+        f"| iIoU          |    - | {100 * abroad['mean_iIoU']:10.1f} |"
+        in (folder / "results.md").read_text()
+    )
+
+
+def test_without_maps_of_instances_there_is_no_iiou(trained, data: Path, tmp_path: Path) -> None:
+    config, folder, content = trained
+    shutil.copytree(data / "cityscapes", tmp_path / "cityscapes")
+    for path in (tmp_path / "cityscapes/gtFine/val").rglob("*_instanceIds.png"):
+        path.unlink()
+    (test,) = run_test(
+        config,
+        folder / "latest.pth",
+        roots={"cityscapes": str(tmp_path / "cityscapes")},
+        domains=["cityscapes"],
+        work_dir=tmp_path / "run",
+    )["tests"]
+    known = content["tests"][1]
+    scores = {"iIoU", "mean_iIoU", "category_iIoU", "category_mean_iIoU"}
+    assert known.keys() - test.keys() == scores
+    assert {key: known[key] for key in test} == test
 
 
 def test_skipped_frames_are_recorded(
@@ -520,7 +563,7 @@ def test_a_label_of_unknown_ids_is_named(trained, tmp_path: Path) -> None:
 
     config, folder, _ = trained
     write_cityscapes(tmp_path / "cityscapes")
-    label = next((tmp_path / "cityscapes/gtFine/val/lindau").iterdir())
+    label = next((tmp_path / "cityscapes/gtFine/val/lindau").glob("*_labelIds.png"))
     ids = np.asarray(Image.open(label)).copy()
     ids[5, 5] = 77
     Image.fromarray(ids).save(label)
