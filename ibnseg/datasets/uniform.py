@@ -52,7 +52,7 @@ def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
         part = np.ascontiguousarray(train_ids[top : top + tile, left : left + tile])
         counts = cv2.calcHist([part], [0], None, [len(CLASSES)], [0, len(CLASSES)])
         for label in np.flatnonzero(counts):
-            sums = cv2.moments(cv2.compare(part, int(label), cv2.CMP_EQ), binaryImage=True)
+            sums = cv2.moments((part == label).view(np.uint8), binaryImage=True)
             x, y = (int(sums[key] / sums["m00"]) for key in ("m10", "m01"))
             found.append((label, left + x, top + y))
     return np.array(found, np.int32).reshape(-1, 3)
