@@ -174,7 +174,8 @@ def _require_same_recipe(cfg: Config, folder: Path) -> None:
     before = load_config(folder / "config.py")
     for key, value in DEFAULTS.items():
         before.setdefault(key, value)
-    lost = [key for key in (*RECIPE, "train_cfg") if key not in before or before[key] is None]
+    needed = {*RECIPE, "train_cfg"} - DEFAULTS.keys()
+    lost = sorted(key for key in needed if before.get(key) is None)
     if lost:
         raise UserError(f"{folder / 'config.py'}: no value for {', '.join(lost)}")
     values = {key: (before[key], cfg[key]) for key in RECIPE}

@@ -57,5 +57,6 @@ class DeepLabV3PlusHead(ASPPHead):
             fine.shape[2:],
             mode="bilinear",
             align_corners=self.align_corners,
+            warning=False,
         )
         return self.cls_seg(self.decoder(torch.cat([fine, coarse], dim=1)))
