@@ -61,7 +61,7 @@ def test_the_robustnet_experiments(net: str, in_data: Path) -> None:
     assert (cfg.train_domain, list(cfg.test_domains)) == ("gta5", ["gta5", "cityscapes"])
     loader = cfg.train_dataloader
     assert (loader.dataset.split, loader.dataset.subset) == ("train", "full")
-    assert loader.batch_size == 16
+    assert (loader.batch_size, loader.num_workers) == (16, 8)
     assert loader.sampler == dict(type="ibnseg.ClassUniformSampler", share=0.5)
     _, _, resize, crop, flip, jitter, blur, _ = loader.dataset.pipeline
     assert resize == dict(

@@ -29,4 +29,5 @@ batch = 16  # 4 GPUs x 4 [robustnet]
 iterations = 40000  # [robustnet]
 sync_bn = "torch"  # [robustnet]
 precision = "float32"  # [robustnet]
+workers = 8  # of each process [robustnet]
 # the last iterate is tested [ours]; seed 0 [ours], there 304
