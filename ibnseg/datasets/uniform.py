@@ -34,8 +34,8 @@ def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
     """Where each class lies: its centroid in each tile that it is in.
 
     As in RobustNet tiles are whole, from the upper left, and what remains on the right and below is
-    not looked at: of a GTA5 image, 1914x1052, that is all but the left 1024x1024. A side shorter than
-    a tile has one, where RobustNet has none.
+    not looked at: of a GTA5 image, 1914x1052, that is all but the left 1024x1024. A side shorter
+    than a tile has one, where RobustNet has none.
 
     Args:
         train_ids: (H, W) uint8; what is no class counts nowhere.
