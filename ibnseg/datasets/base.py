@@ -145,7 +145,7 @@ class DrivingDataset(BaseSegDataset):
         if not isinstance(item, StreamItem):
             return super().__getitem__(item)
         with _random_state(item.seed, item.position):
-            return super().__getitem__(item.index)
+            return self.pipeline(self.get_data_info(item.index) | dict(centroid=item.centroid))
 
 
 @contextmanager

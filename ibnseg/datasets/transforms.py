@@ -1,4 +1,4 @@
-"""From files to tensors: loading with checks, the training augmentation of the paper, packing."""
+"""From files to tensors: loading with checks, random scale, aspect ratio and crop, packing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from mmcv.transforms import BaseTransform, Resize
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
+from mmseg.datasets.transforms import RandomCrop
 from mmseg.structures import SegDataSample
 from PIL import Image, UnidentifiedImageError
 
@@ -146,18 +147,22 @@ class LoadLabel(BaseTransform):
         self.told = False
 
     def transform(self, results: dict) -> dict:
-        path = results["seg_map_path"]
-        label = read_label(path)
-        _require_size(path, "label", label, results)
-        if label.ndim == 2:
-            results["gt_seg_map"] = ids_to_train_ids(label, results["label_ids"], path)
-        elif not results["label_colors"]:
-            raise UserError(f"{path}: label is stored as RGB, expected one channel of 8-bit ids")
-        else:
-            self._tell(path)
-            results["gt_seg_map"] = colors_to_train_ids(label, results["label_colors"], path)
+        label = self.train_ids(results)
+        _require_size(results["seg_map_path"], "label", label, results)
+        results["gt_seg_map"] = label
         results["seg_fields"].append("gt_seg_map")
         return results
+
+    def train_ids(self, info: dict) -> np.ndarray:
+        """The label of a sample, (H, W) uint8, for which its image need not be loaded."""
+        path = info["seg_map_path"]
+        label = read_label(path)
+        if label.ndim == 2:
+            return ids_to_train_ids(label, info["label_ids"], path)
+        if not info["label_colors"]:
+            raise UserError(f"{path}: label is stored as RGB, expected one channel of 8-bit ids")
+        self._tell(path)
+        return colors_to_train_ids(label, info["label_colors"], path)
 
     def _tell(self, path: str) -> None:
         if not self.told:
@@ -169,6 +174,20 @@ class LoadLabel(BaseTransform):
                 level=logging.WARNING,
             )
         self.told = True
+
+
+def log_uniform(low: float, high: float) -> float:
+    """A number from NumPy's global generator whose logarithm is uniform between the bounds'."""
+    return np.exp(np.random.uniform(np.log(low), np.log(high)))
+
+
+SCALE_SAMPLING = {"log_uniform": log_uniform, "uniform": np.random.uniform}
+"""How a random scale is drawn between its bounds."""
+
+INTERPOLATION = {"bilinear": "cv2", "bicubic": "pillow"}
+"""How images are resized, and by which of mmcv's backends: OpenCV's bilinear takes the nearest four
+pixels; Pillow's bicubic widens its kernel where it shrinks, so that nothing is left out. Labels are
+resized by the nearest neighbour of the same library."""
 
 
 @TRANSFORMS.register_module()
@@ -202,13 +221,15 @@ class RandomScaleAspect(BaseTransform):
     """Resizes by a random scale and aspect ratio in one step, starting from a fixed or the stored
     size.
 
-    The new size is ``(w * s * sqrt(a), h * s / sqrt(a))``, rounded, with ``s`` and ``a``
-    log-uniform; the image is interpolated bilinearly, the label by nearest neighbour.
+    The new size is ``(w * s * sqrt(a), h * s / sqrt(a))``, rounded, with ``a`` log-uniform. A
+    ``centroid``, (x, y), goes to the pixel that its centre falls into.
 
     Args:
         scale: bounds of ``s``.
         aspect: bounds of ``a``, by which width over height changes.
         size: (width, height) to start from; the stored size if None.
+        sampling: the name in ``SCALE_SAMPLING`` of how ``s`` is drawn.
+        interpolation: of images, a name in ``INTERPOLATION``.
     """
 
     def __init__(
@@ -216,25 +237,53 @@ class RandomScaleAspect(BaseTransform):
         scale: tuple[float, float],
         aspect: tuple[float, float],
         size: Sequence[int] | None = None,
+        sampling: str = "log_uniform",
+        interpolation: str = "bilinear",
     ) -> None:
         self.scale, self.aspect, self.size = scale, aspect, size
-        self.resize = Resize(scale=(1, 1), keep_ratio=False)
+        self.draw_scale = SCALE_SAMPLING[sampling]
+        self.resize = Resize(
+            scale=(1, 1),
+            keep_ratio=False,
+            interpolation=interpolation,
+            backend=INTERPOLATION[interpolation],
+        )
 
     def transform(self, results: dict) -> dict:
-        height, width = results["img"].shape[:2]
-        width, height = self.size or (width, height)
-        scale, aspect = np.exp(
-            np.random.uniform(
-                np.log([self.scale[0], self.aspect[0]]),
-                np.log([self.scale[1], self.aspect[1]]),
-            )
-        )
+        stored = results["img"].shape[1::-1]
+        width, height = self.size or stored
+        scale, aspect = self.draw_scale(*self.scale), log_uniform(*self.aspect)
         stretch = np.sqrt(aspect)
         self.resize.scale = (
             max(1, round(width * scale * stretch)),
             max(1, round(height * scale / stretch)),
         )
+        if results.get("centroid") is not None:
+            results["centroid"] = tuple(
+                (2 * c + 1) * new // (2 * old)
+                for c, new, old in zip(results["centroid"], self.resize.scale, stored, strict=True)
+            )
         return self.resize(results)
+
+
+@TRANSFORMS.register_module()
+class CropAround(RandomCrop):
+    """mmseg's random crop, which contains ``centroid``, (x, y), where a sample has one.
+
+    The crop is drawn uniformly among those that contain the centroid and then moved into the image,
+    so far as it fits.
+    """
+
+    def crop_bbox(self, results: dict) -> tuple[int, int, int, int]:
+        """(top, bottom, left, right) of the crop in ``img``."""
+        if results.get("centroid") is None:
+            return super().crop_bbox(results)
+        (x, y), bbox = results["centroid"], []
+        shape = results["img"].shape[:2]
+        for at, crop, size in zip((y, x), self.crop_size, shape, strict=True):
+            start = min(max(np.random.randint(at - crop + 1, at + 1), 0), max(size - crop, 0))
+            bbox += [start, start + crop]
+        return tuple(bbox)
 
 
 @TRANSFORMS.register_module()

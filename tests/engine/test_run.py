@@ -21,6 +21,7 @@ from ibnseg.engine.run import train
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
+from ibnseg.files import config_folder
 
 SCENE = {"road", "building", "sky", "car"}
 
@@ -422,6 +423,68 @@ def test_a_run_is_not_resumed_under_another_recipe(trained, roots, option, messa
     config, folder, _ = trained
     with pytest.raises(UserError, match=message):
         train(config, work_dir=folder, roots=roots, resume=True, options=[option])
+
+
+ROBUSTNET = """
+_base_ = [
+    "{configs}/_base_/models/deeplabv3plus_ibn50a-d16.py",
+    "{configs}/_base_/schedules/robustnet_40k.py",
+]
+train_domain, test_domains = "gta5", ["gta5"]
+model = dict(
+    backbone=dict(base_channels=4, stem_channels=4, init_cfg=None),
+    decode_head=dict(in_channels=128, channels=8, low_level_in=16, low_level=4),
+    auxiliary_head=dict(in_channels=64, channels=8),
+)
+crop_size, batch, iterations, workers = (32, 32), 4, 6, 0
+log_interval, checkpoint_interval, keep_checkpoints = 1, 2, 9
+"""
+
+
+def test_robustnets_recipe_trains_and_resumes(
+    roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class-uniform and augmented; resumed from the middle it ends in the same weights."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = tmp_path / "robustnet.py"
+    config.write_text(ROBUSTNET.format(configs=config_folder().as_posix()))
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    content = train(config, work_dir=whole, roots=roots)
+    assert content["run"]["model"] == "deeplabv3plus_ibn50a-d16"
+    assert len(losses(whole)) == 6
+    (index,) = (tmp_path / "cache" / "ibnseg" / "class_index").iterdir()
+    (again / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole / "config.py", again)
+    shutil.copy(whole / "checkpoints" / "iter_2.pth", again / "checkpoints")
+    (again / "latest.pth").symlink_to("checkpoints/iter_2.pth")
+    index.unlink()  # and it is made again
+    train(config, work_dir=again, roots=roots, resume=True)
+    assert losses(again) == losses(whole)[2:]
+    found, expected = (
+        torch.load(folder / "checkpoints/iter_6.pth", weights_only=True)["state_dict"]
+        for folder in (again, whole)
+    )
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    for option, message in (
+        ("class_uniform=0.25", "class_uniform was 0.5 and is now 0.25"),
+        ("augment=[]", r"augment was .*ColorJitter.* and is now \[\]"),
+        ("train_resize=domain", "train_resize was None and is now domain"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(config, work_dir=again, roots=roots, resume=True, options=[option])
+
+
+def test_a_run_from_before_a_key_was_there_had_its_default(trained, roots, tmp_path: Path) -> None:
+    config, folder, _ = trained
+    shutil.copytree(folder, tmp_path / "run", symlinks=True)
+    dumped = Config.fromfile(folder / "config.py").to_dict()
+    for key in ("class_uniform", "augment", "train_resize", "scale_sampling", "interpolation"):
+        del dumped[key]
+    Config(dumped).dump(tmp_path / "run" / "config.py")
+    resume = dict(work_dir=tmp_path / "run", roots=roots, resume=True)
+    assert train(config, **resume)
+    with pytest.raises(UserError, match="class_uniform was 0.0 and is now 0.5"):
+        train(config, **resume, options=["class_uniform=0.5"])
 
 
 def test_a_run_without_its_config_is_not_resumed(trained, roots, tmp_path: Path) -> None:
