@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -17,3 +18,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return UserError(f"unknown {kind} '{name}'; {hint}")
+
+
+@contextmanager
+def building(key: str) -> Iterator[None]:
+    """Turns what a wrong value raises, when something is built from a config, into a UserError.
+
+    Args:
+        key: of the config.
+    """
+    try:
+        yield
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{key}: cannot be built from the config ({error})") from error

@@ -21,6 +21,11 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def cache_folder() -> Path:
+    """The folder of what can be made again, ``ibnseg`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ibnseg"
+
+
 def sha256(path: str | Path) -> str:
     """A file's SHA-256, as hexadecimal digits.
 

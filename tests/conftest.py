@@ -82,6 +82,7 @@ def write_gta5(root: Path, frames: tuple[int, ...] = GTA5_TRAIN + GTA5_VAL) -> N
 
 
 def write_cityscapes(root: Path) -> None:
+    """Both splits; to each label its map of instances, in which a scene's car is one."""
     from ibnseg.datasets.labels import CITYSCAPES_IDS
 
     cities = {"train": {"aachen": 2, "bochum": 2}, "val": {"frankfurt": 3, "lindau": 2}}
@@ -93,10 +94,10 @@ def write_cityscapes(root: Path) -> None:
                 save_rgb(
                     root / "leftImg8bit" / split / city / f"{frame}_leftImg8bit.png", 255 - image
                 )
-                save_ids(
-                    root / "gtFine" / split / city / f"{frame}_gtFine_labelIds.png",
-                    to_ids(train_ids, CITYSCAPES_IDS),
-                )
+                ids = to_ids(train_ids, CITYSCAPES_IDS)
+                instances = np.where(ids == 26, 26000, ids.astype(np.uint16))
+                for name, pixels in dict(labelIds=ids, instanceIds=instances).items():
+                    save_ids(root / "gtFine" / split / city / f"{frame}_gtFine_{name}.png", pixels)
 
 
 def write_camvid(root: Path) -> None:

@@ -39,6 +39,15 @@ def command_raises(monkeypatch: pytest.MonkeyPatch):
     return make
 
 
+def test_the_help_names_every_protocol() -> None:
+    from ibnseg.evaluation import PROTOCOLS
+
+    words = " ".join(
+        cli.build_parser()._subparsers._group_actions[0].choices["test"].format_help().split()
+    )
+    assert f"test protocols: {', '.join(PROTOCOLS)}" in words
+
+
 def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     from ibnseg.engine import run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ibnseg.errors import UserError
-from ibnseg.files import written_whole
+from ibnseg.files import cache_folder, written_whole
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -159,3 +159,13 @@ def test_an_error_of_another_file_is_not_ours(tmp_path):
         other.read_text()
     assert error.value.filename == str(other)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "ibnseg"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == tmp_path / ".cache" / "ibnseg"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / ".cache" / "ibnseg"

@@ -45,14 +45,18 @@ def _facts(cfg: Config) -> tuple[str, str, str, str]:
     unit = "epochs" if cfg.get("epochs") is not None else "iterations"
     height, width = cfg.crop_size
     schedule = f"{cfg[unit]} {unit}, crop {height}x{width}, batch {cfg.batch}"
-    return train, tests, cfg.model.decode_head.type + scratch, schedule
+    head = cfg.model.decode_head.type.split(".")[-1]
+    return train, tests, head + scratch, schedule
 
 
 def _together(names: tuple[str, ...]) -> str:
-    """``gta2city_r50`` and ``gta2city_ibn50a`` as ``gta2city_{r50,ibn50a}``."""
-    stems, ends = zip(*(name.rsplit("_", 1) for name in names), strict=True)
-    joined = f"{stems[0]}_{{{','.join(ends)}}}"
-    return f"`{joined if len(names) > 1 and len(set(stems)) == 1 else ', '.join(names)}`"
+    """``gta2city_r50`` and ``gta2city_ibn50a``, one word apart, as ``gta2city_{r50,ibn50a}``."""
+    split = [name.split("_") for name in names]
+    words = [list(dict.fromkeys(at)) for at in zip(*split, strict=False)]
+    if len(set(map(len, split))) > 1 or sum(len(at) > 1 for at in words) > 1:
+        return f"`{', '.join(names)}`"
+    joined = (at[0] if len(at) == 1 else f"{{{','.join(at)}}}" for at in words)
+    return f"`{'_'.join(joined)}`"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ pipeline."""
 
 from __future__ import annotations
 
+import logging
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from mmengine.logging import print_log
 
 from ibnseg.datasets.labels import CLASSES, PALETTE
 from ibnseg.datasets.sampler import StreamItem
@@ -82,6 +84,11 @@ class DrivingDataset(BaseSegDataset):
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         """The split's images and labels below ``root``, each a dict from a shared key to a path."""
 
+    def instance_maps(self, root: Path) -> dict[str, Path]:
+        """The split's maps of instances below ``root``, by the keys of :meth:`pairs`; none unless
+        an adapter says so."""
+        return {}
+
     def load_data_list(self) -> list[dict]:
         root = Path(self.data_root)
         if not root.is_dir():
@@ -96,6 +103,7 @@ class DrivingDataset(BaseSegDataset):
             )
         _require_same(images, labels, "image", "label")
         _require_same(labels, images, "label", "image")
+        instances = self._all_or_none(labels, root) if self.test_mode else {}
         keys = sorted(images)
         if SUBSETS[self.subset] > 1:
             order = np.random.RandomState(0).permutation(len(keys))  # RandomState is frozen
@@ -108,8 +116,24 @@ class DrivingDataset(BaseSegDataset):
                 reduce_zero_label=False,
                 seg_fields=[],
             )
+            | (dict(instance_map_path=str(instances[key])) if instances else {})
             for key in keys
         ]
+
+    def _all_or_none(self, labels: dict[str, Path], root: Path) -> dict[str, Path]:
+        """The maps of instances, if there is one for each label."""
+        instances = self.instance_maps(root)
+        absent = sorted(labels.keys() - instances.keys())
+        if not absent:
+            return instances
+        if len(absent) < len(labels):
+            print_log(
+                f"{type(self).__name__} {self.split}: {len(absent)} of {len(labels)} images have "
+                f"no map of instances, first {absent[0]}; iIoU is left out",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return {}
 
     def get_data_info(self, idx: int) -> dict:
         tables = dict(label_ids=self.label_ids, label_colors=self.LABEL_COLORS)
@@ -121,7 +145,7 @@ class DrivingDataset(BaseSegDataset):
         if not isinstance(item, StreamItem):
             return super().__getitem__(item)
         with _random_state(item.seed, item.position):
-            return super().__getitem__(item.index)
+            return self.pipeline(self.get_data_info(item.index) | dict(centroid=item.centroid))
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from ibnseg.registry import DATASETS
 class Cityscapes(DrivingDataset):
     """2975 training and 500 validation photographs of 2048x1024, in 21 cities.
 
-    The test split is not offered: its public labels hold only void.
+    The test split is not offered: its public labels hold only void. Where each label has a
+    ``*_gtFine_instanceIds.png`` beside it, testing reads that too.
     """
 
     LAYOUT = (
@@ -28,6 +29,9 @@ class Cityscapes(DrivingDataset):
             _by_frame(root / "leftImg8bit" / self.split, "_leftImg8bit.png"),
             _by_frame(root / "gtFine" / self.split, "_gtFine_labelIds.png"),
         )
+
+    def instance_maps(self, root: Path) -> dict[str, Path]:
+        return _by_frame(root / "gtFine" / self.split, "_gtFine_instanceIds.png")
 
 
 def _by_frame(folder: Path, suffix: str) -> dict[str, Path]:

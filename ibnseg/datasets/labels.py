@@ -1,4 +1,4 @@
-"""The one table of classes: names, ids, train ids, colours; run it (``python -m
+"""The one table of classes: names, ids, train ids, colours, categories; run it (``python -m
 ibnseg.datasets.labels``).
 
 Sources: Cityscapes, cityscapesScripts ``helpers/labels.py``; GTA5, ``mapping.mat`` of its
@@ -26,43 +26,45 @@ class Label(NamedTuple):
     id: int  # in *_labelIds.png, and the palette index in GTA5's labels
     train_id: int  # 0 to 18, or IGNORE
     color: tuple[int, int, int]  # RGB
+    category: str
+    has_instances: bool  # whether *_instanceIds.png tells single ones apart
 
 
 LABELS = (
-    Label("unlabeled", 0, IGNORE, (0, 0, 0)),
-    Label("ego vehicle", 1, IGNORE, (0, 0, 0)),
-    Label("rectification border", 2, IGNORE, (0, 0, 0)),
-    Label("out of roi", 3, IGNORE, (0, 0, 0)),
-    Label("static", 4, IGNORE, (0, 0, 0)),
-    Label("dynamic", 5, IGNORE, (111, 74, 0)),
-    Label("ground", 6, IGNORE, (81, 0, 81)),
-    Label("road", 7, 0, (128, 64, 128)),
-    Label("sidewalk", 8, 1, (244, 35, 232)),
-    Label("parking", 9, IGNORE, (250, 170, 160)),
-    Label("rail track", 10, IGNORE, (230, 150, 140)),
-    Label("building", 11, 2, (70, 70, 70)),
-    Label("wall", 12, 3, (102, 102, 156)),
-    Label("fence", 13, 4, (190, 153, 153)),
-    Label("guard rail", 14, IGNORE, (180, 165, 180)),
-    Label("bridge", 15, IGNORE, (150, 100, 100)),
-    Label("tunnel", 16, IGNORE, (150, 120, 90)),
-    Label("pole", 17, 5, (153, 153, 153)),
-    Label("polegroup", 18, IGNORE, (153, 153, 153)),
-    Label("traffic light", 19, 6, (250, 170, 30)),
-    Label("traffic sign", 20, 7, (220, 220, 0)),
-    Label("vegetation", 21, 8, (107, 142, 35)),
-    Label("terrain", 22, 9, (152, 251, 152)),
-    Label("sky", 23, 10, (70, 130, 180)),
-    Label("person", 24, 11, (220, 20, 60)),
-    Label("rider", 25, 12, (255, 0, 0)),
-    Label("car", 26, 13, (0, 0, 142)),
-    Label("truck", 27, 14, (0, 0, 70)),
-    Label("bus", 28, 15, (0, 60, 100)),
-    Label("caravan", 29, IGNORE, (0, 0, 90)),
-    Label("trailer", 30, IGNORE, (0, 0, 110)),
-    Label("train", 31, 16, (0, 80, 100)),
-    Label("motorcycle", 32, 17, (0, 0, 230)),
-    Label("bicycle", 33, 18, (119, 11, 32)),
+    Label("unlabeled", 0, IGNORE, (0, 0, 0), "void", False),
+    Label("ego vehicle", 1, IGNORE, (0, 0, 0), "void", False),
+    Label("rectification border", 2, IGNORE, (0, 0, 0), "void", False),
+    Label("out of roi", 3, IGNORE, (0, 0, 0), "void", False),
+    Label("static", 4, IGNORE, (0, 0, 0), "void", False),
+    Label("dynamic", 5, IGNORE, (111, 74, 0), "void", False),
+    Label("ground", 6, IGNORE, (81, 0, 81), "void", False),
+    Label("road", 7, 0, (128, 64, 128), "flat", False),
+    Label("sidewalk", 8, 1, (244, 35, 232), "flat", False),
+    Label("parking", 9, IGNORE, (250, 170, 160), "flat", False),
+    Label("rail track", 10, IGNORE, (230, 150, 140), "flat", False),
+    Label("building", 11, 2, (70, 70, 70), "construction", False),
+    Label("wall", 12, 3, (102, 102, 156), "construction", False),
+    Label("fence", 13, 4, (190, 153, 153), "construction", False),
+    Label("guard rail", 14, IGNORE, (180, 165, 180), "construction", False),
+    Label("bridge", 15, IGNORE, (150, 100, 100), "construction", False),
+    Label("tunnel", 16, IGNORE, (150, 120, 90), "construction", False),
+    Label("pole", 17, 5, (153, 153, 153), "object", False),
+    Label("polegroup", 18, IGNORE, (153, 153, 153), "object", False),
+    Label("traffic light", 19, 6, (250, 170, 30), "object", False),
+    Label("traffic sign", 20, 7, (220, 220, 0), "object", False),
+    Label("vegetation", 21, 8, (107, 142, 35), "nature", False),
+    Label("terrain", 22, 9, (152, 251, 152), "nature", False),
+    Label("sky", 23, 10, (70, 130, 180), "sky", False),
+    Label("person", 24, 11, (220, 20, 60), "human", True),
+    Label("rider", 25, 12, (255, 0, 0), "human", True),
+    Label("car", 26, 13, (0, 0, 142), "vehicle", True),
+    Label("truck", 27, 14, (0, 0, 70), "vehicle", True),
+    Label("bus", 28, 15, (0, 60, 100), "vehicle", True),
+    Label("caravan", 29, IGNORE, (0, 0, 90), "vehicle", True),
+    Label("trailer", 30, IGNORE, (0, 0, 110), "vehicle", True),
+    Label("train", 31, 16, (0, 80, 100), "vehicle", True),
+    Label("motorcycle", 32, 17, (0, 0, 230), "vehicle", True),
+    Label("bicycle", 33, 18, (119, 11, 32), "vehicle", True),
 )
 
 _TRAINED = sorted((x for x in LABELS if x.train_id != IGNORE), key=lambda x: x.train_id)
@@ -72,6 +74,15 @@ CLASSES = tuple(x.name for x in _TRAINED)
 
 PALETTE = tuple(x.color for x in _TRAINED)
 """Their colours, RGB."""
+
+CATEGORIES = {
+    category: tuple(x.name for x in _TRAINED if x.category == category)
+    for category in dict.fromkeys(x.category for x in _TRAINED)
+}
+"""The 7 categories, each with those of the 19 classes that it holds."""
+
+INSTANCE_CLASSES = tuple(x.name for x in _TRAINED if x.has_instances)
+"""Those of the 19 classes that have instances."""
 
 CITYSCAPES_IDS = {x.id: x.train_id for x in LABELS}
 """Ids in ``*_labelIds.png`` to train ids."""
@@ -167,6 +178,9 @@ def lookup_table(ids: dict[int, int]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    print(f"{'name':<22}{'id':>4}{'train id':>10}  colour")
+    print(f"{'name':<22}{'id':>4}{'train id':>10}  {'colour':<17}{'category':<14}instances")
     for label in LABELS:
-        print(f"{label.name:<22}{label.id:>4}{label.train_id:>10}  {label.color}")
+        print(
+            f"{label.name:<22}{label.id:>4}{label.train_id:>10}  {label.color!s:<17}"
+            f"{label.category:<14}{'yes' if label.has_instances else 'no'}"
+        )

@@ -17,6 +17,8 @@ class StreamItem(NamedTuple):
     index: int
     position: int
     seed: int
+    centroid: tuple[int, int] | None = None
+    """(x, y), in pixels of the stored image, of what the crop is to contain."""
 
 
 @DATA_SAMPLERS.register_module()
@@ -29,8 +31,9 @@ class StreamSampler(InfiniteSampler):
     """
 
     def _indices_of_rank(self) -> Iterator[StreamItem]:
-        stream = (
-            StreamItem(index, position, self.seed)
-            for position, index in enumerate(self._infinite_indices())
-        )
-        return itertools.islice(stream, self.rank, None, self.world_size)
+        return itertools.islice(self.stream(), self.rank, None, self.world_size)
+
+    def stream(self) -> Iterator[StreamItem]:
+        """The items of all processes, from the first position on, without end."""
+        for position, index in enumerate(self._infinite_indices()):
+            yield StreamItem(index, position, self.seed)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -54,19 +53,6 @@ def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"options {' '.join(options)}: do not fit ({error})") from error
     return cfg
-
-
-@contextmanager
-def building(key: str) -> Iterator[None]:
-    """Turns what a wrong value raises, when something is built from a config, into a UserError.
-
-    Args:
-        key: of the config.
-    """
-    try:
-        yield
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{key}: cannot be built from the config ({error})") from error
 
 
 def _names(packaged: dict[str, Path]) -> str:

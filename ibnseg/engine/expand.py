@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,14 +13,20 @@ from mmengine.registry import OPTIMIZERS
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
 from ibnseg.engine import schedule
 from ibnseg.engine.domains import check_roots, domain_files, find_root, get_domain
-from ibnseg.errors import UserError, unknown_name
+from ibnseg.errors import UserError, building, unknown_name
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name, get_protocol
-from ibnseg.registry import DATASETS
+from ibnseg.registry import DATASETS, TRANSFORMS
 
 DEFAULTS = dict(
     train_subset="full",
+    train_resize="domain",
+    scale_sampling="log_uniform",
+    interpolation="bilinear",
+    augment=[],
+    class_uniform=0.0,
     protocol="native",
     tta_scales=(),
     accumulate=1,
@@ -74,6 +80,11 @@ def _is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _one_of(names: Iterable[str]) -> tuple[Callable[[object], bool], str]:
+    names = list(names)
+    return lambda value: value in names, " or ".join(map(repr, names))
+
+
 _COUNT = (_is_count, "a whole number above 0")
 _BOUNDS = (
     lambda value: _is_pair(value, (int, float)) and value[0] <= value[1],
@@ -108,8 +119,27 @@ VALUES = {
         "a list of numbers above 0, empty for no test-time augmentation",
     ),
     "crop_size": (lambda value: _is_pair(value, int), "(height, width), whole numbers above 0"),
+    "train_resize": (
+        lambda value: value in ("domain", None) or _is_pair(value, int),
+        "'domain', None, or (width, height), whole numbers above 0",
+    ),
     "scale": _BOUNDS,
     "aspect": _BOUNDS,
+    "scale_sampling": _one_of(SCALE_SAMPLING),
+    "interpolation": _one_of(INTERPOLATION),
+    "augment": (
+        lambda value: (
+            isinstance(value, (list, tuple))
+            and all(isinstance(each, Mapping) and "type" in each for each in value)
+        ),
+        "a list of dicts with type",
+    ),
+    "class_uniform": (
+        lambda value: (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+        ),
+        "a number from 0 to 1",
+    ),
     "batch": _COUNT,
     "accumulate": _COUNT,
     "workers": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
@@ -232,6 +262,9 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
         )
     if cfg.precision not in PRECISIONS:
         raise unknown_name("precision", cfg.precision, PRECISIONS)
+    with building("augment"):
+        for transform in cfg.augment:
+            TRANSFORMS.build(transform)
     pipeline = [
         dict(type="ibnseg.LoadImage"),
         dict(type="ibnseg.LoadLabel"),
@@ -239,10 +272,13 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
             type="ibnseg.RandomScaleAspect",
             scale=cfg.scale,
             aspect=cfg.aspect,
-            size=domain["train_resize"],
+            size=domain["train_resize"] if cfg.train_resize == "domain" else cfg.train_resize,
+            sampling=cfg.scale_sampling,
+            interpolation=cfg.interpolation,
         ),
-        dict(type="mmseg.RandomCrop", crop_size=tuple(cfg.crop_size)),
+        dict(type="ibnseg.CropAround", crop_size=tuple(cfg.crop_size)),
         dict(type="RandomFlip", prob=0.5),
+        *cfg.augment,
         dict(type="ibnseg.Pack"),
     ]
     dataset = _dataset(
@@ -255,7 +291,11 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
         batch_size=cfg.batch // world_size,
         num_workers=cfg.workers,
         persistent_workers=cfg.workers > 0,
-        sampler=dict(type="ibnseg.StreamSampler", shuffle=True),
+        sampler=(
+            dict(type="ibnseg.ClassUniformSampler", share=cfg.class_uniform)
+            if cfg.class_uniform
+            else dict(type="ibnseg.StreamSampler")
+        ),
         dataset=dataset,
     )
     cfg.train_cfg = dict(
@@ -400,6 +440,7 @@ def _test_dataloader(
     pipeline = [
         dict(type="ibnseg.LoadImage"),
         dict(type="ibnseg.LoadLabel"),
+        dict(type="ibnseg.LoadInstances"),
         *view_steps(protocol.view(dataset)),
         *_pack_steps(scales),
     ]

@@ -16,9 +16,9 @@ from torch import nn
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import Pack, read_image
 from ibnseg.engine.checkpoint import BEST, LATEST
-from ibnseg.engine.config import building, load_config
+from ibnseg.engine.config import load_config
 from ibnseg.engine.expand import check_heads, slide_of
-from ibnseg.errors import UserError
+from ibnseg.errors import UserError, building
 from ibnseg.memory import enough_memory_for_image
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.registry import MODELS

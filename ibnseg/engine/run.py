@@ -19,7 +19,7 @@ from ibnseg.datasets.groups import GROUPS
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import domain_titles
-from ibnseg.engine.expand import expand
+from ibnseg.engine.expand import DEFAULTS, expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.network import find_network
 from ibnseg.engine.runner import Runner
@@ -34,16 +34,22 @@ TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 RECIPE = (
     "train_domain",
     "train_subset",
+    "class_uniform",
     "seed",
     "batch",
     "crop_size",
+    "train_resize",
     "scale",
+    "scale_sampling",
     "aspect",
+    "interpolation",
+    "augment",
     "optimizer",
     "poly_power",
     "model",
 )
-"""Keys that a run must be resumed with as it was begun."""
+"""Keys that a run must be resumed with as it was begun; one that its config lacks had the
+default."""
 
 
 def train(
@@ -175,7 +181,10 @@ def _require_same_recipe(cfg: Config, folder: Path) -> None:
     if not (folder / "config.py").is_file():
         raise UserError(f"{folder}: no config.py, by which to tell that the recipe is the same")
     before = load_config(folder / "config.py")
-    lost = [key for key in (*RECIPE, "train_cfg") if before.get(key) is None]
+    for key, value in DEFAULTS.items():
+        before.setdefault(key, value)
+    needed = {*RECIPE, "train_cfg"} - DEFAULTS.keys()
+    lost = sorted(key for key in needed if before.get(key) is None)
     if lost:
         raise UserError(f"{folder / 'config.py'}: no value for {', '.join(lost)}")
     values = {key: (before[key], cfg[key]) for key in RECIPE}
@@ -299,6 +308,7 @@ def _record(runner: Runner, test: Mapping) -> dict:
         classes=metric.classes,
         eval_classes=metric.eval_classes,
         confusion=sum(metric.per_image.values()),
+        weighted=metric.weighted,
         images=len(dataset),
         skipped=dataset.skipped,
         per_image=file,

@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from rich.progress import Progress
 from torch import nn
 
-from ibnseg.engine.config import building
+from ibnseg.errors import building
 from ibnseg.files import written_whole
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.progress import bar

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ibnseg.datasets.labels import CLASSES
 from ibnseg.errors import UserError
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
+from ibnseg.evaluation.official import further_scores
 from ibnseg.files import written_whole
 
 SCHEMA = 1
@@ -32,6 +34,7 @@ def test_record(
     images: int,
     skipped: Sequence[str],
     per_image: str,
+    weighted: np.ndarray | None = None,
 ) -> dict:
     """One entry of ``tests``.
 
@@ -45,11 +48,16 @@ def test_record(
         images: number of images tested.
         skipped: names of the images left out.
         per_image: path of the npz with each image's matrix, relative to results.json.
+        weighted: (19, 19) float64, the weighted confusion of instances, where they are known.
 
     Returns:
-        A dict that JSON can hold: fractions are not rounded, undefined ones are None.
+        A dict that JSON can hold: fractions are not rounded, undefined ones are None. A test that
+        averages all 19 classes of Cityscapes also has the
+        :func:`~ibnseg.evaluation.official.further_scores` of its benchmark.
     """
     averaged = [list(classes).index(name) for name in eval_classes]
+    is_official = tuple(classes) == CLASSES and set(eval_classes) == set(CLASSES)
+    further = further_scores(np.asarray(confusion), weighted) if is_official else {}
     return dict(
         domain=domain,
         split=split,
@@ -60,7 +68,8 @@ def test_record(
         skipped=list(skipped),
         mIoU=_none_for_nan(mean_iou(confusion, averaged)),
         pixel_accuracy=_none_for_nan(pixel_accuracy(confusion)),
-        iou={name: _none_for_nan(x) for name, x in zip(classes, iou(confusion), strict=True)},
+        iou=_none_for_nan(dict(zip(classes, iou(confusion), strict=True))),
+        **{key: _none_for_nan(score) for key, score in further.items()},
         confusion=np.asarray(confusion).tolist(),
         per_image=per_image,
     )
@@ -206,5 +215,7 @@ def write_per_image(
         )
 
 
-def _none_for_nan(x: float) -> float | None:
+def _none_for_nan(x: float | dict[str, float]) -> float | dict[str, float | None] | None:
+    if isinstance(x, dict):
+        return {name: _none_for_nan(value) for name, value in x.items()}
     return None if math.isnan(x) else float(x)

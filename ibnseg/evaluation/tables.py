@@ -7,6 +7,12 @@ import csv
 import io
 
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
+FURTHER = {
+    "category_mIoU": "category IoU",
+    "mean_iIoU": "iIoU",
+    "category_mean_iIoU": "category iIoU",
+}
+"""Means that a test may have besides, by their keys in results, and what tables call them."""
 
 
 def drops(results: dict) -> list[float | None]:
@@ -40,7 +46,8 @@ def _miou_over(classes: list[str], test: dict | None) -> float | None:
 
 
 def markdown(results: dict, titles: dict[str, str]) -> str:
-    """The results as two Markdown tables, in percent: a row a test, then IoU a class.
+    """The results as Markdown tables, in percent: a row a test, then IoU a class, then the
+    further means of Cityscapes' benchmark, if any.
 
     Args:
         results: a results file's content.
@@ -80,6 +87,13 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
         parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
+    further = [
+        (title, *(_percent(test.get(key)) for test in tests))
+        for key, title in FURTHER.items()
+        if any(test.get(key) is not None for test in tests)
+    ]
+    if further:
+        parts.append(table(("mean", *names), further, left=1))
     return "\n\n".join(parts) + "\n"
 
 

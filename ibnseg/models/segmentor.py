@@ -43,7 +43,11 @@ def head_losses(head: BaseDecodeHead, features: tuple[Tensor, ...], labels: Tens
         labels: ``(N, 1, H, W)`` integer train ids, at the size of the input.
     """
     logits = resize(
-        head(features).float(), labels.shape[2:], mode="bilinear", align_corners=head.align_corners
+        head(features).float(),
+        labels.shape[2:],
+        mode="bilinear",
+        align_corners=head.align_corners,
+        warning=False,
     )
     weight = None if head.sampler is None else head.sampler.sample(logits, labels)
     labels = labels.squeeze(1)

@@ -1,10 +1,12 @@
 """Cityscapes as unpacked: the right files, the right train ids, and errors that name the file."""
 
+import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from ibnseg.datasets import Cityscapes
@@ -58,7 +60,7 @@ def test_test_split_is_refused(data):
 
 def test_other_files_of_the_download_are_no_labels(data, tmp_path):
     root = copy(data, tmp_path)
-    for suffix in ("color.png", "instanceIds.png", "polygons.json", "labelTrainIds.png"):
+    for suffix in ("color.png", "polygons.json", "labelTrainIds.png"):
         (root / f"gtFine/val/lindau/lindau_000000_000019_gtFine_{suffix}").write_bytes(b"")
     assert len(Cityscapes(root, "val")) == 5
 
@@ -172,3 +174,86 @@ def test_label_turned_on_its_side(damaged):
     dataset, _, label = damaged
     Image.fromarray(np.zeros((64, 48), np.uint8)).save(label)
     assert message(dataset) == f"{label}: label of 48x64 for an image of 64x48"
+
+
+# --- instances ---
+
+TESTING = dict(pipeline=[*PIPELINE, dict(type="ibnseg.LoadInstances")], test_mode=True)
+
+
+@pytest.fixture
+def log(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def with_instances(data, tmp_path):
+    """A copy of the data, and the maps of instances of its validation split, in order."""
+    root = copy(data, tmp_path)
+    return root, [root / f"gtFine/val/{frame}_gtFine_instanceIds.png" for frame in FRAMES["val"]]
+
+
+def warnings(log) -> list[str]:
+    return [r.getMessage() for r in log.records if r.levelno == logging.WARNING]
+
+
+def test_instances_are_loaded_where_all_are_there(with_instances, log):
+    root, paths = with_instances
+    samples = list(Cityscapes(root, "val", **TESTING))
+    assert [sample["instance_map_path"] for sample in samples] == list(map(str, paths))
+    for sample in samples:
+        is_car = sample["gt_seg_map"] == 13
+        assert sample["gt_instance_map"].dtype == np.uint16
+        assert set(sample["gt_instance_map"][is_car]) == {26000}
+        assert sample["gt_instance_map"][~is_car].max() < 1000
+    assert warnings(log) == []
+
+
+def test_instances_are_not_read_in_training(with_instances):
+    root, _ = with_instances
+    assert "instance_map_path" not in Cityscapes(root, "val", pipeline=PIPELINE)[0]
+
+
+def test_where_only_some_have_instances_it_is_told_once_and_none_are_read(with_instances, log):
+    root, paths = with_instances
+    paths[1].unlink()
+    paths[4].unlink()
+    dataset = Cityscapes(root, "val", **TESTING)
+    assert all("gt_instance_map" not in sample for sample in dataset)
+    assert warnings(log) == [
+        "Cityscapes val: 2 of 5 images have no map of instances, first "
+        "frankfurt/frankfurt_000001_000019; iIoU is left out"
+    ]
+
+
+def test_where_none_has_instances_nothing_is_told(with_instances, log):
+    root, paths = with_instances
+    for path in paths:
+        path.unlink()
+    dataset = Cityscapes(root, "val", **TESTING)
+    assert all("gt_instance_map" not in sample for sample in dataset)
+    assert warnings(log) == []
+
+
+def test_instances_of_another_size(with_instances):
+    root, paths = with_instances
+    Image.fromarray(np.zeros((64, 48), np.uint16)).save(paths[0])
+    text = message(Cityscapes(root, "val", **TESTING))
+    assert text == f"{paths[0]}: map of instances of 48x64 for an image of 64x48"
+
+
+def test_instances_of_8_bits(with_instances):
+    root, paths = with_instances
+    Image.fromarray(np.zeros((48, 64), np.uint8)).save(paths[0])
+    text = message(Cityscapes(root, "val", **TESTING))
+    assert text == f"{paths[0]}: map of instances of mode L, expected 16-bit ids (I;16)"
+
+
+def test_truncated_instances(with_instances):
+    root, paths = with_instances
+    paths[0].write_bytes(paths[0].read_bytes()[:40])
+    text = message(Cityscapes(root, "val", **TESTING))
+    assert text.startswith(f"{paths[0]}: truncated or not an image")

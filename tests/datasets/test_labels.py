@@ -9,11 +9,13 @@ import pytest
 from ibnseg.datasets.labels import (
     CAMVID_CLASSES,
     CAMVID_IDS,
+    CATEGORIES,
     CITYSCAPES_IDS,
     CLASSES,
     GTA5_COLORS,
     GTA5_IDS,
     GTA5_IDS_BY_COLOR,
+    INSTANCE_CLASSES,
     LABELS,
     PALETTE,
     UNKNOWN,
@@ -70,6 +72,37 @@ def test_train_ids_are_a_bijection_onto_the_19_classes():
     assert sorted(x.train_id for x in LABELS if x.train_id != 255) == list(range(19))
     assert list(CLASSES) == [name for _, _, name, _ in TRAINED]
     assert list(PALETTE) == [color for *_, color in TRAINED]
+
+
+def test_categories():
+    """By ids, void ones included, as cityscapesScripts helpers/labels.py has them."""
+    ranges = {
+        "void": range(0, 7),
+        "flat": range(7, 11),
+        "construction": range(11, 17),
+        "object": range(17, 21),
+        "nature": range(21, 23),
+        "sky": range(23, 24),
+        "human": range(24, 26),
+        "vehicle": range(26, 34),
+    }
+    assert {x.id: x.category for x in LABELS} == {
+        id_: name for name, ids in ranges.items() for id_ in ids
+    }
+    assert CATEGORIES == {
+        "flat": ("road", "sidewalk"),
+        "construction": ("building", "wall", "fence"),
+        "object": ("pole", "traffic light", "traffic sign"),
+        "nature": ("vegetation", "terrain"),
+        "sky": ("sky",),
+        "human": ("person", "rider"),
+        "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+    }
+
+
+def test_humans_and_vehicles_have_instances_and_nothing_else():
+    assert {x.id for x in LABELS if x.has_instances} == set(range(24, 34))
+    assert CLASSES[11:] == INSTANCE_CLASSES
 
 
 def test_cityscapes_ids():
@@ -133,4 +166,6 @@ def test_run_as_a_script_it_prints_itself(monkeypatch, capsys):
     assert len(lines) == 1 + 34
     assert "train id" in lines[0]
     rows = [line for line in lines if line.startswith("vegetation ")]
-    assert [row.split() for row in rows] == [["vegetation", "21", "8", "(107,", "142,", "35)"]]
+    assert [row.split() for row in rows] == [
+        ["vegetation", "21", "8", "(107,", "142,", "35)", "nature", "no"]
+    ]

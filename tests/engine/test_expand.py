@@ -50,6 +50,81 @@ def test_the_six_experiments(name: str, in_data: Path) -> None:
     assert "50" in weights
 
 
+@pytest.mark.parametrize("net", ["r50", "ibn50a", "ibn50b"])
+def test_the_robustnet_experiments(net: str, in_data: Path) -> None:
+    """Each expands, and has the recipe that shachoi/RobustNet's scripts and code say."""
+    from ibnseg.engine.config import load_config
+
+    cfg = load_config(f"gta2city_v3plus_{net}_robustnet")
+    assert cfg.protocol == "robustnet"
+    cfg.protocol = "native"
+    cfg = expand(cfg)
+    assert (cfg.train_domain, list(cfg.test_domains)) == ("gta5", ["gta5", "cityscapes"])
+    loader = cfg.train_dataloader
+    assert (loader.dataset.split, loader.dataset.subset) == ("train", "full")
+    assert (loader.batch_size, loader.num_workers) == (16, 8)
+    assert loader.sampler == dict(type="ibnseg.ClassUniformSampler", share=0.5)
+    _, _, resize, crop, flip, jitter, blur, _ = loader.dataset.pipeline
+    assert resize == dict(
+        type="ibnseg.RandomScaleAspect", scale=(0.5, 2.0), aspect=(1.0, 1.0), size=None,
+        sampling="uniform", interpolation="bicubic",
+    )  # fmt: skip
+    assert crop == dict(type="ibnseg.CropAround", crop_size=(768, 768))
+    assert flip == dict(type="RandomFlip", prob=0.5)
+    assert jitter == dict(
+        type="ibnseg.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.5
+    )
+    assert blur == dict(type="ibnseg.GaussianBlur", sigma=(0.15, 1.3))
+    assert cfg.train_cfg.max_iters == 40000
+    (poly,) = cfg.param_scheduler
+    assert (poly.type, poly.power, poly.eta_min, poly.begin) == ("PolyLR", 0.9, 0, 0)
+    assert cfg.optim_wrapper.type == "OptimWrapper"  # float32
+    assert cfg.optim_wrapper.optimizer == dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=5e-4)
+    assert "paramwise_cfg" not in cfg.optim_wrapper
+    assert cfg.sync_bn == "torch"
+    backbone, head, auxiliary = (
+        cfg.model[key] for key in ("backbone", "decode_head", "auxiliary_head")
+    )
+    assert backbone.get("variant") == {"r50": None, "ibn50a": "a", "ibn50b": "b"}[net]
+    named = {"r50": "torchvision://resnet50", "ibn50a": "resnet50_ibn_a", "ibn50b": "ibn_b"}[net]
+    assert named in backbone.init_cfg.checkpoint
+    assert (backbone.strides, backbone.dilations) == ((1, 2, 2, 1), (1, 1, 1, 2))
+    assert (head.channels, head.dilations, head.low_level) == (256, (1, 6, 12, 18), 48)
+    assert (head.dropout_ratio, head.align_corners) == (0.0, True)
+    assert "loss_weight" not in head.loss_decode
+    assert (auxiliary.in_index, auxiliary.in_channels, auxiliary.channels) == (2, 1024, 512)
+    assert (auxiliary.dropout_ratio, auxiliary.loss_decode.loss_weight) == (0.1, 0.4)
+    assert not any("class_weight" in each.loss_decode for each in (head, auxiliary))
+
+
+def test_the_training_size_is_the_domains_or_the_configs(cfg: Config) -> None:
+    for given, size in (("domain", (1024, 563)), (None, None), ((640, 352), (640, 352))):
+        cfg.train_resize = given
+        (resize,) = (t for t in expand(cfg).train_dataloader.dataset.pipeline if "size" in t)
+        assert resize["size"] == size
+
+
+def test_without_augment_and_class_uniform_there_is_the_plain_stream(cfg: Config) -> None:
+    loader = expand(cfg).train_dataloader
+    assert loader.sampler.type == "ibnseg.StreamSampler"
+    assert [t.type for t in loader.dataset.pipeline[3:]] == [
+        "ibnseg.CropAround", "RandomFlip", "ibnseg.Pack",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (dict(type="ibnseg.Blur"), "augment: cannot be built from the config .*ibnseg.Blur"),
+        (dict(type="ibnseg.ColorJitter", hew=1), "augment: cannot be built .*'hew'"),
+    ],
+)
+def test_a_wrong_transform_is_told(cfg: Config, transform: dict, message: str) -> None:
+    cfg.augment = [transform]
+    with pytest.raises(UserError, match=message):
+        expand(cfg)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -60,10 +135,14 @@ def test_the_six_experiments(name: str, in_data: Path) -> None:
         "deeplabv3_ibn50a-d8",
         "deeplabv3plus_r50-d8",
         "deeplabv3plus_ibn50a-d8",
+        "deeplabv3plus_r50-d16",
+        "deeplabv3plus_ibn50a-d16",
+        "deeplabv3plus_ibn50b-d16",
     ],
 )
 def test_model_configs_build(name: str, in_data: Path) -> None:
-    """Networks build from their files alone, with output stride 8 and 19 classes in every head."""
+    """Networks build from their files alone, with their output stride and 19 classes in every
+    head."""
     import torch
     from mmengine.registry import init_default_scope
 
@@ -77,7 +156,8 @@ def test_model_configs_build(name: str, in_data: Path) -> None:
         features = network.backbone(torch.zeros(1, 3, 64, 96))
         logits = network.decode_head(features)
     assert isinstance(network, Segmentor)
-    assert features[-1].shape[2:] == (8, 12)
+    output_stride = int(name.split("-d")[1])
+    assert features[-1].shape[2:] == (64 // output_stride, 96 // output_stride)
     stride = 4 if "plus" in name else 8  # DeepLabV3+ decodes at a quarter of the input
     assert logits.shape == (1, 19, 64 // stride, 96 // stride)
 
@@ -117,11 +197,12 @@ def test_protocols_name_the_tests(cfg: Config) -> None:
     cfg = expand(cfg)
     names = ["gta5-native", "cityscapes-native", "gta5-paper", "cityscapes-paper"]
     assert [test["name"] for test in cfg.test_cfg.tests] == list(cfg.test_dataloader) == names
-    plain = [dict(type=f"ibnseg.{step}") for step in ("LoadImage", "LoadLabel", "Pack")]
+    steps = ("LoadImage", "LoadLabel", "LoadInstances", "Pack")
+    plain = [dict(type=f"ibnseg.{step}") for step in steps]
     paper = dict(type="ibnseg.RescaleImage", rule="exact", to=(1024, 563))
     assert {name: loader.dataset.pipeline for name, loader in cfg.test_dataloader.items()} == {
         **dict.fromkeys(names, plain),
-        "gta5-paper": [*plain[:2], paper, plain[2]],  # of the image alone: labels stay native
+        "gta5-paper": [*plain[:3], paper, plain[3]],  # of the image alone: labels stay native
     }
 
 

@@ -20,6 +20,8 @@ from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
+from ibnseg.evaluation.official import AVERAGE_SIZES
+from ibnseg.files import config_folder
 
 SCENE = {"road", "building", "sky", "car"}
 
@@ -109,6 +111,48 @@ def test_results_equal_a_count_by_hand(trained, data: Path) -> None:
     np.testing.assert_array_equal(per_image["confusion"].sum(0), expected)
     assert per_image["names"][0] == "images/00022.png"
     assert per_image["groups"].tolist() == ["00022", "00022", "00022", "00027", "00043"]
+
+
+def test_instances_are_scored_as_by_hand(trained, data: Path) -> None:
+    """iIoU of the car, the one instance of each image, from predictions made one by one."""
+    config, folder, content = trained
+    network = load_network(Config.fromfile(config), folder / "latest.pth")
+    home, abroad = content["tests"]
+    assert "iIoU" not in home  # GTA5 has no maps of instances
+
+    dataset = Cityscapes(str(data / "cityscapes"), "val", pipeline=[], test_mode=True)
+    hit = false = 0
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        label = ids_to_train_ids(read_label(info["seg_map_path"]), Cityscapes.LABEL_IDS)
+        is_car = predict_image(network, read_image(info["img_path"])) == CLASSES.index("car")
+        truth = label == CLASSES.index("car")
+        hit += is_car[truth].mean() * AVERAGE_SIZES["car"]
+        false += int((is_car & ~truth & (label != 255)).sum())
+    expected = hit / (len(dataset) * AVERAGE_SIZES["car"] + false)
+    assert abroad["iIoU"]["car"] == pytest.approx(expected, rel=1e-12)
+    assert (
+        f"| iIoU          |    - | {100 * abroad['mean_iIoU']:10.1f} |"
+        in (folder / "results.md").read_text()
+    )
+
+
+def test_without_maps_of_instances_there_is_no_iiou(trained, data: Path, tmp_path: Path) -> None:
+    config, folder, content = trained
+    shutil.copytree(data / "cityscapes", tmp_path / "cityscapes")
+    for path in (tmp_path / "cityscapes/gtFine/val").rglob("*_instanceIds.png"):
+        path.unlink()
+    (test,) = run_test(
+        config,
+        folder / "latest.pth",
+        roots={"cityscapes": str(tmp_path / "cityscapes")},
+        domains=["cityscapes"],
+        work_dir=tmp_path / "run",
+    )["tests"]
+    known = content["tests"][1]
+    scores = {"iIoU", "mean_iIoU", "category_iIoU", "category_mean_iIoU"}
+    assert known.keys() - test.keys() == scores
+    assert {key: known[key] for key in test} == test
 
 
 def test_skipped_frames_are_recorded(
@@ -381,6 +425,68 @@ def test_a_run_is_not_resumed_under_another_recipe(trained, roots, option, messa
         train(config, work_dir=folder, roots=roots, resume=True, options=[option])
 
 
+ROBUSTNET = """
+_base_ = [
+    "{configs}/_base_/models/deeplabv3plus_ibn50a-d16.py",
+    "{configs}/_base_/schedules/robustnet_40k.py",
+]
+train_domain, test_domains = "gta5", ["gta5"]
+model = dict(
+    backbone=dict(base_channels=4, stem_channels=4, init_cfg=None),
+    decode_head=dict(in_channels=128, channels=8, low_level_in=16, low_level=4),
+    auxiliary_head=dict(in_channels=64, channels=8),
+)
+crop_size, batch, iterations, workers = (32, 32), 4, 6, 0
+log_interval, checkpoint_interval, keep_checkpoints = 1, 2, 9
+"""
+
+
+def test_robustnets_recipe_trains_and_resumes(
+    roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class-uniform and augmented; resumed from the middle it ends in the same weights."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = tmp_path / "robustnet.py"
+    config.write_text(ROBUSTNET.format(configs=config_folder().as_posix()))
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    content = train(config, work_dir=whole, roots=roots)
+    assert content["run"]["model"] == "deeplabv3plus_ibn50a-d16"
+    assert len(losses(whole)) == 6
+    (index,) = (tmp_path / "cache" / "ibnseg" / "class_index").iterdir()
+    (again / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole / "config.py", again)
+    shutil.copy(whole / "checkpoints" / "iter_2.pth", again / "checkpoints")
+    (again / "latest.pth").symlink_to("checkpoints/iter_2.pth")
+    index.unlink()  # and it is made again
+    train(config, work_dir=again, roots=roots, resume=True)
+    assert losses(again) == losses(whole)[2:]
+    found, expected = (
+        torch.load(folder / "checkpoints/iter_6.pth", weights_only=True)["state_dict"]
+        for folder in (again, whole)
+    )
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    for option, message in (
+        ("class_uniform=0.25", "class_uniform was 0.5 and is now 0.25"),
+        ("augment=[]", r"augment was .*ColorJitter.* and is now \[\]"),
+        ("train_resize=domain", "train_resize was None and is now domain"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(config, work_dir=again, roots=roots, resume=True, options=[option])
+
+
+def test_a_run_from_before_a_key_was_there_had_its_default(trained, roots, tmp_path: Path) -> None:
+    config, folder, _ = trained
+    shutil.copytree(folder, tmp_path / "run", symlinks=True)
+    dumped = Config.fromfile(folder / "config.py").to_dict()
+    for key in ("class_uniform", "augment", "train_resize", "scale_sampling", "interpolation"):
+        del dumped[key]
+    Config(dumped).dump(tmp_path / "run" / "config.py")
+    resume = dict(work_dir=tmp_path / "run", roots=roots, resume=True)
+    assert train(config, **resume)
+    with pytest.raises(UserError, match="class_uniform was 0.0 and is now 0.5"):
+        train(config, **resume, options=["class_uniform=0.5"])
+
+
 def test_a_run_without_its_config_is_not_resumed(trained, roots, tmp_path: Path) -> None:
     config, folder, _ = trained
     shutil.copy(folder / "latest.pth", tmp_path / "latest.pth")
@@ -520,7 +626,7 @@ def test_a_label_of_unknown_ids_is_named(trained, tmp_path: Path) -> None:
 
     config, folder, _ = trained
     write_cityscapes(tmp_path / "cityscapes")
-    label = next((tmp_path / "cityscapes/gtFine/val/lindau").iterdir())
+    label = next((tmp_path / "cityscapes/gtFine/val/lindau").glob("*_labelIds.png"))
     ids = np.asarray(Image.open(label)).copy()
     ids[5, 5] = 77
     Image.fromarray(ids).save(label)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ibnseg.datasets.labels import CLASSES as LABELLED
 from ibnseg.evaluation import Confusion
 from ibnseg.registry import METRICS
 
@@ -125,3 +126,65 @@ def test_unknown_eval_class():
     counted.process({}, [FIRST])
     with pytest.raises(ValueError, match="tram"):
         counted.evaluate(1)
+
+
+# --- instances ---
+
+ALL = dict(classes=LABELLED, eval_classes=LABELLED)
+CAR = LABELLED.index("car")
+
+
+def with_instances(sample: dict, ids: list) -> dict:
+    return sample | dict(gt_instance_ids=dict(data=torch.tensor([ids], dtype=torch.int32)))
+
+
+# a car of one pixel, missed; one of three, of which two are right
+THIRD = with_instances(sample("c.png", [[CAR, 0]], [[0, 0]]), [[26000, 7]])
+FOURTH = with_instances(
+    sample("d.png", [[CAR, CAR], [CAR, CAR]], [[CAR, CAR], [0, CAR]]), [[26002, 26002], [26002, 26]]
+)
+
+
+def test_weighted_counts_are_summed():
+    counted = metric(**ALL)
+    counted.process({}, [FOURTH])
+    counted.process({}, [THIRD])
+    counted.evaluate(2)
+    size = 12794.0202738185
+    expected = np.zeros((19, 19))
+    expected[CAR, CAR], expected[CAR, 0] = size * 2 / 3, size * (1 + 1 / 3)
+    np.testing.assert_allclose(counted.weighted, expected, rtol=1e-15, atol=0)
+
+
+def test_instances_of_an_image_given_twice_count_once():
+    once, twice = metric(**ALL), metric(**ALL)
+    once.process({}, [THIRD, FOURTH])
+    twice.process({}, [FOURTH, THIRD, FOURTH])
+    once.evaluate(2)
+    twice.evaluate(3)
+    assert once.weighted.tolist() == twice.weighted.tolist()
+
+
+def test_without_the_instances_of_all_images_there_are_no_weighted_counts():
+    counted = metric(**ALL)
+    counted.process({}, [THIRD, SECOND])
+    counted.evaluate(2)
+    assert counted.weighted is None
+    counted.process({}, [THIRD])
+    counted.evaluate(1)
+    assert counted.weighted.sum() == 12794.0202738185
+
+
+def test_what_is_logged_does_not_change_with_instances():
+    scores = []
+    for image in (THIRD, {k: v for k, v in THIRD.items() if k != "gt_instance_ids"}):
+        counted = metric(**ALL)
+        counted.process({}, [image])
+        scores.append(counted.evaluate(1).keys())
+    assert scores[0] == scores[1]
+
+
+def test_wrong_instances_name_the_image():
+    wrong = with_instances(sample("e.png", [[0, 0]], [[0, 0]]), [[7, 7001]])
+    with pytest.raises(ValueError, match=r"^e\.png: instances 7001 are of no class that has inst"):
+        metric(**ALL).process({}, [wrong])

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from ibnseg.datasets.labels import CATEGORIES
+from ibnseg.datasets.labels import CLASSES as LABELLED
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 
@@ -70,6 +72,39 @@ def test_record_is_the_schema_of_json():
 def test_record_averages_eval_classes_only():
     assert record(eval_classes=("car", "sky"))["mIoU"] == 1 / 2
     assert record(eval_classes=("road",))["mIoU"] == 1 / 3
+
+
+def official(**kwargs) -> dict:
+    """Of Cityscapes' classes: 3 of 4 pixels of road are right, one is car; a car is missed."""
+    counts = np.zeros((19, 19), np.int64)
+    counts[0, 0], counts[0, 13], counts[13, 0] = 3, 1, 1
+    return record(classes=LABELLED, **(dict(eval_classes=LABELLED, confusion=counts) | kwargs))
+
+
+def test_record_of_all_classes_has_categories():
+    of_category = dict.fromkeys(CATEGORIES) | dict(flat=3 / 5, vehicle=0.0)
+    content = official()
+    assert content["category_iou"] == of_category
+    assert content["category_mIoU"] == 3 / 10
+    assert content.keys() - record().keys() == {"category_iou", "category_mIoU"}
+    json.dumps(content, allow_nan=False)
+
+
+def test_record_has_instances_where_they_are_known():
+    weighted = np.zeros((19, 19))
+    weighted[13, 0] = 12794.0202738185
+    content = official(weighted=weighted)
+    assert content["iIoU"] == dict.fromkeys(LABELLED[11:]) | dict(car=0.0)
+    assert content["category_iIoU"] == dict(human=None, vehicle=0.0)
+    assert (content["mean_iIoU"], content["category_mean_iIoU"]) == (0.0, 0.0)
+    nothing = official(weighted=np.zeros((19, 19)), confusion=np.zeros((19, 19), np.int64))
+    assert (nothing["mean_iIoU"], nothing["category_mean_iIoU"]) == (None, None)
+    json.dumps([content, nothing], allow_nan=False)
+
+
+def test_record_of_some_classes_has_neither():
+    some = official(eval_classes=LABELLED[:18], weighted=np.zeros((19, 19)))
+    assert some.keys() == record().keys()
 
 
 def test_record_of_nothing_has_none_for_what_is_undefined():

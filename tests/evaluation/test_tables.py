@@ -174,6 +174,18 @@ def test_note_on_parentheses_only_where_there_are_some():
     assert IN_PARENTHESES not in text
 
 
+def test_markdown_ends_with_the_further_means_where_there_are_any():
+    home = case("gta5", 0.75, category_mIoU=0.875)
+    abroad = case("cityscapes", 0.5, category_mIoU=0.75, mean_iIoU=0.25, category_mean_iIoU=None)
+    assert tables.markdown(content(home, abroad), TITLES).endswith("""
+
+| mean         | GTA5 | Cityscapes |
+| ------------ | ---: | ---------: |
+| category IoU | 87.5 |       75.0 |
+| iIoU         |    - |       25.0 |
+""")
+
+
 # --- CSV ---
 
 

@@ -1,0 +1,89 @@
+"""Random colours and sharpness of training images; labels stay as they are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from PIL import Image
+from torchvision.transforms.v2 import functional
+
+from ibnseg.registry import TRANSFORMS
+
+ADJUSTMENTS = {
+    "brightness": functional.adjust_brightness,
+    "contrast": functional.adjust_contrast,
+    "saturation": functional.adjust_saturation,
+    "hue": functional.adjust_hue,
+}
+"""What is jittered, and torchvision's function that does it."""
+
+
+@TRANSFORMS.register_module()
+class ColorJitter(BaseTransform):
+    """torchvision's ``ColorJitter`` of Pillow images, drawn from NumPy's global generator.
+
+    With probability ``prob``, brightness, contrast, saturation and hue are changed in random order.
+    The first three by a factor uniform in ``[max(0, 1 - x), 1 + x]``, the hue by a shift uniform in
+    ``[-x, x]``, where 1 is the whole circle; x = 0 leaves out.
+
+    Args:
+        brightness, contrast, saturation: x >= 0.
+        hue: x in [0, 0.5].
+        prob: in [0, 1].
+
+    Shape:
+        ``img``, (H, W, 3) uint8 BGR, to the same.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        prob: float = 1.0,
+    ) -> None:
+        self.bounds = {
+            "brightness": (max(0.0, 1 - brightness), 1 + brightness),
+            "contrast": (max(0.0, 1 - contrast), 1 + contrast),
+            "saturation": (max(0.0, 1 - saturation), 1 + saturation),
+            "hue": (-hue, hue),
+        }
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        if np.random.random() >= self.prob:
+            return results
+        image = Image.fromarray(np.ascontiguousarray(results["img"][..., ::-1]))
+        for name in np.random.permutation(list(self.bounds)):
+            low, high = self.bounds[name]
+            if low < high:
+                image = ADJUSTMENTS[name](image, np.random.uniform(low, high))
+        results["img"] = np.asarray(image)[..., ::-1]
+        return results
+
+
+@TRANSFORMS.register_module()
+class GaussianBlur(BaseTransform):
+    """Blurs ``img``, (H, W, 3) uint8, by a Gaussian of random width.
+
+    The kernel ends at four standard deviations; outside of the image its border is repeated.
+
+    Args:
+        sigma: bounds of the standard deviation in pixels, which is uniform between them.
+    """
+
+    def __init__(self, sigma: tuple[float, float]) -> None:
+        self.sigma = sigma
+
+    def transform(self, results: dict) -> dict:
+        sigma = np.random.uniform(*self.sigma)
+        side = 2 * int(4 * sigma + 0.5) + 1
+        results["img"] = cv2.GaussianBlur(
+            np.ascontiguousarray(results["img"]),
+            (side, side),
+            sigma,
+            borderType=cv2.BORDER_REPLICATE,
+        )
+        return results
