@@ -320,6 +320,8 @@ class _Builder:
 
         by_image = resampled([each.confusion for each in images])
         number = self._number_of_groups(sample)
+        if sample not in self.groups:
+            self._remark("Not recorded which images are alike: no interval by group", column)
         if number == 1:
             self._remark("One group of images, which are alike: the interval is too narrow", column)
         if number is None or number < 2:

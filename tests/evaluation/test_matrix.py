@@ -205,8 +205,15 @@ def test_groups_are_known_from_the_run_that_has_them(tmp_path):
     file = b / "per_image/cityscapes-native.npz"
     content = {key: value for key, value in np.load(file).items() if key != "groups"}
     np.savez(file, **content)
-    rows = matrix(b, a).blocks[0].rows
+    found = matrix(b, a)
+    rows = found.blocks[0].rows
     assert rows[0].cells[0].by_group == rows[1].cells[0].by_group is not None
+    assert found.remarks == ()
+    alone = matrix(b)
+    assert alone.blocks[0].rows[0].cells[0].by_group is None
+    assert [tuple(remark) for remark in alone.remarks] == [
+        ("Not recorded which images are alike: no interval by group", ("cityscapes",))
+    ]
 
 
 @pytest.mark.parametrize("how", ["null", "missing"])
