@@ -32,6 +32,9 @@ class ColorJitter(BaseTransform):
         hue: x in [0, 0.5].
         prob: in [0, 1].
 
+    Raises:
+        ValueError: for a value out of these bounds.
+
     Shape:
         ``img``, (H, W, 3) uint8 BGR, to the same.
     """
@@ -44,6 +47,11 @@ class ColorJitter(BaseTransform):
         hue: float = 0.0,
         prob: float = 1.0,
     ) -> None:
+        factors = dict(brightness=brightness, contrast=contrast, saturation=saturation)
+        most = {**dict.fromkeys(factors, np.inf), "hue": 0.5, "prob": 1}
+        for name, value in {**factors, "hue": hue, "prob": prob}.items():
+            if not 0 <= value <= most[name]:
+                raise ValueError(f"ColorJitter: {name} is {value}, expected 0 to {most[name]}")
         self.bounds = {
             "brightness": (max(0.0, 1 - brightness), 1 + brightness),
             "contrast": (max(0.0, 1 - contrast), 1 + contrast),
@@ -72,9 +80,15 @@ class GaussianBlur(BaseTransform):
 
     Args:
         sigma: bounds of the standard deviation in pixels, which is uniform between them.
+
+    Raises:
+        ValueError: if they are no two numbers above 0, the lower one first.
     """
 
     def __init__(self, sigma: tuple[float, float]) -> None:
+        low, high = sigma
+        if not 0 < low <= high:
+            raise ValueError(f"GaussianBlur: sigma is {sigma}, expected (low, high), above 0")
         self.sigma = sigma
 
     def transform(self, results: dict) -> dict:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CLASSES
@@ -83,14 +86,14 @@ def class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
 def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
     """Where the index of a dataset is kept: the name is a hash of all that it depends on.
 
-    That is the kind of dataset, its tables of ids and colours, the tile, and the labels' names
-    below the root and their sizes; so runs of other seeds and networks find it, and a copy of the
-    data elsewhere does too.
+    That is the kind of dataset, the tables of ids and colours in use, the tile, and the labels'
+    names below the root and their sizes; so runs of other seeds and networks find it, and a copy of
+    the data elsewhere does too.
     """
     files = [Path(dataset.get_data_info(i)["seg_map_path"]) for i in range(len(dataset))]
     facts = (
         type(dataset).__name__,
-        sorted(dataset.LABEL_IDS.items()),
+        sorted(dataset.label_ids.items()),
         sorted(dataset.LABEL_COLORS.items()),
         tile,
         [(os.path.relpath(file, dataset.data_root), file.stat().st_size) for file in files],
@@ -100,16 +103,27 @@ def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
 
 
 def cached_class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
-    """:func:`class_index`, made by one process for all, and kept in :func:`index_file`."""
-    shared = [None]
-    if is_main_process():
-        file = index_file(dataset, tile)
-        if not file.exists():
-            with written_whole(file) as temporary:
-                np.save(temporary, class_index(dataset, tile))
-        shared = [np.load(file)]
+    """:func:`class_index`, made by one process for all, and kept in :func:`index_file`.
+
+    A file that is damaged is made anew; one that cannot be written is done without, with a warning.
+    """
+    shared = [_read_or_make(dataset, tile) if is_main_process() else None]
     broadcast_object_list(shared)
     return shared[0]
+
+
+def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
+    file = index_file(dataset, tile)
+    if file.exists():
+        with suppress(OSError, ValueError, EOFError):
+            return np.load(file)
+    index = class_index(dataset, tile)
+    try:
+        with written_whole(file) as temporary:
+            np.save(temporary, index)
+    except UserError as error:
+        print_log(f"{error}; the next run finds classes again", "current", logging.WARNING)
+    return index
 
 
 @DATA_SAMPLERS.register_module()

@@ -19,8 +19,9 @@ Size = tuple[int, int]
 
 
 def _times(size: Size, factor: float) -> Size:
-    """Both edges times a factor, rounded half up, as mmcv and detectron2 round them."""
-    return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
+    """Both edges times a factor, rounded half up, as mmcv and detectron2 round them, 1 at least."""
+    width, height = (max(1, int(edge * factor + 0.5)) for edge in size)
+    return width, height
 
 
 SIZES: dict[str, Callable[[Size, float | Size], Size]] = {

@@ -50,7 +50,7 @@ def load_config(config: str | Path, options: Sequence[str] = ()) -> Config:
         parser.add_argument("--options", nargs="+", action=DictAction)
         try:
             cfg.merge_from_dict(parser.parse_args(["--options", *options]).options)
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+        except (AssertionError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise UserError(f"options {' '.join(options)}: do not fit ({error})") from error
     return cfg
 

@@ -115,8 +115,9 @@ VALUES = {
         lambda value: (
             isinstance(value, (list, tuple))
             and all(_is_pair((scale, scale), (int, float)) for scale in value)
+            and len(set(value)) == len(value)
         ),
-        "a list of numbers above 0, empty for no test-time augmentation",
+        "a list of different numbers above 0, empty for no test-time augmentation",
     ),
     "crop_size": (lambda value: _is_pair(value, int), "(height, width), whole numbers above 0"),
     "train_resize": (
@@ -359,7 +360,7 @@ def _several(value: object) -> object:
 
 def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[Protocol]) -> None:
     own = slide_of(cfg.model.get("test_cfg") or {})
-    scales = tuple(cfg.tta_scales)
+    scales = tuple(sorted(cfg.tta_scales))
     tests, loaders, evaluators = [], {}, {}
     for protocol in protocols:
         slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)

@@ -9,16 +9,14 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.structures import SegDataSample
 
-from ibnseg.registry import MODELS
 
-
-@MODELS.register_module()
 class Augmented(SegTTAModel):
     """mmseg's SegTTAModel over a :class:`~ibnseg.models.Segmentor`: the mean of the softmaxes of
     all augmented images, each at the size of the label.
 
     Takes what mmcv's ``TestTimeAug`` gives: for each image a list of augmented inputs, and of their
-    samples, the first of which has the label as it is. ``pred_sem_seg`` is uint8 train ids.
+    samples, the first of which has the label as it is. A map of instances is flipped in none of
+    them. ``pred_sem_seg`` is uint8 train ids.
     """
 
     def test_step(self, data: dict) -> list[SegDataSample]:

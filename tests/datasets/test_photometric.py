@@ -155,3 +155,18 @@ def test_blur_draws_sigma_uniformly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1.29 < sigmas.max() <= 1.3
     assert abs(sigmas.mean() - 0.725) < 4 * 1.15 / (12 * 2000) ** 0.5
     assert all(k == (2 * int(4 * s + 0.5) + 1,) * 2 for s, k in drawn)
+
+
+@pytest.mark.parametrize(
+    ("transform", "arguments", "message"),
+    [
+        (ColorJitter, dict(hue=0.6), "ColorJitter: hue is 0.6, expected 0 to 0.5"),
+        (ColorJitter, dict(brightness=-1), "ColorJitter: brightness is -1, expected 0 to inf"),
+        (ColorJitter, dict(prob=1.5), "ColorJitter: prob is 1.5, expected 0 to 1"),
+        (GaussianBlur, dict(sigma=(2, 1)), r"GaussianBlur: sigma is \(2, 1\), expected"),
+        (GaussianBlur, dict(sigma=(0, 1)), r"GaussianBlur: sigma is \(0, 1\), expected"),
+    ],
+)
+def test_values_out_of_bounds(transform, arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        transform(**arguments)

@@ -144,6 +144,30 @@ def test_index_depends_on_data_classes_and_tile(dataset: GTA5, data: Path, tmp_p
     assert len(set(files)) == len(files)
 
 
+def test_index_depends_on_the_class_map_in_use(data: Path, cache: Path) -> None:
+    """The pole group, 18, is ignored by id and a pole by colour."""
+    root = data / "gta5"
+    by_id, by_color = (GTA5(root, "val", class_map=name) for name in (None, "by_color"))
+    assert index_file(by_id) != index_file(by_color)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
+def test_a_damaged_index_is_made_anew(dataset: GTA5, content: bytes) -> None:
+    expected = cached_class_index(dataset)
+    index_file(dataset).write_bytes(content)
+    np.testing.assert_array_equal(cached_class_index(dataset), expected)
+    np.testing.assert_array_equal(np.load(index_file(dataset)), expected)
+
+
+def test_without_a_place_to_keep_it_the_index_is_made(
+    dataset: GTA5, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    expected = class_index(dataset)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    np.testing.assert_array_equal(cached_class_index(dataset), expected)
+
+
 def test_a_failed_index_leaves_nothing(data: Path, tmp_path: Path, cache: Path) -> None:
     write_gta5(tmp_path / "gta5", GTA5_TRAIN)
     label = tmp_path / "gta5/labels/00005.png"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from PIL import Image
 
 from ibnseg.datasets import GTA5, Cityscapes
@@ -276,8 +277,56 @@ def test_protocols_change_what_is_seen_and_compared(trained, roots, tmp_path: Pa
     # 64x48, of which a row is ignored; under short1024 labels are 1365x1024
     assert pixels["native"] == pixels["rein"] == 5 * 64 * 47
     assert pixels["short1024"] == pytest.approx(5 * 1365 * 1024 * 47 / 48, rel=0.001)
-    assert len({test["mIoU"] for test in tests.values()}) == 3
     assert (tmp_path / "run" / tests["rein"]["per_image"]).name == "gta5-rein.npz"
+    # 64x48 within 1280x720 is 960x720, seen through windows of 512x512
+    slide = dict(mode="slide", crop_size=(512, 512), stride=(341, 341))
+    assert tests["rein"]["confusion"] == counted(run, roots["gta5"], (960, 720), slide)
+    assert tests["rein"]["confusion"] != counted(run, roots["gta5"], (960, 720), {})
+
+
+def test_a_protocol_of_whole_images_leaves_the_models_windows(
+    trained, roots, tmp_path: Path
+) -> None:
+    config, run, before = trained
+    windows = dict(mode="slide", crop_size=(32, 32), stride=(16, 16))
+    content = run_test(
+        config,
+        run / "latest.pth",
+        options=[f"model.test_cfg.{key}={value}" for key, value in windows.items()],
+        roots=roots,
+        domains=["gta5"],
+        protocols=["robustnet", "native"],
+        work_dir=tmp_path,
+    )
+    whole, slid = content["tests"]
+    assert whole["confusion"] == before["tests"][0]["confusion"]
+    assert slid["confusion"] == counted(run, roots["gta5"], (64, 48), windows)
+    assert slid["confusion"] != whole["confusion"]
+
+
+def counted(run: Path, root: str, size: tuple[int, int], test_cfg: dict) -> list[list[int]]:
+    """The confusion matrix of GTA5 val, its images resized, by the network called by itself."""
+    network = load_network(Config.fromfile(run / "config.py"), run / "latest.pth")
+    network.test_cfg.update(test_cfg)
+    steps = [
+        dict(type=f"ibnseg.{name}", **arguments)
+        for name, arguments in (
+            ("LoadImage", {}),
+            ("RescaleImage", dict(rule="exact", to=size)),
+            ("LoadLabel", {}),
+            ("Pack", {}),
+        )
+    ]
+    dataset = GTA5(data_root=root, split="val", pipeline=steps, test_mode=True)
+    total = np.zeros((19, 19), np.int64)
+    for item in dataset:
+        with torch.inference_mode():
+            (sample,) = network.test_step(pseudo_collate([item]))
+        label, prediction = (
+            getattr(sample, key).data[0].numpy() for key in ("gt_sem_seg", "pred_sem_seg")
+        )
+        np.add.at(total, (label[label != 255], prediction[label != 255]), 1)
+    return total.tolist()
 
 
 def test_augmentation_is_another_record(trained, roots, tmp_path: Path) -> None:
