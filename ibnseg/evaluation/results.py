@@ -78,9 +78,9 @@ def test_record(
 def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
     """The results after some tests of a checkpoint.
 
-    Each new record is marked with its checkpoint. It replaces the one of the same checkpoint,
-    domain, split and protocol; all others stay, but without ``per_image`` where that file has been
-    written over.
+    Each new record is marked with its checkpoint. It takes the place of the one of the same
+    checkpoint, domain, split and protocol, or comes last; all others stay, but without
+    ``per_image`` where that file has been written over.
 
     Args:
         old: what the results file held before, if anything.
@@ -90,14 +90,14 @@ def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
     marked = [
         {**test, **{key: run[key] for key in ("checkpoint_sha256", "iteration")}} for test in tests
     ]
-    replaced = [_identity(test) for test in marked]
+    fresh = {tuple(map(str, _identity(test))): test for test in marked}
     overwritten = {test["per_image"] for test in marked}
     kept = [
-        {**test, "per_image": None} if test["per_image"] in overwritten else test
+        fresh.pop(tuple(map(str, _identity(test))), None)
+        or ({**test, "per_image": None} if test["per_image"] in overwritten else test)
         for test in (old["tests"] if old else ())
-        if _identity(test) not in replaced
     ]
-    return dict(schema=SCHEMA, run=run, tests=[*kept, *marked])
+    return dict(schema=SCHEMA, run=run, tests=[*kept, *fresh.values()])
 
 
 def current(results: dict) -> dict:

@@ -20,8 +20,10 @@ SPECIAL = {
 
 
 def latex(report: Report) -> str:
-    """A ``table*`` for each sheet, with its notes below it."""
-    return "\n\n".join(["% \\usepackage{booktabs}", *map(_sheet, sheets(report))])
+    """A ``table*`` for each sheet, with its notes below it; one that is wider than the text is made
+    smaller."""
+    packages = "% \\usepackage{booktabs,graphicx}"
+    return "\n\n".join([packages, *map(_sheet, sheets(report))])
 
 
 def _sheet(sheet: Sheet) -> str:
@@ -35,12 +37,13 @@ def _sheet(sheet: Sheet) -> str:
 \\caption{{{_escaped(sheet.title)}}}
 \\footnotesize
 \\setlength{{\\tabcolsep}}{{4pt}}
+\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%
 \\begin{{tabular}}{{@{{}}{columns}@{{}}}}
 \\toprule
 {head} \\\\
 \\midrule
 {body}\\bottomrule
-\\end{{tabular}}
+\\end{{tabular}}}}
 
 \\medskip
 \\raggedright

@@ -182,8 +182,17 @@ def test_going_back_to_an_old_checkpoint_replaces_its_record():
         (run("aa"), [record()]), (run("bb"), [record(images=4)]), (run("aa"), [record(images=3)])
     )
     assert summary(content) == [
-        ("bb", "gta5", "native", 4, None),
         ("aa", "gta5", "native", 3, "per_image/gta5-native.npz"),
+        ("bb", "gta5", "native", 4, None),
+    ]
+
+
+def test_a_record_keeps_its_place():
+    tests = [record(), record(domain="camvid", per_image="per_image/camvid-native.npz")]
+    content = merged((run(), tests), (run(), [record(images=4)]))
+    assert [(t["domain"], t["images"]) for t in content["tests"]] == [
+        ("gta5", 4),
+        ("camvid", tests[1]["images"]),
     ]
 
 

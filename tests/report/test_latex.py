@@ -11,7 +11,7 @@ from tests.conftest import save_run
 from tests.report.conftest import road
 
 DOCUMENT = r"""\documentclass{article}
-\usepackage{booktabs}
+\usepackage{booktabs,graphicx}
 \begin{document}
 %s
 \end{document}
