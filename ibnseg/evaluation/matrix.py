@@ -41,8 +41,12 @@ class Cell:
     by_image: Interval | None
     """95 % interval with the images resampled; None where they are not known."""
     by_group: Interval | None
-    """The same with groups of images (a city, a sequence) resampled; None where there are not two.
-    Of a mean over domains: by group in those that have groups, by image in the others."""
+    """The same with groups of images (a city, a sequence) resampled; None where there are not two
+    in which the score is defined. Of a mean over domains: by group in those that have groups, by
+    image in the others."""
+    grouped: bool
+    """Whether images are known to be of two or more groups: they are alike within one, and
+    ``by_image`` is too narrow."""
     drop: float | None = None
     """The value at home minus this one; None at home, in a mean and in a difference."""
     best: bool = False
@@ -50,8 +54,8 @@ class Cell:
 
     @property
     def interval(self) -> Interval | None:
-        """The one to rely on: by group if there is one."""
-        return self.by_group or self.by_image
+        """The one to rely on; None if there is none."""
+        return self.by_group if self.grouped else self.by_image
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ def _cell(measured: _Measured | None, drop: float | None = None, least: float = 
 
     scores, grouped = measured.by_image, measured.by_group is not measured.by_image
     by_group = cut(interval(measured.by_group)) if grouped else None
-    return Cell(scores.mean, scores.deviation, scores.seeds, cut(interval(scores)), by_group, drop)
+    by_image = cut(interval(scores))
+    return Cell(scores.mean, scores.deviation, scores.seeds, by_image, by_group, grouped, drop)
 
 
 class _Builder:
@@ -299,7 +304,12 @@ class _Builder:
             Scores(seeds, values, {sample: pair[i] for sample, pair in spreads.items()})
             for i in range(2)
         )
-        grouped = any(one is not other for one, other in spreads.values())
+        grouped = [other for one, other in spreads.values() if one is not other]
+        if any(each.units < 2 for each in grouped) and not np.isnan(values).any():
+            self._remark(
+                f"{self.titles[row]}: defined in one group of images only, no interval by group",
+                column,
+            )
         return _Measured(by_image, by_group if grouped else by_image)
 
     def _spreads(

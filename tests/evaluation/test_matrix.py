@@ -191,6 +191,38 @@ def test_one_group_has_no_interval_of_groups(tmp_path):
     assert found.remarks[0].domains == ("camvid",)
 
 
+RARE = [[[5, 0], [2, 3]], [[5, 0], [1, 4]], [[9, 0], [0, 0]], [[9, 0], [0, 0]]]
+MISSED = [[[5, 0], [4, 1]], [[5, 0], [3, 2]], [[9, 0], [0, 0]], [[9, 0], [0, 0]]]
+
+
+def test_a_class_in_one_of_two_groups_has_no_interval_to_rely_on(tmp_path):
+    """Cars in one city: both its images say that b is better, and nothing is known of another."""
+    groups = {"x": [*"aabb"]}
+    runs = [
+        save_run(tmp_path / name, {"x": rare, "y": rare}, name=name, groups=groups)
+        for name, rare in (("a", MISSED), ("b", RARE))
+    ]
+    found = matrix(*runs, metric="car")
+    (block,) = found.blocks
+    for row in (*block.rows, *block.differences):
+        x, y = row.cells
+        assert x.by_image is not None
+        assert x.by_group is x.interval is row.unseen.by_group is row.unseen.interval is None
+        assert x.grouped
+        assert row.unseen.grouped
+        assert y.interval == y.by_image is not None
+    assert block.differences[0].cells[0].by_image.low > 0
+    best = [[cell.best for cell in (*row.cells, row.unseen)] for row in block.rows]
+    assert best == [[False] * 3, [False, True, False]]
+    assert [tuple(remark) for remark in found.remarks] == [
+        (f"{name}: defined in one group of images only, no interval by group", ("x",))
+        for name in "AB"
+    ]
+    road = matrix(*runs, metric="road")
+    assert road.remarks == ()
+    assert road.blocks[0].rows[0].cells[0].by_group is not None
+
+
 def test_images_that_are_their_own_groups_are_no_groups(tmp_path):
     found = matrix(save_run(tmp_path, {"gta5": images(4, 5, 7)}))
     assert found.blocks[0].rows[0].cells[0].by_group is None
