@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ibnseg.evaluation.drops import at_home, drop
 from ibnseg.evaluation.results import PerImage
 from ibnseg.evaluation.runs import Test, column_of, protocol_of, row_of
 from ibnseg.evaluation.statistics import (
@@ -48,9 +49,11 @@ class Cell:
     """Whether images are known to be of two or more groups: they are alike within one, and
     ``by_image`` is too narrow."""
     drop: float | None = None
-    """The value at home minus this one; None at home, in a mean and in a difference."""
+    """The value at home minus this one; None at home, in a mean and in a difference, and where not
+    one split of the training domain, but none or several, were tested."""
     best: bool = False
-    """Whether the interval of its paired difference to every other row of the block is above 0."""
+    """Whether the interval of its paired difference to every other row of the block that has this
+    cell is above 0."""
 
     @property
     def interval(self) -> Interval | None:
@@ -248,7 +251,7 @@ class _Builder:
             return _with_mean(parts, away)
 
         cells = [
-            [_cell(m, drop) for m, drop in zip(line, [*self._drops(row), None], strict=True)]
+            [_cell(m, lost) for m, lost in zip(line, [*self._drops(row), None], strict=True)]
             for row, line in zip(rows, measured, strict=True)
         ]
         for place in range(len(self.columns) + 1):
@@ -356,24 +359,23 @@ class _Builder:
         return None
 
     def _drops(self, row: tuple) -> list[float | None]:
-        home = {t.run["seed"]: t for t in self._all(row) if t.record["domain"] == row[0]}
+        """Of each column, the mean over the seeds that have one."""
+        train = row[0]
+        by_seed: dict[int | None, list[dict]] = {}
+        for test in self._all(row):
+            by_seed.setdefault(test.run["seed"], []).append(test.record)
         drops = []
         for column in self.columns:
-            pairs = [
-                (home[test.run["seed"]], test)
-                for test in self.tests[row].get(column, ())
-                if test.run["seed"] in home and column[0] != row[0]
-            ]
-            fallen = [self._drop(*pair) for pair in pairs]
-            drop = float(np.mean(fallen)) if fallen else np.nan
-            drops.append(None if np.isnan(drop) else drop)
+            tests = [(t.record, by_seed[t.run["seed"]]) for t in self.tests[row].get(column, ())]
+            if any(len(at_home(test, others, train)) > 1 for test, others in tests):
+                self._remark(
+                    f"{self.titles[row]}: no drop, several splits of its train domain are tested",
+                    (train,),
+                )
+            found = [drop(test, others, train, self.metric) for test, others in tests]
+            known = [each for each in found if each is not None]
+            drops.append(float(np.mean(known)) if known else None)
         return drops
-
-    def _drop(self, home: Test, test: Test) -> float:
-        """Of a metric over the classes that the test averages."""
-        averaged = test.record["eval_classes"]
-        scores = [each.score(self.metric, averaged, each.confusion) for each in (home, test)]
-        return float(scores[0] - scores[1])
 
 
 def _with_mean(measured: Sequence[_Measured | None], away: Sequence[int]) -> list[_Measured | None]:
@@ -388,12 +390,13 @@ def _best(
     place: int,
     difference: Callable[[int, int], list[_Measured | None]],
 ) -> int | None:
-    """The row that is better than every other one of its block, by the interval of the paired
-    difference; None if there is none, or nothing to compare."""
-    if len(cells) < 2 or None in cells:
+    """The row that is better than every other one of its block that has the cell, by the interval
+    of the paired difference; None if there is none, or nothing to compare."""
+    rows = [i for i, cell in enumerate(cells) if cell is not None]
+    if len(rows) < 2:
         return None
-    first = max(range(len(cells)), key=lambda i: cells[i].value)
-    for other in range(len(cells)):
+    first = max(rows, key=lambda i: cells[i].value)
+    for other in rows:
         if other != first:
             paired = _cell(difference(first, other)[place], least=-1.0)
             if paired is None or paired.interval is None or paired.interval.low <= 0:

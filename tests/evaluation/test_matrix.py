@@ -71,6 +71,19 @@ def test_drop_needs_no_column_of_home(tmp_path):
     assert found.blocks[0].rows[0].cells[0].drop == pytest.approx(0.5)
 
 
+def test_no_drop_where_several_splits_of_home_are_tested(tmp_path):
+    run = save_run(tmp_path, {"gta5": images(9), "cityscapes": images(4)})
+    content = results.read(run / "results.json")
+    content["tests"].append({**content["tests"][0], "split": "test", "per_image": None})
+    results.write(run / "results.json", content)
+    found = matrix(run)
+    assert [cell.drop for cell in found.blocks[0].rows[0].cells] == [None] * 3
+    assert (
+        "Plain: no drop, several splits of its train domain are tested",
+        ("gta5",),
+    ) in [tuple(remark) for remark in found.remarks]
+
+
 def test_a_class_that_a_domain_does_not_average_is_not_shown(tmp_path):
     save_run(tmp_path, {"gta5": [[[3, 1], [1, 3]]]})
     save_run(tmp_path, {"camvid": [[[2, 2], [0, 0]]]}, averaged=("road",))
@@ -314,6 +327,21 @@ def test_best_must_be_better_than_every_other(tmp_path):
     best = [row.cells[0].best for row in matrix(a, b, c).blocks[0].rows]
     assert best == [False, False, False]  # c is surely better than b, and not surely than a
     assert [row.cells[0].best for row in matrix(b, c).blocks[0].rows] == [False, True]
+
+
+def test_a_row_that_was_not_tested_there_is_not_compared(tmp_path):
+    a = save_run(tmp_path / "a", {"gta5": images(6, 6), "x": images(2, 5)}, name="a")
+    b = save_run(tmp_path / "b", {"gta5": images(7, 7), "x": images(3, 6)}, name="b")
+    c = save_run(tmp_path / "c", {"gta5": images(5, 5)}, name="c")
+    d = save_run(tmp_path / "d", {"y": images(5, 5)}, name="d")
+    best = [
+        [cell and cell.best for cell in (*row.cells, row.unseen)]
+        for row in matrix(a, b, c).blocks[0].rows
+    ]
+    assert best == [[False] * 3, [True] * 3, [False, None, None]]
+    assert not any(
+        cell.best for row in matrix(c, d).blocks[0].rows for cell in row.cells if cell is not None
+    )
 
 
 def test_alone_nothing_is_best(tmp_path):
