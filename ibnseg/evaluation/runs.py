@@ -104,14 +104,23 @@ def read_runs(runs: Sequence[str | Path]) -> list[Test]:
 
     Raises:
         UserError: for a run that cannot be read, two of one config, network and train domain with
-            the same seed, and runs tested over different classes in one domain.
+            the same seed or trained differently, and runs tested over different classes in one
+            domain.
     """
     tests: list[Test] = []
     folders: dict[tuple, Path] = {}
+    trained: dict[tuple, Test] = {}
     for path in map(Path, runs):
         found = _read(path)
         tests += found
         run, folder = found[0].run, found[0].folder
+        if run.get("recipe") is not None:
+            other = trained.setdefault(row_of(found[0]), found[0])
+            if other.run["recipe"] != run["recipe"]:
+                raise UserError(
+                    f"{other.folder} and {folder}: both are {run['name']}, but trained "
+                    "differently; test one again under a name of its own (--cfg-options name=NAME)"
+                )
         key = (*row_of(found[0]), run["seed"])
         if key in folders:
             raise UserError(

@@ -19,6 +19,28 @@ def test_the_same_seed_twice(tmp_path):
             read_runs([one, other])
 
 
+def test_seeds_that_were_trained_differently(tmp_path):
+    a, b, old = (
+        save_run(tmp_path / f"{seed}", {"gta5": IMAGES}, seed=seed, recipe=recipe)
+        for seed, recipe in enumerate(("0123456789ab", "ba9876543210", None))
+    )
+    message = f"{a} and {b}: both are plain, but trained differently; .* name=NAME"
+    for runs in ([a, b], [old, a, b], [a, old, b]):
+        with pytest.raises(UserError, match=message):
+            read_runs(runs)
+
+
+def test_seeds_of_one_recipe_other_names_and_old_results(tmp_path):
+    runs = [
+        save_run(tmp_path / f"{i}", {"gta5": IMAGES}, name=name, seed=i, recipe=recipe)
+        for i, (name, recipe) in enumerate((("p", "a"), ("p", "a"), ("p", None), ("q", "b")))
+    ]
+    content = results.read(runs[2] / "results.json")
+    del content["run"]["recipe"]
+    results.write(runs[2] / "results.json", content)
+    assert [test.run["seed"] for test in read_runs(runs)] == [0, 1, 2, 3]
+
+
 def test_different_classes_in_one_column(tmp_path):
     a = save_run(tmp_path / "a", {"gta5": IMAGES}, name="a")
     b = save_run(tmp_path / "b", {"gta5": IMAGES}, name="b", averaged=("road",))
