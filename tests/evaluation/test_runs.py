@@ -9,6 +9,7 @@ from ibnseg.evaluation import results
 from ibnseg.evaluation.runs import column_of, read_runs
 from tests.conftest import save_run
 
+NULL = object()
 IMAGES = [[[5, 5], [0, 0]], [[3, 7], [0, 0]]]
 
 
@@ -84,6 +85,19 @@ def test_no_test_of_the_last_checkpoint(tmp_path):
         ("test", "protocol", {}),
         ("test", "protocol", 3),
         ("test", "images", None),
+        ("test", "images", "3"),
+        ("test", "per_image", 3),
+        ("test", "domain", ["gta5"]),
+        ("test", "protocol", dict(name=["native"], version=1, inference="whole")),
+        ("test", "classes", [["road"], ["car"]]),
+        ("test", "iou", {"road": "x", "car": 0.5}),
+        ("test", "iou", {"road": 0.5}),
+        ("test", "mIoU", "x"),
+        ("test", "confusion", [[2**70, 0], [0, 0]]),
+        ("run", "seed", [1]),
+        ("run", "title", NULL),
+        ("run", "title", 3),
+        ("run", "checkpoint_sha256", None),
     ],
 )
 def test_damaged_results(place, key, value, tmp_path):
@@ -93,7 +107,7 @@ def test_damaged_results(place, key, value, tmp_path):
     if value is None:
         del part[key]
     else:
-        part[key] = value
+        part[key] = None if value is NULL else value
     results.write(run / "results.json", content)
     with pytest.raises(UserError, match=r"results\.json: damaged"):
         read_runs([run])
