@@ -214,6 +214,7 @@ def save_run(
     classes: tuple[str, ...] = ("road", "car"),
     averaged: tuple[str, ...] | None = None,
     iteration: int = 10,
+    recipe: str | None = None,
 ) -> Path:
     """Writes the results of a run as testing does.
 
@@ -245,6 +246,7 @@ def save_run(
         checkpoint_sha256=f"{name}{seed}",
         iteration=iteration,
         seed=seed,
+        recipe=recipe,
     )
     path = folder / "results.json"
     results.write(path, results.merge(results.read(path) if path.exists() else None, run, records))

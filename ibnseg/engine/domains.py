@@ -45,7 +45,7 @@ def get_domain(name: str, cfg: Config) -> dict:
         UserError: if there is none, with the nearest names; if its keys are not ``KEYS``, or its
             ``group`` is none of ``GROUPS``.
     """
-    expanded = cfg.get("domains") or {}
+    expanded = _expanded(cfg)
     if name in expanded:
         return dict(expanded[name])
     known = domain_files(cfg)
@@ -68,8 +68,16 @@ def domain_titles(names: Iterable[str], cfg: Config) -> dict[str, str]:
     Raises:
         UserError: for the file of a domain whose keys are not ``KEYS``.
     """
-    known = (cfg.get("domains") or {}).keys() | domain_files(cfg).keys()
-    return {name: get_domain(name, cfg)["title"] for name in names if name in known}
+    known = _expanded(cfg).keys() | domain_files(cfg).keys()
+    found = {name: get_domain(name, cfg).get("title") for name in names if name in known}
+    return {name: title for name, title in found.items() if isinstance(title, str)}
+
+
+def _expanded(cfg: Config) -> dict[str, Mapping]:
+    """The domains that an expanded config holds; what is no domain there is ignored."""
+    domains = cfg.get("domains")
+    found = domains.items() if isinstance(domains, Mapping) else ()
+    return {name: domain for name, domain in found if isinstance(domain, Mapping)}
 
 
 def check_roots(roots: Mapping[str, str], domains: Iterable[str], data: Iterable[str]) -> None:

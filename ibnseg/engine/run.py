@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -259,6 +260,10 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         checkpoint: its content.
         folder: the run's.
 
+    Returns:
+        Among others the ``recipe``: a hash that trainings have in common which differ in their seed
+        alone; None where it is not known.
+
     Raises:
         UserError: if the checkpoint was trained in another domain than the config's.
     """
@@ -279,12 +284,32 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         checkpoint_sha256=sha256(path),
         iteration=meta.get("iter"),
         seed=meta.get("seed"),
+        recipe=_recipe_of(path),
         versions={
             "ibnseg": ibnseg.__version__,
             "python": platform.python_version(),
             **{d.name: d.version for d in distributions() if d.name in DISTRIBUTIONS},
         },
     )
+
+
+def _recipe_of(checkpoint: Path) -> str | None:
+    """A hash of the ``RECIPE`` without the seed, and of the number of iterations.
+
+    It is that of the config.py of the run which the checkpoint lies in; None if it lies in none, or
+    that one does not say.
+    """
+    run = _run_of(checkpoint)
+    try:
+        before = run and load_config(run / "config.py")
+    except UserError:
+        return None
+    needed = {*RECIPE, "train_cfg"} - DEFAULTS.keys()
+    if not before or any(before.get(key) is None for key in needed):
+        return None
+    values = {key: before.get(key, DEFAULTS.get(key)) for key in RECIPE if key != "seed"}
+    values["iterations"] = before.train_cfg.get("max_iters")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _record(runner: Runner, test: Mapping) -> dict:

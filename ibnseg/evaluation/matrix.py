@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ibnseg.evaluation.drops import at_home, drop
 from ibnseg.evaluation.results import PerImage
 from ibnseg.evaluation.runs import Test, column_of, protocol_of, row_of
 from ibnseg.evaluation.statistics import (
@@ -41,17 +42,23 @@ class Cell:
     by_image: Interval | None
     """95 % interval with the images resampled; None where they are not known."""
     by_group: Interval | None
-    """The same with groups of images (a city, a sequence) resampled; None where there are not two.
-    Of a mean over domains: by group in those that have groups, by image in the others."""
+    """The same with groups of images (a city, a sequence) resampled; None where there are not two
+    in which the score is defined. Of a mean over domains: by group in those that have groups, by
+    image in the others."""
+    grouped: bool
+    """Whether images are known to be of two or more groups: they are alike within one, and
+    ``by_image`` is too narrow."""
     drop: float | None = None
-    """The value at home minus this one; None at home, in a mean and in a difference."""
+    """The value at home minus this one; None at home, in a mean and in a difference, and where not
+    one split of the training domain, but none or several, were tested."""
     best: bool = False
-    """Whether the interval of its paired difference to every other row of the block is above 0."""
+    """Whether the interval of its paired difference to every other row of the block that has this
+    cell is above 0."""
 
     @property
     def interval(self) -> Interval | None:
-        """The one to rely on: by group if there is one."""
-        return self.by_group or self.by_image
+        """The one to rely on; None if there is none."""
+        return self.by_group if self.grouped else self.by_image
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,8 @@ def _cell(measured: _Measured | None, drop: float | None = None, least: float = 
 
     scores, grouped = measured.by_image, measured.by_group is not measured.by_image
     by_group = cut(interval(measured.by_group)) if grouped else None
-    return Cell(scores.mean, scores.deviation, scores.seeds, cut(interval(scores)), by_group, drop)
+    by_image = cut(interval(scores))
+    return Cell(scores.mean, scores.deviation, scores.seeds, by_image, by_group, grouped, drop)
 
 
 class _Builder:
@@ -243,7 +251,7 @@ class _Builder:
             return _with_mean(parts, away)
 
         cells = [
-            [_cell(m, drop) for m, drop in zip(line, [*self._drops(row), None], strict=True)]
+            [_cell(m, lost) for m, lost in zip(line, [*self._drops(row), None], strict=True)]
             for row, line in zip(rows, measured, strict=True)
         ]
         for place in range(len(self.columns) + 1):
@@ -299,7 +307,12 @@ class _Builder:
             Scores(seeds, values, {sample: pair[i] for sample, pair in spreads.items()})
             for i in range(2)
         )
-        grouped = any(one is not other for one, other in spreads.values())
+        grouped = [other for one, other in spreads.values() if one is not other]
+        if any(each.units < 2 for each in grouped) and not np.isnan(values).any():
+            self._remark(
+                f"{self.titles[row]}: defined in one group of images only, no interval by group",
+                column,
+            )
         return _Measured(by_image, by_group if grouped else by_image)
 
     def _spreads(
@@ -346,24 +359,23 @@ class _Builder:
         return None
 
     def _drops(self, row: tuple) -> list[float | None]:
-        home = {t.run["seed"]: t for t in self._all(row) if t.record["domain"] == row[0]}
+        """Of each column, the mean over the seeds that have one."""
+        train = row[0]
+        by_seed: dict[int | None, list[dict]] = {}
+        for test in self._all(row):
+            by_seed.setdefault(test.run["seed"], []).append(test.record)
         drops = []
         for column in self.columns:
-            pairs = [
-                (home[test.run["seed"]], test)
-                for test in self.tests[row].get(column, ())
-                if test.run["seed"] in home and column[0] != row[0]
-            ]
-            fallen = [self._drop(*pair) for pair in pairs]
-            drop = float(np.mean(fallen)) if fallen else np.nan
-            drops.append(None if np.isnan(drop) else drop)
+            tests = [(t.record, by_seed[t.run["seed"]]) for t in self.tests[row].get(column, ())]
+            if any(len(at_home(test, others, train)) > 1 for test, others in tests):
+                self._remark(
+                    f"{self.titles[row]}: no drop, several splits of its train domain are tested",
+                    (train,),
+                )
+            found = [drop(test, others, train, self.metric) for test, others in tests]
+            known = [each for each in found if each is not None]
+            drops.append(float(np.mean(known)) if known else None)
         return drops
-
-    def _drop(self, home: Test, test: Test) -> float:
-        """Of a metric over the classes that the test averages."""
-        averaged = test.record["eval_classes"]
-        scores = [each.score(self.metric, averaged, each.confusion) for each in (home, test)]
-        return float(scores[0] - scores[1])
 
 
 def _with_mean(measured: Sequence[_Measured | None], away: Sequence[int]) -> list[_Measured | None]:
@@ -378,12 +390,13 @@ def _best(
     place: int,
     difference: Callable[[int, int], list[_Measured | None]],
 ) -> int | None:
-    """The row that is better than every other one of its block, by the interval of the paired
-    difference; None if there is none, or nothing to compare."""
-    if len(cells) < 2 or None in cells:
+    """The row that is better than every other one of its block that has the cell, by the interval
+    of the paired difference; None if there is none, or nothing to compare."""
+    rows = [i for i, cell in enumerate(cells) if cell is not None]
+    if len(rows) < 2:
         return None
-    first = max(range(len(cells)), key=lambda i: cells[i].value)
-    for other in range(len(cells)):
+    first = max(rows, key=lambda i: cells[i].value)
+    for other in rows:
         if other != first:
             paired = _cell(difference(first, other)[place], least=-1.0)
             if paired is None or paired.interval is None or paired.interval.low <= 0:

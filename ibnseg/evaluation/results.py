@@ -129,7 +129,8 @@ def read(path: str | Path) -> dict:
     """Reads a results file.
 
     Raises:
-        UserError: if it is missing, damaged or of another schema.
+        UserError: if it is missing, damaged (a test that is recorded twice too) or of another
+            schema.
     """
     path = Path(path)
     try:
@@ -141,12 +142,24 @@ def read(path: str | Path) -> dict:
     found = results.get("schema") if isinstance(results, dict) else None
     if found != SCHEMA:
         raise UserError(f"{path}: schema {found}, expected {SCHEMA}; test again to write it anew")
-    whole = isinstance(results.get("run"), dict) and isinstance(results.get("tests"), list)
-    if not whole or not all(set(RECORDED) <= set(test) for test in results["tests"]):
+    if not _is_whole(results):
         raise UserError(
             f"{path}: damaged, it lacks the run or parts of its tests; remove it and test again"
         )
     return results
+
+
+def _is_whole(results: dict) -> bool:
+    """Whether there are a run of some checkpoint and records of tests, each of another test."""
+    run, tests = results.get("run"), results.get("tests")
+    if not (isinstance(run, dict) and isinstance(run.get("checkpoint_sha256"), str)):
+        return False
+    if not isinstance(tests, list):
+        return False
+    if not all(isinstance(test, dict) and set(RECORDED) <= set(test) for test in tests):
+        return False
+    identities = [_identity(test) for test in tests]
+    return all(each not in identities[:i] for i, each in enumerate(identities))
 
 
 class PerImage(NamedTuple):
@@ -177,6 +190,10 @@ def read_per_image(path: str | Path, total: np.ndarray) -> PerImage:
         groups = content.get("groups", names)
         if not (len(names) == len(groups) == len(confusion) and confusion.dtype.kind == "u"):
             raise ValueError(f"{len(names)} names, {len(groups)} groups, {len(confusion)} matrices")
+        if names.dtype.kind != "U" or groups.dtype.kind != "U":
+            raise ValueError("names or groups that are no text")
+        if not 0 < len(names) == len(np.unique(names)):
+            raise ValueError("no images" if len(names) == 0 else "an image twice")
     except _UNREADABLE as error:
         raise UserError(f"{path}: damaged ({error}); test again to write it anew") from error
     if confusion.shape[1:] != total.shape or (confusion.sum(axis=0, dtype=np.int64) != total).any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,14 +104,23 @@ def read_runs(runs: Sequence[str | Path]) -> list[Test]:
 
     Raises:
         UserError: for a run that cannot be read, two of one config, network and train domain with
-            the same seed, and runs tested over different classes in one domain.
+            the same seed or trained differently, and runs tested over different classes in one
+            domain.
     """
     tests: list[Test] = []
     folders: dict[tuple, Path] = {}
+    trained: dict[tuple, Test] = {}
     for path in map(Path, runs):
         found = _read(path)
         tests += found
         run, folder = found[0].run, found[0].folder
+        if run.get("recipe") is not None:
+            other = trained.setdefault(row_of(found[0]), found[0])
+            if other.run["recipe"] != run["recipe"]:
+                raise UserError(
+                    f"{other.folder} and {folder}: both are {run['name']}, but trained "
+                    "differently; test one again under a name of its own (--cfg-options name=NAME)"
+                )
         key = (*row_of(found[0]), run["seed"])
         if key in folders:
             raise UserError(
@@ -139,15 +148,42 @@ def _read(path: Path) -> list[Test]:
 
 
 def _is_whole(test: Test) -> bool:
-    run, record = test.run, test.record
     try:
-        _ = [run[key] for key in ("name", "model", "title", "train_domain", "seed", "iteration")]
-        _ = [record["protocol"][key] for key in PROTOCOL], record["images"]
-        classes = record["classes"]
-        known = set(record["eval_classes"]) <= set(classes)
-        return known and test.confusion.shape == (len(classes), len(classes))
-    except (KeyError, TypeError, ValueError):
+        shape = test.confusion.shape
+        classes, averaged = (test.record[key] for key in ("classes", "eval_classes"))
+        return (
+            _has(test.run, _RUN)
+            and _has(test.record, _RECORD)
+            and _has(test.record["protocol"], _IN_PROTOCOL)
+            and all(isinstance(name, str) for name in classes)
+            and set(averaged) <= set(classes) == test.record["iou"].keys()
+            and all(isinstance(value, _FRACTION) for value in test.record["iou"].values())
+            and shape == (len(classes), len(classes))
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
+
+
+def _has(part: Mapping, kinds: Mapping[str, type | tuple[type, ...]]) -> bool:
+    return all(isinstance(part[key], kind) for key, kind in kinds.items())
+
+
+_MAYBE_INT, _MAYBE_STR, _FRACTION = (int, type(None)), (str, type(None)), (int, float, type(None))
+_RUN = dict(name=str, model=str, title=str, train_domain=str, seed=_MAYBE_INT, iteration=_MAYBE_INT)
+_RECORD = dict(
+    domain=str,
+    split=str,
+    protocol=dict,
+    images=int,
+    classes=list,
+    eval_classes=list,
+    mIoU=_FRACTION,
+    pixel_accuracy=_FRACTION,
+    iou=dict,
+    per_image=_MAYBE_STR,
+)
+_IN_PROTOCOL = dict(name=str, version=int, inference=str)
+"""What is read of results, and of which type it has to be."""
 
 
 def _check_classes(tests: Sequence[Test]) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import csv
 import io
 
+from ibnseg.evaluation.drops import drop
+
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
 FURTHER = {
     "category_mIoU": "category IoU",
@@ -16,33 +18,9 @@ FURTHER = {
 
 
 def drops(results: dict) -> list[float | None]:
-    """For each test, the mIoU in the training domain under the same protocol minus the test's own.
-
-    Where a test averages other classes than that of the training domain, the latter's IoU is
-    averaged over the test's classes too. None for the training domain itself, and where it was not
-    tested under that protocol.
-    """
-    train_domain = results["run"]["train_domain"]
-    home = {
-        _key(test["protocol"]): test for test in results["tests"] if test["domain"] == train_domain
-    }
-    differences = []
-    for test in results["tests"]:
-        reference = _miou_over(test["eval_classes"], home.get(_key(test["protocol"])))
-        known = None not in (reference, test["mIoU"]) and test["domain"] != train_domain
-        differences.append(reference - test["mIoU"] if known else None)
-    return differences
-
-
-def _key(protocol: dict) -> tuple:
-    return tuple(sorted(protocol.items()))
-
-
-def _miou_over(classes: list[str], test: dict | None) -> float | None:
-    if test is None or test["eval_classes"] == classes:
-        return test and test["mIoU"]
-    known = [test["iou"][name] for name in classes if test["iou"].get(name) is not None]
-    return sum(known) / len(known) if known else None
+    """The :func:`~ibnseg.evaluation.drops.drop` of each test, of mIoU."""
+    tests, train_domain = results["tests"], results["run"]["train_domain"]
+    return [drop(test, tests, train_domain) for test in tests]
 
 
 def markdown(results: dict, titles: dict[str, str]) -> str:
@@ -61,11 +39,11 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
             run["title"],
             _percent(test["mIoU"]),
             _percent(test["pixel_accuracy"]),
-            _percent(drop),
+            _percent(lost),
             "{name} v{version}".format(**test["protocol"]),
             _count(test),
         )
-        for test, drop in zip(tests, drops(results), strict=True)
+        for test, lost in zip(tests, drops(results), strict=True)
     ]
     several = len({test["protocol"]["name"] for test in tests}) > 1
     names = [
@@ -115,7 +93,7 @@ def as_csv(results: dict) -> str:
         "images",
     ]
     writer.writerow([*facts, "skipped", "mIoU", "pixel_accuracy", "drop", *classes])
-    for test, drop in zip(tests, drops(results), strict=True):
+    for test, lost in zip(tests, drops(results), strict=True):
         writer.writerow(
             [
                 run["train_domain"],
@@ -130,7 +108,7 @@ def as_csv(results: dict) -> str:
                 len(test["skipped"]),
                 test["mIoU"],
                 test["pixel_accuracy"],
-                drop,
+                lost,
                 *(test["iou"].get(name) for name in classes),
             ]
         )

@@ -35,6 +35,7 @@ COLUMNS = (
     "group_high",
     "image_low",
     "image_high",
+    "grouped",  # 1 where images are alike in groups: the interval by image is not to be relied on
     "drop",
     "best",
     "images",
@@ -102,6 +103,7 @@ def _cell(cell: Cell) -> dict:
         seeds=list(cell.seeds),
         by_group=cell.by_group and list(cell.by_group),
         by_image=cell.by_image and list(cell.by_image),
+        grouped=cell.grouped,
         drop=cell.drop,
         best=cell.best,
     )
@@ -181,6 +183,7 @@ def _numbers(cell: Cell) -> dict:
         seeds=" ".join(map(str, cell.seeds)),
         **ends("group", cell.by_group),
         **ends("image", cell.by_image),
+        grouped=int(cell.grouped),
         drop=cell.drop,
         best=int(cell.best),
     )

@@ -173,8 +173,8 @@ def _notes(report: Report, matrix: Matrix, several: bool, best: str) -> list[str
         notes.append("Mean of unseen: over all domains shown but the training domain.")
     if any(cell.best for cell in known):
         notes.append(
-            f"{best}: better than every other network of its block, by the 95 % interval of the "
-            "paired difference."
+            f"{best}: better than every other network of its block that was tested there, by the "
+            "95 % interval of the paired difference."
         )
     if None in cells:
         notes.append(f"Where there is {NOTHING}: not tested, or undefined.")

@@ -17,8 +17,8 @@ from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.network import load_network, predict_image
+from ibnseg.engine.run import describe_run, train
 from ibnseg.engine.run import test as run_test
-from ibnseg.engine.run import train
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
@@ -83,6 +83,55 @@ def test_results_describe_the_run(trained) -> None:
     assert (run["checkpoint"], run["checkpoint_sha256"]) == ("checkpoints/iter_60.pth", digest)
     assert (run["iteration"], run["seed"]) == (60, 0)
     assert run["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def changed_run(folder: Path, new: Path, **changes) -> Path:
+    """A copy of a run with another config.py; its checkpoint."""
+    (new / "checkpoints").mkdir(parents=True)
+    Config(Config.fromfile(folder / "config.py").to_dict() | changes).dump(new / "config.py")
+    return Path(shutil.copy(folder / "checkpoints/iter_60.pth", new / "checkpoints"))
+
+
+def test_the_recipe_is_that_of_the_checkpoints_run(trained, tmp_path: Path) -> None:
+    """All that a run must be resumed with counts but its seed; the tested config does not."""
+    _, folder, content = trained
+    own = content["run"]["recipe"]
+    assert len(own) == 12
+    cfg = Config.fromfile(folder / "config.py")
+
+    def recipe(path: Path) -> str | None:
+        return describe_run(cfg, path, {}, folder)["recipe"]
+
+    same = dict(seed=7, workers=3, log_interval=9, test_domains=["gta5"], title="x", name="x")
+    assert recipe(changed_run(folder, tmp_path / "same", **same)) == own
+    others = dict(
+        batch=8,
+        crop_size=(32, 64),
+        train_cfg=dict(max_iters=61),
+        augment=[dict(type="ibnseg.Invert")],
+        optimizer={**cfg.optimizer, "lr": 0.1},
+    )
+    found = {
+        recipe(changed_run(folder, tmp_path / key, **{key: value})) for key, value in others.items()
+    }
+    assert len(found | {own}) == 1 + len(others)
+    lost = changed_run(folder, tmp_path / "default")
+    dumped = Config.fromfile(folder / "config.py").to_dict()
+    assert dumped.pop("class_uniform") == 0.0
+    Config(dumped).dump(tmp_path / "default/config.py")
+    assert recipe(lost) == own
+
+
+def test_no_recipe_of_a_checkpoint_without_its_run(trained, tmp_path: Path) -> None:
+    _, folder, _ = trained
+    cfg = Config.fromfile(folder / "config.py")
+    alone = Path(shutil.copy(folder / "checkpoints/iter_60.pth", tmp_path))
+    tested = changed_run(folder, tmp_path / "tested", train_cfg=None)
+    broken = changed_run(folder, tmp_path / "broken")
+    (tmp_path / "broken/config.py").write_text("batch = (")
+    lacking = changed_run(folder, tmp_path / "lacking", optimizer=None)
+    for path in (alone, tested, broken, lacking):
+        assert describe_run(cfg, path, {}, folder)["recipe"] is None
 
 
 def test_results_equal_a_count_by_hand(trained, data: Path) -> None:

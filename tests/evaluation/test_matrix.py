@@ -71,6 +71,19 @@ def test_drop_needs_no_column_of_home(tmp_path):
     assert found.blocks[0].rows[0].cells[0].drop == pytest.approx(0.5)
 
 
+def test_no_drop_where_several_splits_of_home_are_tested(tmp_path):
+    run = save_run(tmp_path, {"gta5": images(9), "cityscapes": images(4)})
+    content = results.read(run / "results.json")
+    content["tests"].append({**content["tests"][0], "split": "test", "per_image": None})
+    results.write(run / "results.json", content)
+    found = matrix(run)
+    assert [cell.drop for cell in found.blocks[0].rows[0].cells] == [None] * 3
+    assert (
+        "Plain: no drop, several splits of its train domain are tested",
+        ("gta5",),
+    ) in [tuple(remark) for remark in found.remarks]
+
+
 def test_a_class_that_a_domain_does_not_average_is_not_shown(tmp_path):
     save_run(tmp_path, {"gta5": [[[3, 1], [1, 3]]]})
     save_run(tmp_path, {"camvid": [[[2, 2], [0, 0]]]}, averaged=("road",))
@@ -191,6 +204,38 @@ def test_one_group_has_no_interval_of_groups(tmp_path):
     assert found.remarks[0].domains == ("camvid",)
 
 
+RARE = [[[5, 0], [2, 3]], [[5, 0], [1, 4]], [[9, 0], [0, 0]], [[9, 0], [0, 0]]]
+MISSED = [[[5, 0], [4, 1]], [[5, 0], [3, 2]], [[9, 0], [0, 0]], [[9, 0], [0, 0]]]
+
+
+def test_a_class_in_one_of_two_groups_has_no_interval_to_rely_on(tmp_path):
+    """Cars in one city: both its images say that b is better, and nothing is known of another."""
+    groups = {"x": [*"aabb"]}
+    runs = [
+        save_run(tmp_path / name, {"x": rare, "y": rare}, name=name, groups=groups)
+        for name, rare in (("a", MISSED), ("b", RARE))
+    ]
+    found = matrix(*runs, metric="car")
+    (block,) = found.blocks
+    for row in (*block.rows, *block.differences):
+        x, y = row.cells
+        assert x.by_image is not None
+        assert x.by_group is x.interval is row.unseen.by_group is row.unseen.interval is None
+        assert x.grouped
+        assert row.unseen.grouped
+        assert y.interval == y.by_image is not None
+    assert block.differences[0].cells[0].by_image.low > 0
+    best = [[cell.best for cell in (*row.cells, row.unseen)] for row in block.rows]
+    assert best == [[False] * 3, [False, True, False]]
+    assert [tuple(remark) for remark in found.remarks] == [
+        (f"{name}: defined in one group of images only, no interval by group", ("x",))
+        for name in "AB"
+    ]
+    road = matrix(*runs, metric="road")
+    assert road.remarks == ()
+    assert road.blocks[0].rows[0].cells[0].by_group is not None
+
+
 def test_images_that_are_their_own_groups_are_no_groups(tmp_path):
     found = matrix(save_run(tmp_path, {"gta5": images(4, 5, 7)}))
     assert found.blocks[0].rows[0].cells[0].by_group is None
@@ -282,6 +327,21 @@ def test_best_must_be_better_than_every_other(tmp_path):
     best = [row.cells[0].best for row in matrix(a, b, c).blocks[0].rows]
     assert best == [False, False, False]  # c is surely better than b, and not surely than a
     assert [row.cells[0].best for row in matrix(b, c).blocks[0].rows] == [False, True]
+
+
+def test_a_row_that_was_not_tested_there_is_not_compared(tmp_path):
+    a = save_run(tmp_path / "a", {"gta5": images(6, 6), "x": images(2, 5)}, name="a")
+    b = save_run(tmp_path / "b", {"gta5": images(7, 7), "x": images(3, 6)}, name="b")
+    c = save_run(tmp_path / "c", {"gta5": images(5, 5)}, name="c")
+    d = save_run(tmp_path / "d", {"y": images(5, 5)}, name="d")
+    best = [
+        [cell and cell.best for cell in (*row.cells, row.unseen)]
+        for row in matrix(a, b, c).blocks[0].rows
+    ]
+    assert best == [[False] * 3, [True] * 3, [False, None, None]]
+    assert not any(
+        cell.best for row in matrix(c, d).blocks[0].rows for cell in row.cells if cell is not None
+    )
 
 
 def test_alone_nothing_is_best(tmp_path):

@@ -252,6 +252,36 @@ def test_other_schema(tmp_path, content, found):
         results.read(tmp_path / "results.json")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(tests=[1]),
+        dict(tests=["x"]),
+        dict(tests={}),
+        dict(tests=[{"domain": "gta5"}]),
+        dict(run=3),
+        dict(run={}),
+        dict(run=dict(checkpoint_sha256=["aa"])),
+    ],
+    ids=str,
+)
+def test_damaged_parts(tmp_path, change):
+    content = results.merge(None, run(), [record()]) | change
+    results.write(tmp_path / "results.json", content)
+    with pytest.raises(UserError, match=r"results\.json: damaged"):
+        results.read(tmp_path / "results.json")
+
+
+def test_a_test_that_is_recorded_twice(tmp_path):
+    content = results.merge(None, run(), [record(), record(split="test")])
+    results.write(tmp_path / "results.json", content)
+    assert results.read(tmp_path / "results.json") == content
+    content["tests"].append({**content["tests"][0], "images": 3})
+    results.write(tmp_path / "results.json", content)
+    with pytest.raises(UserError, match=r"results\.json: damaged"):
+        results.read(tmp_path / "results.json")
+
+
 def test_matrices_of_images_are_read_back(tmp_path):
     path = tmp_path / "per_image" / "gta5-native.npz"
     large = np.array([[2**32 - 1, 0, 0], [0, 7, 0], [0, 0, 0]])
@@ -311,6 +341,12 @@ def damaged_file(path, kind: str) -> None:
         np.savez(path, names=list(MATRICES), confusion=stack, groups=["a"])
     elif kind == "floats":
         np.savez(path, names=list(MATRICES), confusion=stack.astype(float))
+    elif kind == "a name twice":
+        np.savez(path, names=["a", "a"], confusion=stack)
+    elif kind == "no images":
+        np.savez(path, names=np.array([], str), confusion=stack[:0])
+    elif kind == "names that are numbers":
+        np.savez(path, names=[1, 2], confusion=stack)
     elif kind == "a npy":
         with path.open("wb") as file:
             np.save(file, stack)
@@ -328,11 +364,15 @@ def damaged_file(path, kind: str) -> None:
         "too few names",
         "too few groups",
         "floats",
+        "a name twice",
+        "no images",
+        "names that are numbers",
         "a npy",
         "no array",
     ],
 )
 def test_damaged_matrices_of_images(kind, tmp_path):
     damaged_file(tmp_path / "x.npz", kind)
+    total = 0 * TOTAL if kind == "no images" else TOTAL
     with pytest.raises(UserError, match=r"x\.npz: damaged \(.*\); test again"):
-        results.read_per_image(tmp_path / "x.npz", TOTAL)
+        results.read_per_image(tmp_path / "x.npz", total)

@@ -9,6 +9,7 @@ from ibnseg.evaluation import results
 from ibnseg.evaluation.runs import column_of, read_runs
 from tests.conftest import save_run
 
+NULL = object()
 IMAGES = [[[5, 5], [0, 0]], [[3, 7], [0, 0]]]
 
 
@@ -17,6 +18,28 @@ def test_the_same_seed_twice(tmp_path):
     for one, other in ((a, b), (a, a)):
         with pytest.raises(UserError, match=f"{one} and {other}: both are plain with seed 0"):
             read_runs([one, other])
+
+
+def test_seeds_that_were_trained_differently(tmp_path):
+    a, b, old = (
+        save_run(tmp_path / f"{seed}", {"gta5": IMAGES}, seed=seed, recipe=recipe)
+        for seed, recipe in enumerate(("0123456789ab", "ba9876543210", None))
+    )
+    message = f"{a} and {b}: both are plain, but trained differently; .* name=NAME"
+    for runs in ([a, b], [old, a, b], [a, old, b]):
+        with pytest.raises(UserError, match=message):
+            read_runs(runs)
+
+
+def test_seeds_of_one_recipe_other_names_and_old_results(tmp_path):
+    runs = [
+        save_run(tmp_path / f"{i}", {"gta5": IMAGES}, name=name, seed=i, recipe=recipe)
+        for i, (name, recipe) in enumerate((("p", "a"), ("p", "a"), ("p", None), ("q", "b")))
+    ]
+    content = results.read(runs[2] / "results.json")
+    del content["run"]["recipe"]
+    results.write(runs[2] / "results.json", content)
+    assert [test.run["seed"] for test in read_runs(runs)] == [0, 1, 2, 3]
 
 
 def test_different_classes_in_one_column(tmp_path):
@@ -62,6 +85,19 @@ def test_no_test_of_the_last_checkpoint(tmp_path):
         ("test", "protocol", {}),
         ("test", "protocol", 3),
         ("test", "images", None),
+        ("test", "images", "3"),
+        ("test", "per_image", 3),
+        ("test", "domain", ["gta5"]),
+        ("test", "protocol", dict(name=["native"], version=1, inference="whole")),
+        ("test", "classes", [["road"], ["car"]]),
+        ("test", "iou", {"road": "x", "car": 0.5}),
+        ("test", "iou", {"road": 0.5}),
+        ("test", "mIoU", "x"),
+        ("test", "confusion", [[2**70, 0], [0, 0]]),
+        ("run", "seed", [1]),
+        ("run", "title", NULL),
+        ("run", "title", 3),
+        ("run", "checkpoint_sha256", None),
     ],
 )
 def test_damaged_results(place, key, value, tmp_path):
@@ -71,7 +107,7 @@ def test_damaged_results(place, key, value, tmp_path):
     if value is None:
         del part[key]
     else:
-        part[key] = value
+        part[key] = None if value is NULL else value
     results.write(run / "results.json", content)
     with pytest.raises(UserError, match=r"results\.json: damaged"):
         read_runs([run])

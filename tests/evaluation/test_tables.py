@@ -84,6 +84,15 @@ def test_no_drop_where_either_is_undefined():
     assert tables.drops(content(case("gta5", None), case("cityscapes", 0.5))) == [None, None]
 
 
+def test_no_drop_where_several_splits_of_home_are_tested():
+    """Whatever their order: which of them it should count from is not known."""
+    homes = [case("gta5", 0.75), case("gta5", 0.5, split="test")]
+    for tests in (homes, homes[::-1]):
+        assert tables.drops(content(*tests, case("cityscapes", 0.25))) == [None] * 3
+    other = case("gta5", 0.5, split="test", protocol=PAPER)
+    assert tables.drops(content(homes[0], other, case("cityscapes", 0.25)))[2] == 0.5
+
+
 def test_no_tests_no_drops():
     assert tables.drops(content()) == []
 

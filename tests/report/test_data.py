@@ -39,6 +39,7 @@ def test_csv_and_json_hold_the_same(report):
             assert [float(x) for x in ends if x] == (cell[f"by_{kind}"] or [])
         assert row["drop"] == ("" if cell["drop"] is None else repr(cell["drop"]))
         assert bool(int(row["best"])) == cell["best"]
+        assert bool(int(row["grouped"])) == cell["grouped"] == (cell["by_group"] is not None)
         assert (row["n"], row["seeds"]) == ("2", "0 1")
 
 

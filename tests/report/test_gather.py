@@ -62,6 +62,14 @@ def test_titles_are_those_of_the_runs_config_then_of_the_package(runs):
     assert found.title("elsewhere") == "elsewhere"
 
 
+@pytest.mark.parametrize(
+    "domains", ["3", "dict(gta5=3)", "dict(gta5=dict())", "dict(gta5=dict(title=3))", "None"]
+)
+def test_titles_that_a_runs_config_does_not_have_are_the_packages(runs, domains):
+    (runs[0] / "config.py").write_text(f"domains = {domains}\n")
+    assert gather(runs).title("gta5") == "GTA5"
+
+
 def test_wrong_names(runs, published):
     for kwargs, message in (
         (dict(metric="miou"), "unknown metric 'miou'; did you mean mIoU?"),

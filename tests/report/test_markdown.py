@@ -33,8 +33,8 @@ def test_whole(report):
         "- ± sd: mean and standard deviation over the seeds.",
         "- Drop: the value in the training domain, minus this one.",
         "- Mean of unseen: over all domains shown but the training domain.",
-        "- Bold: better than every other network of its block, by the 95 % interval of the paired "
-        "difference.",
+        "- Bold: better than every other network of its block that was tested there, by the 95 % "
+        "interval of the paired difference.",
         "- Images: GTA5 3, Cityscapes 4 in 2 groups.",
     ):
         assert note in lines
