@@ -6,6 +6,7 @@ Nothing here imports what is slow; a command does when it runs.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def _matrix(args: argparse.Namespace) -> None:
 
     report = gather(args.runs, args.metric, args.protocol, args.domains, args.published)
     print(FORMATS[args.format](report))
+    if args.published and not report.apart and not any(report.beside):
+        print(f"ibnseg: nothing is published of {args.metric} for these domains", file=sys.stderr)
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:

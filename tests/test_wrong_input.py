@@ -68,8 +68,8 @@ WRONG = {
     "matrix file": "file: not JSON",
     "matrix run run": "run and run: both are trained with seed 0; give one of them",
     "matrix run --metric miou": "unknown metric 'miou'; did you mean mIoU?",
-    "matrix run --metric bus --published --protocol rien": "unknown protocol 'rien'; did you mean",
-    "matrix run --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes?",
+    "matrix run --metric bus --published --protocol rien": "unknown protocol of these results 'rien'; did you mean",
+    "matrix run --domains citiscapes": "unknown test domain of these results 'citiscapes'",
     "matrix --published --metric bus": "nothing to show of bus in these domains",
     # names
     "train gta2city_ibn50": "unknown config 'gta2city_ibn50'; did you mean gta2city_ibn50",

@@ -307,8 +307,9 @@ class _Builder:
             Scores(seeds, values, {sample: pair[i] for sample, pair in spreads.items()})
             for i in range(2)
         )
-        grouped = [other for one, other in spreads.values() if one is not other]
-        if any(each.units < 2 for each in grouped) and not np.isnan(values).any():
+        grouped = {sample: other for sample, (one, other) in spreads.items() if one is not other}
+        few = [s for s, other in grouped.items() if other.units < 2 < 1 + self._number_of_groups(s)]
+        if few and not np.isnan(values).any():
             self._remark(
                 f"{self.titles[row]}: defined in one group of images only, no interval by group",
                 column,
@@ -336,8 +337,12 @@ class _Builder:
         if sample not in self.groups:
             self._remark("Not recorded which images are alike: no interval by group", column)
         if number == 1:
-            self._remark("One group of images, which are alike: the interval is too narrow", column)
-        if number is None or number < 2:
+            self._remark(
+                "One group of images, which are alike: no interval by group, and that by image is "
+                "too narrow",
+                column,
+            )
+        if number is None:
             return by_image, by_image
         groups = self.groups[sample]
         return by_image, resampled([sum_groups(each.confusion, groups) for each in images])

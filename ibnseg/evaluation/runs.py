@@ -135,6 +135,11 @@ def read_runs(runs: Sequence[str | Path]) -> list[Test]:
 def _read(path: Path) -> list[Test]:
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
+        below = sorted(each.parent.name for each in path.glob("*/results.json"))
+        if below:
+            raise UserError(
+                f"{path}: not a run but a folder of runs: {', '.join(below)}; give these"
+            )
         raise UserError(f"{path}: no run, which would have a results.json; train or test it first")
     content = results.current(results.read(file))
     tests = [Test(file.parent, content["run"], record) for record in content["tests"]]

@@ -106,11 +106,11 @@ def _check_names(
     under = {_protocol(test) for test in tests} | {number.protocol for number in numbers}
     for name in protocols or ():
         if name not in under:
-            raise unknown_name("protocol", name, under)
+            raise unknown_name("protocol of these results", name, under)
     tested = {test.record["domain"] for test in tests} or {number.test for number in numbers}
     for name in domains or ():
         if name not in tested:
-            raise unknown_name("domain", name, tested)
+            raise unknown_name("test domain of these results", name, tested)
 
 
 def _titles(tests: Sequence[Test], names: Collection[str]) -> dict[str, str]:

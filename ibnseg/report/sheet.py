@@ -44,7 +44,7 @@ def sheets(report: Report, best: str = "Bold") -> list[Sheet]:
     found = []
     for matrix, published in zip(report.matrices, report.beside, strict=True):
         found.append(_measured(report, matrix, published, best))
-        if any(block.differences for block in matrix.blocks):
+        if any(_is_measured(row) for block in matrix.blocks for row in block.differences):
             found.append(_differences(report, matrix))
     for protocol, rows in report.apart.items():
         for train in dict.fromkeys(row.train for row in rows):
@@ -114,8 +114,8 @@ def _row(row: Row, train: str, label: str, sign: str = "") -> Lines:
     label += " ± sd" if any(cell.deviation is not None for cell in known) else ""
     lines = [(label, [_value(cell, row, sign) for cell in cells])]
     lines.append(("95 % interval", [_range(cell and cell.interval, sign) for cell in cells]))
-    if any(cell.by_group for cell in known):
-        beside = [cell.by_image if cell and cell.by_group else None for cell in cells]
+    if any(cell.grouped for cell in known):
+        beside = [cell.by_image if cell and cell.grouped else None for cell in cells]
         lines.append(("by image", [_range(interval, sign) for interval in beside]))
     if any(cell.drop is not None for cell in known):
         drops = [_percent(cell.drop) if cell and cell.drop is not None else "" for cell in cells]
@@ -172,9 +172,10 @@ def _notes(report: Report, matrix: Matrix, several: bool, best: str) -> list[str
     if any(row.unseen for row in rows):
         notes.append("Mean of unseen: over all domains shown but the training domain.")
     if any(cell.best for cell in known):
+        single = any(cell.best and len(cell.seeds) == 1 for cell in known)
         notes.append(
             f"{best}: better than every other network of its block that was tested there, by the "
-            "95 % interval of the paired difference."
+            f"95 % interval of the paired difference{' of these trainings' if single else ''}."
         )
     if None in cells:
         notes.append(f"Where there is {NOTHING}: not tested, or undefined.")
@@ -200,7 +201,7 @@ def _what_intervals_are(cells: Sequence[Cell]) -> str:
         )
     else:
         text += " of images"
-    text += ", and Student's t."
+    text += ", and Student's t; cut where the score ends."
     if single:
         text += " Of a single seed it says nothing about other trainings."
     return text
@@ -219,7 +220,11 @@ def _plural(number: int, word: str) -> str:
 
 
 def _differences(report: Report, matrix: Matrix) -> Sheet:
-    blocks = [block for block in matrix.blocks if block.differences]
+    blocks = [
+        replace(block, differences=tuple(filter(_is_measured, block.differences)))
+        for block in matrix.blocks
+        if any(map(_is_measured, block.differences))
+    ]
     rows = [row for block in blocks for row in block.differences]
     heads = _heads(report, matrix.columns)
     kept = [i for i in range(len(heads)) if any(row.cells[i] is not None for row in rows)]
@@ -242,11 +247,28 @@ def _differences(report: Report, matrix: Matrix) -> Sheet:
         ("trained on", "networks", "", *(heads[i] for i in kept), "mean of unseen"),
         3,
         tuple(map(part, blocks)),
-        (
-            "Of the same images and seeds. Where its 95 % interval does not hold 0, the networks "
-            "differ by more than chance.",
-        ),
+        (_what_differences_say(rows),),
     )
+
+
+def _is_measured(row: Row) -> bool:
+    return any(cell is not None for cell in row.cells)
+
+
+def _what_differences_say(rows: Sequence[Row]) -> str:
+    seeds = {len(cell.seeds) for row in rows for cell in row.cells if cell is not None}
+    text = "Of the same images and seeds."
+    if max(seeds) > 1:
+        text += (
+            " An interval without 0 speaks for a difference between the networks; of twenty such "
+            "intervals one misses by chance."
+        )
+    if min(seeds) == 1:
+        text += (
+            " Of a single seed, it says that these two trainings differ on such images, not that "
+            "the networks do."
+        )
+    return text
 
 
 # --- published ---

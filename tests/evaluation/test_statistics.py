@@ -245,6 +245,19 @@ def test_coverage_of_several_seeds(seeds, groups):
     assert 0.925 <= covered(draw) <= 0.99
 
 
+@pytest.mark.parametrize(("seeds", "least", "most"), [(2, 0.87, 0.94), (5, 0.925, 0.975)])
+def test_coverage_where_seeds_weigh_more_than_many_images(seeds, least, most):
+    """Two seeds that agree by chance leave the degrees of freedom to the images: too narrow."""
+    rng = np.random.default_rng(seeds)
+
+    def draw(i: int) -> np.ndarray:
+        training = rng.normal(0, 0.02 * sqrt(seeds), (seeds, 1))
+        images = rng.normal(0, 0.01 * sqrt(200), (1, 200))
+        return 0.6 + training + images
+
+    assert least <= covered(draw) <= most
+
+
 def test_percentiles_of_three_groups_do_not_cover():
     """Why Student's t: the bootstrap's own percentiles promise 95 % and hold some 72."""
     rng, hits = np.random.default_rng(0), 0

@@ -74,10 +74,19 @@ def test_wrong_names(runs, published):
     for kwargs, message in (
         (dict(metric="miou"), "unknown metric 'miou'; did you mean mIoU?"),
         (dict(metric="roads"), "unknown metric 'roads'; did you mean road?"),
-        (dict(protocols=["nativ"]), "unknown protocol 'nativ'; did you mean native?"),
-        (dict(protocols=["unknown"]), "unknown protocol 'unknown'"),
-        (dict(domains=["citiscapes"]), "unknown domain 'citiscapes'; did you mean cityscapes?"),
-        (dict(domains=["bdd100k"], published=True), "unknown domain 'bdd100k'"),
+        (
+            dict(protocols=["nativ"]),
+            "unknown protocol of these results 'nativ'; did you mean native?",
+        ),
+        (dict(protocols=["unknown"]), "unknown protocol of these results 'unknown'"),
+        (
+            dict(domains=["citiscapes"]),
+            "unknown test domain of these results 'citiscapes'; did you mean cityscapes?",
+        ),
+        (
+            dict(domains=["bdd100k"], published=True),
+            "unknown test domain of these results 'bdd100k'",
+        ),
     ):
         with pytest.raises(UserError) as error:
             gather(runs, **kwargs)
