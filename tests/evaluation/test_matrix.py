@@ -418,3 +418,12 @@ def test_looks_of_the_same_scenes_are_resampled_together(tmp_path):
     other = save_run(tmp_path / "b", {"x": images(*right), "y": images(*right)})
     row = matrix(other).blocks[0].rows[0]
     assert row.unseen.interval.low > row.cells[0].interval.low + 0.05
+
+
+def test_different_samples_have_draws_of_their_own(tmp_path):
+    """The same counts under other names: intervals that differ by the chance of their draws."""
+    right = [1, 3, 4, 6, 7, 9]
+    run = save_run(tmp_path, {"x": images(*right), "y": images(*right)})
+    x, y = (cell.interval for cell in matrix(run).blocks[0].rows[0].cells)
+    assert x != y
+    np.testing.assert_allclose(x, y, atol=0.1)
