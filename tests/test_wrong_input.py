@@ -68,7 +68,7 @@ WRONG = {
     "matrix file": "file: not JSON",
     "matrix run run": "run and run: both are trained with seed 0; give one of them",
     "matrix run --metric miou": "unknown metric 'miou'; did you mean mIoU?",
-    "matrix run --metric bus --published --protocol rien": "unknown protocol of these results 'rien'",
+    "matrix run --metric bus --published --protocol rien": "unknown protocol of these results",
     "matrix run --domains citiscapes": "unknown test domain of these results 'citiscapes'",
     "matrix --published --metric bus": "nothing to show of bus in these domains",
     # names
