@@ -168,7 +168,8 @@ def interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
     rather than too small (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2),
     2007). The interval's coverage is approximate all the same, since degrees of freedom that are
     estimated from few trainings are uncertain: of 2 trainings and 20 groups of like weight, 94 % of
-    2000 simulated intervals held the truth. A single training says nothing of others: its interval is for other images alone.
+    2000 simulated intervals held the truth. A single training says nothing of others: its interval
+    is for other images alone.
 
     Why not the bootstrap's percentiles: those of few groups lie within the groups' own range. Of
     3 groups the interval would hold the truth 7 times in 10, of 2 every second time. Student's t of
