@@ -164,7 +164,7 @@ def _notes(report: Report, matrix: Matrix, several: bool, best: str) -> list[str
     notes = []
     if several:
         notes.append("± sd: mean and standard deviation over the seeds.")
-    if any(cell.interval for cell in known):
+    if any(cell.by_image for cell in known):
         notes.append(_what_intervals_are(known))
     if any(cell.drop is not None for cell in known):
         over = ", over the same classes" if matrix.metric == "mIoU" else ""
@@ -194,7 +194,7 @@ def _what_intervals_are(cells: Sequence[Cell]) -> str:
     several = any(len(cell.seeds) > 1 for cell in cells)
     single = any(len(cell.seeds) == 1 for cell in cells)
     reach = "for other images and other seeds" if several else "for other images of the domain"
-    text = f"95 % interval: {reach}, from {RESAMPLES} bootstrap resamples"
+    text = f"95 % intervals: {reach}, from {RESAMPLES} bootstrap resamples"
     if any(cell.by_group for cell in cells):
         text += (
             " of groups of images (cities, sequences) where there are two or more, else of images"
