@@ -125,7 +125,7 @@ def _matrix(args: argparse.Namespace) -> None:
 
     report = gather(args.runs, args.metric, args.protocol, args.domains, args.published)
     print(FORMATS[args.format](report))
-    if args.published and not report.apart and not any(report.beside):
+    if args.published and not report.has_published:
         print(f"ibnseg: nothing is published of {args.metric} for these domains", file=sys.stderr)
 
 

@@ -103,13 +103,18 @@ def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
 def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg.report import formats, gather
 
-    monkeypatch.setattr(gather, "gather", lambda *args: args)
-    monkeypatch.setitem(formats.FORMATS, "csv", lambda report: f"csv of {report}")
+    def report(*args: object) -> gather.Report:
+        return gather.Report(args, (), (), {}, {})
+
+    monkeypatch.setattr(gather, "gather", report)
+    monkeypatch.setitem(formats.FORMATS, "csv", lambda report: f"csv of {report.metric}")
     line = "matrix a b --metric car --protocol native,rein --domains x --format csv --published"
     assert cli.main(line.split()) == 0
     expected = (["a", "b"], "car", ["native", "rein"], ["x"], True)
-    assert capsys.readouterr().out == f"csv of {expected}\n"
-    monkeypatch.setitem(formats.FORMATS, "terminal", str)
+    out, err = capsys.readouterr()
+    assert out == f"csv of {expected}\n"
+    assert err == "ibnseg: nothing is published of car for these domains\n"
+    monkeypatch.setitem(formats.FORMATS, "terminal", lambda report: str(report.metric))
     assert cli.main(["matrix", "a"]) == 0
     assert capsys.readouterr().out == f"{(['a'], 'mIoU', None, None, False)}\n"
 

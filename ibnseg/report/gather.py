@@ -31,6 +31,11 @@ class Report:
     titles: Mapping[str, str]
     """What domains are called, by name; the name itself where it is not there."""
 
+    @property
+    def has_published(self) -> bool:
+        """Whether any published number is in it."""
+        return bool(self.apart) or any(self.beside)
+
     def title(self, domain: str) -> str:
         return self.titles.get(domain, domain)
 
