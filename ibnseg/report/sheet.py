@@ -291,8 +291,12 @@ class _References:
 
 
 def _who(report: Report, row: PublishedRow, references: _References) -> tuple[str, str]:
-    train = " + ".join(map(report.title, row.train))
-    return train, f"{row.method}, {row.backbone} [{references.number(row)}]"
+    backbone = "backbone unknown" if row.backbone == "unknown" else row.backbone
+    return _train(report, row), f"{row.method}, {backbone} [{references.number(row)}]"
+
+
+def _train(report: Report, row: PublishedRow) -> str:
+    return " + ".join(map(report.title, row.train))
 
 
 def _published(report: Report, protocol: str, rows: Sequence[PublishedRow]) -> Sheet:
@@ -303,7 +307,8 @@ def _published(report: Report, protocol: str, rows: Sequence[PublishedRow]) -> S
         for row in rows
     )
     return Sheet(
-        f"Published {metric_title(report.metric)} in percent, protocol {protocol}",
+        f"Published {metric_title(report.metric)} in percent, trained on "
+        f"{_train(report, rows[0])}, test protocol {protocol}",
         ("trained on", "network", *map(report.title, tests)),
         2,
         (part,),

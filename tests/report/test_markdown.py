@@ -86,7 +86,7 @@ def test_published_rows_below_the_measured_ones_and_apart(runs, published):
         "GTA5", "Base, R50 [1]", "published", "70.0", "28.95", ""
     ]  # fmt: skip
     assert "- [1] Paper, table 3. Recipe: 40k." in text
-    apart = text.split("**Published mIoU in percent, protocol unknown**")[1]
+    apart = text.split("**Published mIoU in percent, trained on GTA5, test protocol unknown**")[1]
     assert "A\\_B & C, R50 [1] |      30.10 |" in apart
     assert "- [1] Issue #2. Recipe: unknown." in apart
     assert "25.14" not in text
@@ -96,7 +96,8 @@ def test_published_alone_a_table_for_each_protocol_and_train_set(published):
     text = markdown(gather([], published=True))
     titles = [line for line in text.splitlines() if line.startswith("**Published")]
     assert titles == [
-        f"**Published mIoU in percent, protocol {name}**" for name in ("native", "unknown", "rein")
+        f"**Published mIoU in percent, trained on {train}, test protocol {name}**"
+        for train, name in (("GTA5", "native"), ("GTA5", "unknown"), ("GTA5 + synthia", "rein"))
     ]
     assert "| GTA5 + synthia |" in text.replace("SYNTHIA", "synthia")
 
