@@ -158,7 +158,6 @@ def _resize_words(resize: Resize) -> str:
         to = "x".join(map(str, to))
     return {
         "exact": f"{to}",
-        "times": f"times {to}",
         "within": f"within {to}",
         "short_edge": f"short edge {to}",
         "height": f"height {to}",

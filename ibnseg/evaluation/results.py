@@ -90,14 +90,18 @@ def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
     marked = [
         {**test, **{key: run[key] for key in ("checkpoint_sha256", "iteration")}} for test in tests
     ]
-    fresh = {tuple(map(str, _identity(test))): test for test in marked}
     overwritten = {test["per_image"] for test in marked}
-    kept = [
-        fresh.pop(tuple(map(str, _identity(test))), None)
-        or ({**test, "per_image": None} if test["per_image"] in overwritten else test)
+    merged = [
+        {**test, "per_image": None} if test["per_image"] in overwritten else test
         for test in (old["tests"] if old else ())
     ]
-    return dict(schema=SCHEMA, run=run, tests=[*kept, *fresh.values()])
+    places = [_identity(test) for test in merged]
+    for test in marked:
+        if _identity(test) in places:
+            merged[places.index(_identity(test))] = test
+        else:
+            merged.append(test)
+    return dict(schema=SCHEMA, run=run, tests=merged)
 
 
 def current(results: dict) -> dict:

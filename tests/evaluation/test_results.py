@@ -196,6 +196,12 @@ def test_a_record_keeps_its_place():
     ]
 
 
+def test_the_order_of_a_protocols_keys_makes_no_other_test():
+    turned = dict(reversed(NATIVE.items()))
+    content = merged((run(), [record(protocol=turned)]), (run(), [record(images=4)]))
+    assert [test["images"] for test in content["tests"]] == [4]
+
+
 def test_merge_changes_none_of_its_arguments():
     old, tests = results.merge(None, run("aa"), [record()]), [record()]
     before = copy.deepcopy((old, tests))

@@ -245,7 +245,9 @@ def test_coverage_of_several_seeds(seeds, groups):
     assert 0.925 <= covered(draw) <= 0.99
 
 
-@pytest.mark.parametrize(("seeds", "least", "most"), [(2, 0.87, 0.94), (5, 0.925, 0.975)])
+@pytest.mark.parametrize(
+    ("seeds", "least", "most"), [(2, 0.86, 0.93), (3, 0.9, 0.96), (5, 0.92, 0.97)]
+)
 def test_coverage_where_seeds_weigh_more_than_many_images(seeds, least, most):
     """Two seeds that agree by chance leave the degrees of freedom to the images: too narrow."""
     rng = np.random.default_rng(seeds)
