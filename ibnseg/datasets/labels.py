@@ -3,7 +3,8 @@ ibnseg.datasets.labels``).
 
 Sources: Cityscapes, cityscapesScripts ``helpers/labels.py``; GTA5, ``mapping.mat`` of its
 read-mapping code; CamVid, the SegNet copy's 11 classes and void; Mapillary Vistas 1.2, the two
-maps in use.
+maps in use; BDD100K, bdd100k/bdd100k:bdd100k/label/label.py and doc/source/format.rst, and for the
+release of 2018 its README of then (commit 3e762ca).
 """
 
 from __future__ import annotations
@@ -74,6 +75,28 @@ CLASSES = tuple(x.name for x in _TRAINED)
 
 PALETTE = tuple(x.color for x in _TRAINED)
 """Their colours, RGB."""
+
+
+class ClassSet(NamedTuple):
+    """The classes that a domain's labels and a network's logits have; a class's index is its train
+    id."""
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]  # RGB
+    background: str | None = None  # the class that an overlay does not draw
+
+
+CITYSCAPES = ClassSet("cityscapes", CLASSES, PALETTE)
+"""The 19 classes of Cityscapes."""
+
+DRIVABLE = ClassSet(
+    "drivable",
+    ("direct", "alternative", "background"),
+    ((219, 94, 86), (86, 211, 219), (0, 0, 0)),
+    background="background",
+)
+"""The drivable area of BDD100K: the lane that the car is in, other lanes, and all else."""
 
 CATEGORIES = {
     category: tuple(x.name for x in _TRAINED if x.category == category)
@@ -168,6 +191,19 @@ MAPILLARY_OPENSEG_IDS = {
     41: IGNORE,  # manhole
 }
 """The same by the rule of openseg: w1oves/Rein:tools/convert_datasets/mapillary2cityscape.py."""
+
+BDD100K_IDS = {**{i: i for i in range(len(CLASSES))}, 255: IGNORE}
+"""Ids in BDD100K's semantic segmentation masks, which are train ids already."""
+
+DRIVABLE_IDS = {0: 0, 1: 1, 2: 2}
+"""Ids in BDD100K's drivable area masks since 2021: direct, alternative, background."""
+
+DRIVABLE_2018_IDS = {
+    0: DRIVABLE.classes.index("background"),
+    1: DRIVABLE.classes.index("direct"),
+    2: DRIVABLE.classes.index("alternative"),
+}
+"""Ids in BDD100K's drivable maps of 2018, which the WAD 2018 challenge took."""
 
 
 def lookup_table(ids: dict[int, int]) -> np.ndarray:
