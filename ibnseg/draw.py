@@ -8,44 +8,67 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ibnseg.datasets.labels import CLASSES, PALETTE
-
-_COLORS = np.zeros((256, 3), np.uint8)
-_COLORS[: len(PALETTE)] = PALETTE
+from ibnseg.datasets.labels import CITYSCAPES, ClassSet
 
 
-def colored(train_ids: np.ndarray) -> np.ndarray:
+def colored(train_ids: np.ndarray, class_set: ClassSet = CITYSCAPES) -> np.ndarray:
     """(H, W) uint8 train ids in their classes' colours: (H, W, 3) uint8 RGB, all others black."""
-    return _COLORS[train_ids]
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(class_set.palette)] = class_set.palette
+    return colors[train_ids]
 
 
-def overlay(image: np.ndarray, train_ids: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """Blends classes' colours over an image and writes the names of those that occur below it.
+def drawn(class_set: ClassSet) -> np.ndarray:
+    """The train ids that an overlay draws: all but that of the background, if there is one."""
+    return np.array([i for i, x in enumerate(class_set.classes) if x != class_set.background])
+
+
+def blend(
+    image: np.ndarray, train_ids: np.ndarray, class_set: ClassSet = CITYSCAPES, alpha: float = 0.5
+) -> np.ndarray:
+    """Lays classes' colours over an image.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        train_ids: (H, W) uint8; where it is no class, as 255, the image stays as it is.
+        train_ids: (H, W) uint8; where it is background or no class, as 255, the image stays as it
+            is.
+        class_set: the classes.
         alpha: weight of the colours, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    blended = cv2.addWeighted(image, 1 - alpha, colored(train_ids, class_set), alpha, 0)
+    untouched = ~np.isin(train_ids, drawn(class_set))
+    blended[untouched] = image[untouched]
+    return blended
+
+
+def overlay(
+    image: np.ndarray, train_ids: np.ndarray, class_set: ClassSet = CITYSCAPES
+) -> np.ndarray:
+    """:func:`blend`, with the names of the classes that occur below it.
 
     Returns:
         (H + legend, W, 3) uint8, RGB.
     """
-    known = train_ids < len(CLASSES)
-    blended = cv2.addWeighted(image, 1 - alpha, colored(train_ids), alpha, 0)
-    blended[~known] = image[~known]
-    return np.concatenate([blended, legend(np.unique(train_ids[known]), image.shape[1])])
+    occur = np.intersect1d(train_ids, drawn(class_set))
+    names = legend(occur, image.shape[1], class_set)
+    return np.concatenate([blend(image, train_ids, class_set), names])
 
 
-def legend(classes: Sequence[int] | np.ndarray, width: int) -> np.ndarray:
+def legend(
+    classes: Sequence[int] | np.ndarray, width: int, class_set: ClassSet = CITYSCAPES
+) -> np.ndarray:
     """Swatches and names of classes on white: (h, width, 3) uint8 RGB, as high as needed."""
     size = min(max(width // 90, 12), 17)
     font = ImageFont.load_default(size)
     x, y, places = size, size // 2, []
     for train_id in classes:
-        step = 2.8 * size + font.getlength(CLASSES[train_id])
+        step = 2.8 * size + font.getlength(class_set.classes[train_id])
         if x + step - size > width and x > size:
             x, y = size, y + 2 * size
-        places.append((CLASSES[train_id], PALETTE[train_id], x, y))
+        places.append((class_set.classes[train_id], class_set.palette[train_id], x, y))
         x += step
     strip = Image.new("RGB", (width, y + size + size // 2), "white")
     draw = ImageDraw.Draw(strip)
@@ -84,4 +107,4 @@ def contact_sheet(
             body[y : y + height, x : x + width] = cv2.resize(
                 picture, (width, height), interpolation=cv2.INTER_AREA
             )
-    return np.concatenate([np.array(head), body, legend(range(len(CLASSES)), total)])
+    return np.concatenate([np.array(head), body, legend(range(len(CITYSCAPES.classes)), total)])

@@ -22,7 +22,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(root.MODELS, "ibnseg.models")
-ADAPTERS = ("camvid", "cityscapes", "gta5", "mapillary")
+ADAPTERS = ("bdd100k", "camvid", "cityscapes", "gta5", "mapillary")
 DATASETS = _child(root.DATASETS, *(f"ibnseg.datasets.{name}" for name in ADAPTERS))
 STEPS = ("transforms", "photometric", "view")
 TRANSFORMS = _child(root.TRANSFORMS, *(f"ibnseg.datasets.{name}" for name in STEPS))

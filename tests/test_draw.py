@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ibnseg.datasets.labels import CLASSES, PALETTE
+from ibnseg.datasets.labels import CLASSES, DRIVABLE, PALETTE
 from ibnseg.draw import colored, contact_sheet, legend, overlay
 
 
@@ -10,7 +10,7 @@ def test_overlay_blends_colours_and_leaves_the_rest() -> None:
     image = np.full((20, 300, 3), 100, np.uint8)
     train_ids = np.full((20, 300), 255, np.uint8)
     train_ids[:, 150:] = CLASSES.index("car")  # (0, 0, 142)
-    picture = overlay(image, train_ids, alpha=0.5)
+    picture = overlay(image, train_ids)
     assert (picture[:20, :150] == 100).all()
     np.testing.assert_array_equal(
         np.unique(picture[:20, 150:].reshape(-1, 3), axis=0), [[50, 50, 121]]
@@ -60,3 +60,18 @@ def test_contact_sheet_has_each_picture_in_its_place() -> None:
     assert (sheet[:40] < 128).any()  # the title
     assert all((sheet[52:70, 6 + 26 * c : 26 + 26 * c] < 128).any() for c in range(3))
     assert len({tuple(c) for c in sheet[108:].reshape(-1, 3).tolist()} & set(PALETTE)) == 19
+
+
+def test_of_the_drivable_area_the_background_is_not_drawn() -> None:
+    image = np.full((20, 400, 3), 100, np.uint8)
+    train_ids = np.full((20, 400), 2, np.uint8)
+    train_ids[:, :100], train_ids[:, 100:200] = 0, 1
+    picture = overlay(image, train_ids, DRIVABLE)
+    half = [tuple((100 + np.array(color)) // 2) for color in DRIVABLE.palette[:2]]
+    np.testing.assert_allclose(picture[5, 50], half[0], atol=1)
+    np.testing.assert_allclose(picture[5, 150], half[1], atol=1)
+    assert (picture[:20, 200:] == 100).all()
+    names = picture[20:].reshape(-1, 3)
+    assert {tuple(color) for color in names.tolist()} >= set(DRIVABLE.palette[:2])
+    only = overlay(image, np.zeros((20, 400), np.uint8), DRIVABLE)[20:].reshape(-1, 3)
+    assert DRIVABLE.palette[1] not in {tuple(color) for color in only.tolist()}

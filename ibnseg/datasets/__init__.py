@@ -6,6 +6,8 @@ They are imported when first asked for, so that what needs no torch starts at on
 from importlib import import_module
 
 _HOMES = {
+    "BDD100K": "bdd100k",
+    "BDD100KDrivable": "bdd100k",
     "GTA5": "gta5",
     "CamVid": "camvid",
     "Cityscapes": "cityscapes",

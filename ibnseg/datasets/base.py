@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from mmengine.logging import print_log
 
-from ibnseg.datasets.labels import CLASSES, PALETTE
+from ibnseg.datasets.labels import CITYSCAPES, ClassSet
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.errors import UserError, unknown_name
 
@@ -26,12 +26,11 @@ SUBSETS = {"full": 1, "quarter": 4}
 
 
 class DrivingDataset(BaseSegDataset):
-    """A dataset of driving scenes, read from the official download; classes are the 19 of
-    Cityscapes.
+    """A dataset of driving scenes, read from the official download.
 
     An adapter states ``LAYOUT``, ``SPLITS``, ``LABEL_IDS`` (and ``LABEL_COLORS``, where copies
-    store labels as RGB, and ``CLASS_MAPS``, other maps in use), and how to list a split's files
-    (:meth:`pairs`).
+    store labels as RGB, ``CLASS_MAPS``, other maps in use, and ``CLASS_SET``, if its classes are
+    not the 19 of Cityscapes), and how to list a split's files (:meth:`pairs`).
 
     Args:
         data_root: the folder that holds what the download unpacks to.
@@ -50,7 +49,7 @@ class DrivingDataset(BaseSegDataset):
             image without label or a label without image.
     """
 
-    METAINFO: ClassVar[dict] = dict(classes=CLASSES, palette=[list(color) for color in PALETTE])
+    CLASS_SET: ClassVar[ClassSet] = CITYSCAPES
     LAYOUT: ClassVar[str]
     SPLITS: ClassVar[tuple[str, ...]]
     LABEL_IDS: ClassVar[dict[int, int]]
@@ -73,12 +72,14 @@ class DrivingDataset(BaseSegDataset):
             raise unknown_name(f"class map of {type(self).__name__}", class_map, self.CLASS_MAPS)
         self.label_ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]
         self.split, self.subset, self.skipped = split, subset, []
-        super().__init__(data_root=str(data_root), **kwargs)
+        metainfo = dict(classes=self.CLASS_SET.classes, palette=self.CLASS_SET.palette)
+        super().__init__(data_root=str(data_root), metainfo=metainfo, **kwargs)
 
     @classmethod
     def labelled_classes(cls) -> tuple[str, ...]:
         """Names of the classes that the dataset's labels can have, in order of train id."""
-        return tuple(name for i, name in enumerate(CLASSES) if i in cls.LABEL_IDS.values())
+        train_ids = cls.LABEL_IDS.values()
+        return tuple(name for i, name in enumerate(cls.CLASS_SET.classes) if i in train_ids)
 
     @abstractmethod
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:

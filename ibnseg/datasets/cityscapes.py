@@ -13,8 +13,8 @@ from ibnseg.registry import DATASETS
 class Cityscapes(DrivingDataset):
     """2975 training and 500 validation photographs of 2048x1024, in 21 cities.
 
-    The test split is not offered: its public labels hold only void. Where each label has a
-    ``*_gtFine_instanceIds.png`` beside it, testing reads that too.
+    The 1525 test images are not offered to test on: their public labels hold only void. Where each
+    label has a ``*_gtFine_instanceIds.png`` beside it, testing reads that too.
     """
 
     LAYOUT = (
@@ -24,9 +24,14 @@ class Cityscapes(DrivingDataset):
     SPLITS = ("train", "val")
     LABEL_IDS = CITYSCAPES_IDS
 
+    @classmethod
+    def images(cls, root: Path, split: str) -> dict[str, Path]:
+        """A split's images by city and frame, also of ``test``."""
+        return _by_frame(root / "leftImg8bit" / split, "_leftImg8bit.png")
+
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         return (
-            _by_frame(root / "leftImg8bit" / self.split, "_leftImg8bit.png"),
+            self.images(root, self.split),
             _by_frame(root / "gtFine" / self.split, "_gtFine_labelIds.png"),
         )
 

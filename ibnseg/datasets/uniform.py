@@ -21,7 +21,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.labels import IGNORE
 from ibnseg.datasets.sampler import StreamItem, StreamSampler
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.errors import UserError
@@ -41,7 +41,7 @@ def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
     than a tile has one, where RobustNet has none.
 
     Args:
-        train_ids: (H, W) uint8; what is no class counts nowhere.
+        train_ids: (H, W) uint8; ``IGNORE`` counts nowhere.
         tile: the side of a tile.
 
     Returns:
@@ -53,8 +53,8 @@ def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
     for row, column in np.ndindex(rows, columns):
         top, left = row * tile, column * tile
         part = np.ascontiguousarray(train_ids[top : top + tile, left : left + tile])
-        counts = cv2.calcHist([part], [0], None, [len(CLASSES)], [0, len(CLASSES)])
-        for label in np.flatnonzero(counts):
+        counts = cv2.calcHist([part], [0], None, [256], [0, 256])
+        for label in np.flatnonzero(counts[:IGNORE]):
             sums = cv2.moments((part == label).view(np.uint8), binaryImage=True)
             x, y = (int(sums[key] / sums["m00"]) for key in ("m10", "m01"))
             found.append((label, left + x, top + y))
@@ -147,8 +147,8 @@ class ClassUniformSampler(StreamSampler):
         super().__init__(dataset, **kwargs)
         self.share = share
         index = cached_class_index(dataset)
-        places = (index[index[:, 0] == label, 1:] for label in range(len(CLASSES)))
-        self.places = [of_class for of_class in places if len(of_class)]
+        places = (index[index[:, 0] == label, 1:] for label in np.unique(index[:, 0]))
+        self.places = list(places)
         """Of each class that occurs, (M, 3) int32: index, x, y."""
         if not self.places:
             raise UserError(

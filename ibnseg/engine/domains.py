@@ -9,8 +9,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibnseg.datasets.groups import GROUPS
+from ibnseg.datasets.labels import ClassSet
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.files import config_folder
+from ibnseg.registry import DATASETS
 
 KEYS = (
     "name",
@@ -60,6 +62,20 @@ def get_domain(name: str, cfg: Config) -> dict:
     if domain["group"] not in GROUPS:
         raise unknown_name(f"group of domain '{name}'", domain["group"], GROUPS)
     return domain
+
+
+def class_set_of(domain: Mapping) -> ClassSet:
+    """The classes of a domain, which are its adapter's.
+
+    Raises:
+        UserError: if there is no such adapter.
+    """
+    type_ = domain["dataset"]["type"]
+    adapter = DATASETS.get(type_)
+    if adapter is None:
+        known = [f"ibnseg.{name}" for name in DATASETS.module_dict]
+        raise unknown_name(f"dataset type of domain '{domain['name']}'", type_, known)
+    return adapter.CLASS_SET
 
 
 def domain_titles(names: Iterable[str], cfg: Config) -> dict[str, str]:

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
 from ibnseg.engine import schedule
-from ibnseg.engine.domains import check_roots, domain_files, find_root, get_domain
+from ibnseg.engine.domains import check_roots, class_set_of, domain_files, find_root, get_domain
 from ibnseg.errors import UserError, building, unknown_name
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name, get_protocol
 from ibnseg.registry import DATASETS, TRANSFORMS
@@ -183,7 +183,8 @@ def expand(
 
     Raises:
         UserError: for a key that is missing or contradicts another, an unknown domain, protocol or
-            split, data that is not there, a head whose number of classes is not the dataset's.
+            split, data that is not there, domains of different classes, a head whose number of
+            classes is not theirs.
     """
     cfg = copy.deepcopy(cfg)
     for key, value in DEFAULTS.items():
@@ -209,7 +210,10 @@ def expand(
     protocols = [get_protocol(name) for name in cfg.protocol]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
-    check_heads(cfg.model, len(CLASSES))
+    class_set = class_set_of(cfg.domains[cfg.train_domain])
+    for domain in cfg.domains.values():
+        _require_same_classes(domain, class_set, cfg.train_domain)
+    check_heads(cfg.model, len(class_set.classes))
     cfg.default_scope = "mmseg"
     cfg.load_from, cfg.resume = None, False
     cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
@@ -238,9 +242,19 @@ def check_heads(model: Mapping, num_classes: int) -> None:
                 raise UserError(f"{name} is {head!r}, expected a dict")
             if head.get("num_classes") != num_classes:
                 raise UserError(
-                    f"{name}.num_classes is {head.get('num_classes')}, the dataset has "
+                    f"{name}.num_classes is {head.get('num_classes')}, the training domain has "
                     f"{num_classes} classes"
                 )
+
+
+def _require_same_classes(domain: Mapping, class_set: ClassSet, train_domain: str) -> None:
+    found = class_set_of(domain)
+    if found.classes != class_set.classes:
+        raise UserError(
+            f"domain '{domain['name']}' has the {len(found.classes)} classes of {found.name}, the "
+            f"training domain '{train_domain}' the {len(class_set.classes)} of {class_set.name}; "
+            "test on domains with the same classes"
+        )
 
 
 def _dataset(domain: Mapping, root: str, split: str, pipeline: Sequence[dict], **kwargs) -> dict:
@@ -443,7 +457,7 @@ def _test_dataloader(
         dict(type="ibnseg.LoadLabel"),
         dict(type="ibnseg.LoadInstances"),
         *view_steps(protocol.view(dataset)),
-        *_pack_steps(scales),
+        *pack_steps(scales),
     ]
     other = protocol.class_maps.get(dataset)
     class_map = dict(class_map=other) if other else {}
@@ -471,7 +485,7 @@ def view_steps(view: View) -> list[dict]:
     return steps
 
 
-def _pack_steps(scales: Sequence[float]) -> list[dict]:
+def pack_steps(scales: Sequence[float]) -> list[dict]:
     """An image packed, or with test-time augmentation each of its scales, as it is and flipped."""
     pack = dict(type="ibnseg.Pack")
     if not scales:
@@ -483,13 +497,19 @@ def _pack_steps(scales: Sequence[float]) -> list[dict]:
 
 def _evaluator(domain: Mapping, protocol: Protocol, prefix: str) -> dict:
     labelled = DATASETS.get(domain["dataset"]["type"]).labelled_classes()
+    classes = class_set_of(domain).classes
+    if not set(protocol.eval_classes or ()) <= set(classes):
+        raise UserError(
+            f"protocol '{protocol.name}' averages classes that domain '{domain['name']}' does not "
+            f"have, as {protocol.eval_classes[0]}; test it by another, as native"
+        )
     eval_classes = list(protocol.eval_classes or domain["eval_classes"] or labelled)
     for name in eval_classes:
-        if name not in CLASSES:
-            raise unknown_name(f"class in eval_classes of domain '{domain['name']}'", name, CLASSES)
+        if name not in classes:
+            raise unknown_name(f"class in eval_classes of domain '{domain['name']}'", name, classes)
     return dict(
         type="ibnseg.Confusion",
-        classes=list(CLASSES),
+        classes=list(classes),
         eval_classes=eval_classes,
         prefix=prefix,
     )

@@ -13,21 +13,24 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ibnseg.datasets.labels import CLASSES
-from ibnseg.datasets.transforms import Pack, read_image
+from ibnseg.datasets.transforms import read_image
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
-from ibnseg.engine.expand import check_heads, slide_of
+from ibnseg.engine.domains import class_set_of, get_domain
+from ibnseg.engine.expand import check_heads, pack_steps, slide_of
 from ibnseg.errors import UserError, building
 from ibnseg.memory import enough_memory_for_image
+from ibnseg.models.augmented import Augmented
 from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.registry import MODELS
+from ibnseg.registry import MODELS, TRANSFORMS
 
 
 def load(
     source: str | Path, checkpoint: str | Path | None = None, *, options: Sequence[str] = ()
 ) -> nn.Module:
     """A trained network in eval mode, on the GPU if there is one.
+
+    Its ``class_set`` has the names and colours of its classes, in order of train id.
 
     Args:
         source: a run's folder, whose tested checkpoint is loaded; or a config, by its path or name.
@@ -52,7 +55,7 @@ def predict(
         probabilities: whether to give those too.
 
     Returns:
-        (H, W) uint8 train ids, of which 255 is none; with ``probabilities`` also (19, H, W)
+        (H, W) uint8 train ids, of which 255 is none; with ``probabilities`` also (K, H, W)
         float32, each pixel's softmax in [0, 1], largest for the pixel's train id.
 
     Raises:
@@ -104,14 +107,22 @@ def find_network(
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """The config's network with a checkpoint's weights, in eval mode, on the GPU if there is one.
 
+    Its ``class_set`` is that of the domain that it was trained in.
+
     Raises:
         UserError: if the config has no network or another mode of inference than whole and slide,
-            or the checkpoint cannot be read or is of another network.
+            or no training domain, or the checkpoint cannot be read or is of another network.
     """
     init_default_scope("mmseg")
     if not isinstance(cfg.get("model"), Mapping):
         raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
-    check_heads(cfg.model, len(CLASSES))
+    if not isinstance(cfg.get("train_domain"), str):
+        raise UserError(
+            f"{cfg.filename or 'config'}: train_domain is {cfg.get('train_domain')!r}, expected a "
+            "name, by which the network's classes are known"
+        )
+    class_set = class_set_of(get_domain(cfg.train_domain, cfg))
+    check_heads(cfg.model, len(class_set.classes))
     slide_of(cfg.model.get("test_cfg") or {})
     with building("model"):
         network = MODELS.build(cfg.model)
@@ -119,6 +130,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     load_exactly(network, weights, str(checkpoint))
     if cfg.get("channels_last"):
         network = network.to(memory_format=torch.channels_last)
+    network.class_set = class_set
     return network.to(get_device()).eval()
 
 
@@ -128,6 +140,7 @@ def predict_image(
     image: np.ndarray,
     name: str | Path | None = None,
     probabilities: bool = False,
+    scales: Sequence[float] = (),
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """As :func:`predict`, for an image in BGR, as ``read_image`` gives it.
 
@@ -135,15 +148,19 @@ def predict_image(
         network: from :func:`load_network`.
         image: (H, W, 3) uint8, BGR.
         name: what errors call the image.
-        probabilities: whether to give those too.
+        probabilities: whether to give those too; only without scales.
+        scales: of test-time augmentation, at each of which the image is shown as it is and flipped.
     """
     size = image.shape[:2]
-    sample = Pack()(dict(img=image, img_path=name, ori_shape=size, img_shape=size))
+    sample = dict(img=image, img_path=name, ori_shape=size, img_shape=size)
+    for step in pack_steps(scales):
+        sample = TRANSFORMS.build(step)(sample)
     wanted = network.test_cfg.get("logits", False)
+    shown = Augmented(network) if scales else network
     with enough_memory_for_image(name, size):
         network.test_cfg.logits = probabilities
         try:
-            (result,) = network.test_step(pseudo_collate([sample]))
+            (result,) = shown.test_step(pseudo_collate([sample]))
         finally:
             network.test_cfg.logits = wanted
         train_ids = result.pred_sem_seg.data.squeeze(0).cpu().numpy()

@@ -149,7 +149,7 @@ def test_classes_and_palette_for_visualisation(data):
         "road",
         "bicycle",
     )
-    assert meta["palette"][13] == [0, 0, 142]
+    assert meta["palette"][13] == (0, 0, 142)
 
 
 def draw(results: dict) -> dict:

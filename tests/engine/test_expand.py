@@ -310,7 +310,7 @@ def test_every_head_must_have_the_datasets_classes() -> None:
         (dict(decode_head=[right, wrong]), r"model.decode_head\[1\].num_classes is 21"),
         (
             dict(decode_head=right, auxiliary_head=[right, wrong]),
-            r"model.auxiliary_head\[1\].num_classes is 21, the dataset has 19 classes",
+            r"model.auxiliary_head\[1\].num_classes is 21, the training domain has 19 classes",
         ),
     ):
         with pytest.raises(UserError, match=name):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ibnseg.datasets.labels import PALETTE
-from ibnseg.engine.predict import RECORD, predict_folder, write_label
+from ibnseg.datasets.labels import CITYSCAPES, PALETTE
+from ibnseg.engine.predict import predict_folder, write_label
+from ibnseg.engine.predicted import RECORD
 from ibnseg.errors import UserError
 from tests.conftest import save_rgb, scene
 
@@ -52,7 +53,7 @@ def test_predictions_inside_of_the_folder_are_not_predicted_again(trained, folde
 
 def test_label_maps_have_the_classes_colours(tmp_path: Path) -> None:
     train_ids = np.arange(19, dtype=np.uint8).reshape(1, 19)
-    write_label(tmp_path / "x.png", train_ids)
+    write_label(tmp_path / "x.png", train_ids, CITYSCAPES)
     image = Image.open(tmp_path / "x.png")
     np.testing.assert_array_equal(np.asarray(image), train_ids)
     np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[0], PALETTE)
@@ -64,7 +65,7 @@ def test_wrong_input(trained, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder or image"):
         predict_folder(config, run / "latest.pth", tmp_path / "nowhere", out)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: no images"):
+    with pytest.raises(UserError, match="empty: no images or videos"):
         predict_folder(config, run / "latest.pth", tmp_path / "empty", out)
     (folder / "a.jpg").write_bytes((folder / "b.jpg").read_bytes())
     with pytest.raises(UserError, match="two images are called a"):

@@ -1,0 +1,11 @@
+domain = dict(
+    name="bdd100k_drivable",
+    title="BDD100K drivable",
+    dataset=dict(type="ibnseg.BDD100KDrivable"),
+    data_root="bdd100k",
+    train_split="train",
+    test_split="val",
+    train_resize=None,
+    eval_classes=("direct", "alternative"),  # the headline of three, see docs/drivable.md
+    group="image",  # each is of another drive
+)

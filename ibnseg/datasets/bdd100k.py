@@ -1,0 +1,117 @@
+"""BDD100K (Yu et al., CVPR 2020), as its zips unpack, in the layouts of 2018 and of today: semantic
+segmentation and drivable area."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.labels import BDD100K_IDS, DRIVABLE, DRIVABLE_2018_IDS, DRIVABLE_IDS
+from ibnseg.errors import UserError, unknown_name
+from ibnseg.registry import DATASETS
+
+
+class Release(NamedTuple):
+    """How a release lies on disk; folders have a folder for each split."""
+
+    images: str
+    labels: str
+    suffix: str  # of a label, after the image's name
+    ids: dict[int, int]
+
+
+class Released(DrivingDataset):
+    """A dataset of several releases, told apart by the folder that their labels lie in.
+
+    Args:
+        release: one of ``RELEASES``; the one that is there if None.
+        kwargs: as :class:`DrivingDataset`.
+    """
+
+    SPLITS = ("train", "val")
+    RELEASES: ClassVar[dict[str, Release]]
+
+    def __init__(self, *args, release: str | None = None, **kwargs) -> None:
+        if release is not None and release not in self.RELEASES:
+            raise unknown_name(f"release of {type(self).__name__}", release, self.RELEASES)
+        self.release = release
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def images(cls, root: Path, split: str) -> dict[str, Path]:
+        """A split's images by their names, also of ``test``, whose labels are not public."""
+        folders = [root / release.images / split for release in cls.RELEASES.values()]
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return {path.stem: path for path in folder.glob("*.jpg")}
+
+    def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+        release = self._release(root)
+        self.label_ids = release.ids
+        folder = root / release.images / self.split
+        labels = {}
+        for path in (root / release.labels / self.split).glob("*.png"):
+            self._require_suffix(path, release)
+            labels[path.name.removesuffix(release.suffix)] = path
+        return {path.stem: path for path in folder.glob("*.jpg")}, labels
+
+    def _release(self, root: Path) -> Release:
+        if self.release is not None:
+            return self.RELEASES[self.release]
+        there = [release for release in self.RELEASES.values() if (root / release.labels).is_dir()]
+        if len(there) > 1:
+            folders = " and ".join(release.labels for release in there)
+            raise UserError(
+                f"{root}: has labels of several releases, {folders}; say which in the domain's "
+                f"dataset, release={' or '.join(map(repr, self.RELEASES))}, or keep one of them"
+            )
+        return there[0] if there else next(iter(self.RELEASES.values()))
+
+    def _require_suffix(self, path: Path, release: Release) -> None:
+        """Raises a UserError for a label that is called as those of another release are."""
+        suffixes = sorted((r.suffix for r in self.RELEASES.values()), key=len, reverse=True)
+        found = next(suffix for suffix in suffixes if path.name.endswith(suffix))
+        if found != release.suffix:
+            raise UserError(
+                f"{path}: called as labels of another release, <name>{found}, where "
+                f"<name>{release.suffix} is expected; keep the releases apart, their ids may differ"
+            )
+
+
+@DATASETS.register_module()
+class BDD100K(Released):
+    """7000 training and 1000 validation photographs of 1280x720 for semantic segmentation (10k),
+    from drives all over the United States of America; 2000 more for testing have no public labels.
+    """
+
+    LAYOUT = (
+        "images/10k/{train,val}/<name>.jpg and labels/sem_seg/masks/{train,val}/<name>.png "
+        "(in 2018 seg/images/{train,val}/<name>.jpg and seg/labels/{train,val}/<name>_train_id.png)"
+    )
+    LABEL_IDS = BDD100K_IDS
+    RELEASES = {
+        "2021": Release("images/10k", "labels/sem_seg/masks", ".png", BDD100K_IDS),
+        "2018": Release("seg/images", "seg/labels", "_train_id.png", BDD100K_IDS),
+    }
+
+
+@DATASETS.register_module()
+class BDD100KDrivable(Released):
+    """70000 training and 10000 validation photographs of 1280x720 with the drivable area (100k);
+    20000 more for testing have no public labels.
+
+    The ids of the two releases differ, the classes and their order here do not.
+    """
+
+    LAYOUT = (
+        "images/100k/{train,val}/<name>.jpg and labels/drivable/masks/{train,val}/<name>.png "
+        "(in 2018 drivable_maps/labels/{train,val}/<name>_drivable_id.png)"
+    )
+    CLASS_SET = DRIVABLE
+    LABEL_IDS = DRIVABLE_IDS
+    RELEASES = {
+        "2021": Release("images/100k", "labels/drivable/masks", ".png", DRIVABLE_IDS),
+        "2018": Release(
+            "images/100k", "drivable_maps/labels", "_drivable_id.png", DRIVABLE_2018_IDS
+        ),
+    }

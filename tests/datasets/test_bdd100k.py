@@ -1,0 +1,126 @@
+"""BDD100K's two releases give the same train ids."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ibnseg.datasets.bdd100k import BDD100K, BDD100KDrivable
+from ibnseg.datasets.labels import DRIVABLE
+from ibnseg.datasets.transforms import LoadLabel
+from ibnseg.errors import UserError
+from tests.conftest import save_ids, save_rgb, scene
+
+NAMES = ("0004a4c0-d4dff0ad", "00067cfb-5443fe39")
+SHARED = "images/100k"
+
+
+def write(root: Path, images: str, labels: str, suffix: str, ids: np.ndarray) -> None:
+    """Both splits, each image with the same label, and a test split without labels."""
+    for split in ("train", "val", "test"):
+        for i, name in enumerate(NAMES):
+            save_rgb(root / images / split / f"{name}.jpg", scene(i)[0])
+            if split != "test":
+                save_ids(root / labels / split / f"{name}{suffix}", ids)
+
+
+def drivable(root: Path, release: str) -> None:
+    """A label whose rows are background, alternative and direct, in a release's own ids."""
+    folder, suffix, rows = {
+        "2021": ("labels/drivable/masks", ".png", (2, 1, 0)),
+        "2018": ("drivable_maps/labels", "_drivable_id.png", (0, 2, 1)),
+    }[release]
+    ids = np.repeat(np.array(rows, np.uint8), 16)[:, None].repeat(64, axis=1)
+    write(root, SHARED, folder, suffix, ids)
+
+
+def sem_seg(root: Path, release: str) -> None:
+    folders = {
+        "2021": ("images/10k", "labels/sem_seg/masks", ".png"),
+        "2018": ("seg/images", "seg/labels", "_train_id.png"),
+    }[release]
+    write(root, *folders, scene(0)[1])
+
+
+def train_ids(dataset, i: int = 0) -> np.ndarray:
+    return LoadLabel().train_ids(dataset.get_data_info(i))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("release", ["2021", "2018"])
+def test_drivable_is_one_domain_with_one_order_of_classes(tmp_path, release, split) -> None:
+    drivable(tmp_path, release)
+    dataset = BDD100KDrivable(tmp_path, split)
+    assert dataset.metainfo["classes"] == ("direct", "alternative", "background")
+    assert [Path(dataset.get_data_info(i)["img_path"]).stem for i in range(2)] == list(NAMES)
+    for i in range(2):
+        rows = [DRIVABLE.classes[row[0]] for row in train_ids(dataset, i)[::16]]
+        assert rows == ["background", "alternative", "direct"]
+
+
+@pytest.mark.parametrize("release", ["2021", "2018"])
+def test_semantic_segmentation_has_train_ids(tmp_path, release) -> None:
+    sem_seg(tmp_path, release)
+    dataset = BDD100K(tmp_path, "val")
+    assert len(dataset) == 2
+    assert len(dataset.metainfo["classes"]) == 19
+    np.testing.assert_array_equal(train_ids(dataset), scene(0)[1])
+
+
+@pytest.mark.parametrize(
+    ("adapter", "make"), [(BDD100K, sem_seg), (BDD100KDrivable, drivable)], ids=["10k", "100k"]
+)
+@pytest.mark.parametrize("release", ["2021", "2018"])
+def test_images_of_the_test_split(tmp_path, adapter, make, release) -> None:
+    make(tmp_path, release)
+    images = adapter.images(tmp_path, "test")
+    assert sorted(images) == list(NAMES)
+    assert all(path.is_file() and path.parent.name == "test" for path in images.values())
+    with pytest.raises(UserError, match="unknown split of BDD100K.* 'test'"):
+        adapter(tmp_path, "test")
+
+
+def test_both_releases_at_once_must_be_chosen_from(tmp_path) -> None:
+    drivable(tmp_path, "2021")
+    drivable(tmp_path, "2018")
+    with pytest.raises(UserError, match=r"labels/drivable/masks and drivable_maps/labels; say whi"):
+        BDD100KDrivable(tmp_path, "train")
+    one, other = (BDD100KDrivable(tmp_path, "train", release=r) for r in ("2021", "2018"))
+    np.testing.assert_array_equal(train_ids(one), train_ids(other))
+    assert train_ids(one)[0, 0] == 2
+    with pytest.raises(UserError, match="unknown release of BDD100KDrivable '2020'"):
+        BDD100KDrivable(tmp_path, "train", release="2020")
+
+
+@pytest.mark.parametrize(
+    ("release", "name"), [("2021", f"{NAMES[0]}_drivable_id.png"), ("2018", f"{NAMES[0]}.png")]
+)
+def test_a_label_called_as_the_other_releases_is_refused(tmp_path, release, name) -> None:
+    drivable(tmp_path, release)
+    folder = {"2021": "labels/drivable/masks", "2018": "drivable_maps/labels"}[release]
+    save_ids(tmp_path / folder / "train" / name, np.zeros((48, 64), np.uint8))
+    with pytest.raises(UserError, match=f"{name}: called as labels of another release"):
+        BDD100KDrivable(tmp_path, "train")
+
+
+@pytest.mark.parametrize("release", ["2021", "2018"])
+def test_an_id_outside_of_the_three_is_refused(tmp_path, release) -> None:
+    drivable(tmp_path, release)
+    dataset = BDD100KDrivable(tmp_path, "val")
+    path = dataset.get_data_info(0)["seg_map_path"]
+    save_ids(Path(path), np.full((48, 64), 255, np.uint8))
+    with pytest.raises(UserError, match=f"{Path(path).name}: ids 255 are not in the dataset's tab"):
+        train_ids(dataset)
+
+
+def test_pairs_are_whole(tmp_path) -> None:
+    drivable(tmp_path, "2021")
+    (tmp_path / SHARED / "train" / f"{NAMES[1]}.jpg").unlink()
+    with pytest.raises(UserError, match=f"{NAMES[1]}.png: label without image"):
+        BDD100KDrivable(tmp_path, "train")
+    (tmp_path / "labels/drivable/masks/val" / f"{NAMES[0]}.png").unlink()
+    with pytest.raises(UserError, match=f"{NAMES[0]}.jpg: image without label"):
+        BDD100KDrivable(tmp_path, "val")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no images of split 'train' .*drivable_maps/labels"):
+        BDD100KDrivable(tmp_path / "empty", "train")
