@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/ibnseg demo $(DEMO)
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

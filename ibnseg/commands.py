@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ibnseg.errors import UserError
 from ibnseg.files import config_folder
 from ibnseg.stack import check_stack
+from ibnseg.submission import TARGETS
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _matrix(args: argparse.Namespace) -> None:
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     _add_network(parser)
     images = parser.add_argument(
-        "images", metavar="INPUT", help="folder of PNG or JPEG images, or one image"
+        "images", metavar="INPUT", help="folder of images or videos, or one of them"
     )
     images.complete = FILES
     out = parser.add_argument(
@@ -147,6 +149,63 @@ def _predict(args: argparse.Namespace) -> None:
     from ibnseg.engine.predict import predict_folder
 
     predict_folder(args.network, args.checkpoint, args.images, args.out, options=args.cfg_options)
+
+
+def _submit_arguments(parser: argparse.ArgumentParser) -> None:
+    network = parser.add_argument(
+        "network",
+        nargs="?",
+        metavar="RUN|CONFIG",
+        help="folder of a run; or a config, with a checkpoint",
+    )
+    network.complete = _configs_and_files()
+    checkpoint = parser.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="the config's, or another one of a run"
+    )
+    checkpoint.complete = FILES
+    parser.add_argument(
+        "--to", required=True, choices=tuple(TARGETS), help="what the archive is for"
+    )
+    out = parser.add_argument(
+        "--out", default="submission.zip", metavar="FILE", help="default: submission.zip"
+    )
+    out.complete = FILES
+    checked = parser.add_argument(
+        "--check", metavar="FILE", help="check an archive alone, without predicting"
+    )
+    checked.complete = FILES
+    parser.add_argument(
+        "--domain", help="whose images (default: the target's own domain); of the same layout"
+    )
+    parser.add_argument("--split", default="test", help="test (default) or val")
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean over six scales, as they are and flipped",
+    )
+    _add_options(parser)
+    _add_data_root(parser)
+
+
+def _submit(args: argparse.Namespace) -> None:
+    if not (args.check or args.network):
+        raise UserError("submit: expected a run or config, or --check FILE")
+    check_stack()
+    from ibnseg.submission.submit import check, submit
+
+    data = dict(domain=args.domain, split=args.split, roots=dict(args.data_root))
+    if args.check:
+        check(args.check, args.to, args.network, **data)
+    else:
+        submit(
+            args.network,
+            args.checkpoint,
+            args.to,
+            args.out,
+            options=args.cfg_options,
+            tta=args.tta,
+            **data,
+        )
 
 
 def _streets_arguments(parser: argparse.ArgumentParser) -> None:
@@ -245,10 +304,18 @@ COMMANDS = {
         ),
         Command(
             "predict",
-            "Write label maps and overlays for a folder of images.",
+            "Write label maps and overlays for images and videos.",
             "ibnseg predict work_dirs/gta2city_ibn50a photos/",
             _predict_arguments,
             _predict,
+            go_on="the same command again",
+        ),
+        Command(
+            "submit",
+            "Predict a test split and write the archive that a benchmark's server takes, checked.",
+            "ibnseg submit work_dirs/drivable_ibn50a --to bdd100k-drivable --out submission.zip",
+            _submit_arguments,
+            _submit,
             go_on="the same command again",
         ),
         Command(

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.drivable import of_another_release, release_of
 from ibnseg.datasets.labels import BDD100K_IDS, DRIVABLE, DRIVABLE_2018_IDS, DRIVABLE_IDS
+from ibnseg.datasets.transforms import read_label
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.registry import DATASETS
 
@@ -45,31 +47,38 @@ class Released(DrivingDataset):
         folder = next((folder for folder in folders if folder.is_dir()), folders[0])
         return {path.stem: path for path in folder.glob("*.jpg")}
 
-    def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        release = self._release(root)
-        self.label_ids = release.ids
-        folder = root / release.images / self.split
-        labels = {}
-        for path in (root / release.labels / self.split).glob("*.png"):
-            self._require_suffix(path, release)
-            labels[path.name.removesuffix(release.suffix)] = path
-        return {path.stem: path for path in folder.glob("*.jpg")}, labels
+    @classmethod
+    def labels(cls, root: Path, split: str, release: str | None = None) -> dict[str, Path]:
+        """A split's labels by the names of their images; of ``test`` there are none."""
+        found, expected = {}, cls._release(root, release)
+        for path in (root / expected.labels / split).glob("*.png"):
+            cls._require_suffix(path, expected)
+            found[path.name.removesuffix(expected.suffix)] = path
+        return found
 
-    def _release(self, root: Path) -> Release:
-        if self.release is not None:
-            return self.RELEASES[self.release]
-        there = [release for release in self.RELEASES.values() if (root / release.labels).is_dir()]
+    def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+        release = self._release(root, self.release)
+        self.label_ids = release.ids
+        images = (root / release.images / self.split).glob("*.jpg")
+        return {path.stem: path for path in images}, self.labels(root, self.split, self.release)
+
+    @classmethod
+    def _release(cls, root: Path, name: str | None) -> Release:
+        if name is not None:
+            return cls.RELEASES[name]
+        there = [release for release in cls.RELEASES.values() if (root / release.labels).is_dir()]
         if len(there) > 1:
             folders = " and ".join(release.labels for release in there)
             raise UserError(
                 f"{root}: has labels of several releases, {folders}; say which in the domain's "
-                f"dataset, release={' or '.join(map(repr, self.RELEASES))}, or keep one of them"
+                f"dataset, release={' or '.join(map(repr, cls.RELEASES))}, or keep one of them"
             )
-        return there[0] if there else next(iter(self.RELEASES.values()))
+        return there[0] if there else next(iter(cls.RELEASES.values()))
 
-    def _require_suffix(self, path: Path, release: Release) -> None:
+    @classmethod
+    def _require_suffix(cls, path: Path, release: Release) -> None:
         """Raises a UserError for a label that is called as those of another release are."""
-        suffixes = sorted((r.suffix for r in self.RELEASES.values()), key=len, reverse=True)
+        suffixes = sorted((r.suffix for r in cls.RELEASES.values()), key=len, reverse=True)
         found = next(suffix for suffix in suffixes if path.name.endswith(suffix))
         if found != release.suffix:
             raise UserError(
@@ -95,12 +104,17 @@ class BDD100K(Released):
     }
 
 
+SAMPLED = 100
+"""How many labels of a split are looked at for the ids of another release."""
+
+
 @DATASETS.register_module()
 class BDD100KDrivable(Released):
     """70000 training and 10000 validation photographs of 1280x720 with the drivable area (100k);
     20000 more for testing have no public labels.
 
-    The ids of the two releases differ, the classes and their order here do not.
+    The ids of the two releases differ, the classes and their order here do not. Labels that have
+    the ids of the other release are refused, by a look at ``SAMPLED`` of them.
     """
 
     LAYOUT = (
@@ -115,3 +129,17 @@ class BDD100KDrivable(Released):
             "images/100k", "drivable_maps/labels", "_drivable_id.png", DRIVABLE_2018_IDS
         ),
     }
+
+    def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+        images, labels = super().pairs(root)
+        step = max(1, len(labels) // SAMPLED)
+        looked_at = {str(labels[key]): labels[key] for key in sorted(labels)[::step]}
+        releases = {name: release_of(read_label(path)) for name, path in looked_at.items()}
+        own = next(name for name, each in self.RELEASES.items() if each.ids == self.label_ids)
+        others = of_another_release(releases, own)
+        if others:
+            raise UserError(
+                f"{others[0]}: has the ids of another release than {own}, as {len(others)} of "
+                f"{len(looked_at)} labels that were looked at; unpack that release's labels again"
+            )
+        return images, labels

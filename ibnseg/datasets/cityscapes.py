@@ -29,11 +29,13 @@ class Cityscapes(DrivingDataset):
         """A split's images by city and frame, also of ``test``."""
         return _by_frame(root / "leftImg8bit" / split, "_leftImg8bit.png")
 
+    @classmethod
+    def labels(cls, root: Path, split: str) -> dict[str, Path]:
+        """A split's labels by city and frame; those of ``test`` hold only void."""
+        return _by_frame(root / "gtFine" / split, "_gtFine_labelIds.png")
+
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        return (
-            self.images(root, self.split),
-            _by_frame(root / "gtFine" / self.split, "_gtFine_labelIds.png"),
-        )
+        return self.images(root, self.split), self.labels(root, self.split)
 
     def instance_maps(self, root: Path) -> dict[str, Path]:
         return _by_frame(root / "gtFine" / self.split, "_gtFine_instanceIds.png")

@@ -124,3 +124,19 @@ def test_pairs_are_whole(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no images of split 'train' .*drivable_maps/labels"):
         BDD100KDrivable(tmp_path / "empty", "train")
+
+
+@pytest.mark.parametrize(("release", "other"), [("2021", "2018"), ("2018", "2021")])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_ids_of_the_other_release_are_refused(tmp_path, release, other, mixed) -> None:
+    """In all labels of a split, or in one of two."""
+    drivable(tmp_path / "wrong", other)
+    drivable(tmp_path / "right", release)
+    right, wrong = (
+        sorted(BDD100KDrivable.labels(tmp_path / name, "train").values())
+        for name in ("right", "wrong")
+    )
+    for target, source in list(zip(right, wrong, strict=True))[mixed:]:
+        target.write_bytes(source.read_bytes())
+    with pytest.raises(UserError, match=rf"{right[mixed].name}: has the ids of another release th"):
+        BDD100KDrivable(tmp_path / "right", "train")

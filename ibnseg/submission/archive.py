@@ -1,0 +1,64 @@
+"""The archive: predictions as PNG files of a target's ids, in a zip; equal input makes it equal."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ibnseg.datasets.labels import UNKNOWN, lookup_table
+from ibnseg.files import written_whole
+from ibnseg.submission.target import Target
+
+_DATE = (1980, 1, 1, 0, 0, 0)  # of all members, the earliest that a zip knows
+
+
+def encode(train_ids: np.ndarray, target: Target) -> bytes:
+    """A prediction as the target takes it: a PNG of one channel of 8 bits.
+
+    Args:
+        train_ids: (H, W) uint8.
+        target: its ``ids`` map them.
+
+    Raises:
+        ValueError: for a train id that is no class of the target.
+    """
+    ids = cv2.LUT(train_ids, lookup_table(dict(target.ids)))
+    if (ids == UNKNOWN).any():
+        wrong = sorted(set(np.unique(train_ids).tolist()) - set(target.ids))
+        raise ValueError(f"train ids {wrong}, which are no class of {target.title}")
+    buffer = io.BytesIO()
+    Image.fromarray(ids).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_archive(
+    path: Path, members: Mapping[str, Path], check: Callable[[Path], object]
+) -> object:
+    """Writes a zip of files, and lets it appear only after a check.
+
+    Members are in order of their names, with one date, and not compressed, as PNG already is.
+
+    Args:
+        path: of the archive.
+        members: files by the names that they get.
+        check: is given the archive before it appears, under a temporary name.
+
+    Returns:
+        What the check returns.
+
+    Raises:
+        UserError: if the archive cannot be written; and what the check raises.
+    """
+    with written_whole(path) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(members):
+                info = zipfile.ZipInfo(name, _DATE)
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, members[name].read_bytes())
+        return check(temporary)

@@ -1,0 +1,156 @@
+"""The check of an archive: reopened, and every member looked at."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ibnseg.datasets.drivable import of_another_release, release_of
+from ibnseg.errors import UserError
+from ibnseg.progress import bar
+from ibnseg.submission.target import Target
+
+
+class Summary(NamedTuple):
+    """What a checked archive holds."""
+
+    members: int
+    pixels: dict[int, int]  # of each id that occurs
+
+
+class Member(NamedTuple):
+    """What was found in a member."""
+
+    problem: str | None
+    pixels: np.ndarray  # (256,) int64, of each id
+    release: str | None  # of a drivable map
+
+
+def check_archive(
+    path: str | Path,
+    target: Target,
+    sizes: Mapping[str, tuple[int, int]],
+    name: str | None = None,
+) -> Summary:
+    """Checks that an archive is what a target takes for some images.
+
+    One PNG for each image and nothing else; whole, of one channel of 8 bits, the size of its image,
+    and only with ids that the target takes. A drivable map must not have the ids of the other
+    release, which the upper tenth of a map tells.
+
+    Args:
+        path: the zip.
+        target: what it is for.
+        sizes: (width, height) of the images, by the names of their members.
+        name: what errors call the archive; its path if None.
+
+    Raises:
+        UserError: naming the archive, the member, what was found and what is expected.
+    """
+    name = name or str(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{name}: no zip that can be opened ({error}); write it again") from error
+    with archive:
+        _require_names(archive, name, sizes)
+        found = _read_members(archive, target, sizes)
+    wrong = {member: each.problem for member, each in found.items() if each.problem}
+    if wrong:
+        first = min(wrong)
+        more = f" (and {len(wrong) - 1} more members are wrong)" if len(wrong) > 1 else ""
+        raise UserError(f"{name}: {first}: {wrong[first]}{more}")
+    if target.drivable_release:
+        releases = {member: each.release for member, each in found.items()}
+        others = of_another_release(releases, target.drivable_release)
+        if others:
+            raise UserError(
+                f"{name}: {min(others)}: has the ids of another release in {len(others)} of "
+                f"{len(found)} members, as its upper tenth tells; {target.title} takes "
+                f"{_ids_in_words(target)}"
+            )
+    pixels = sum(each.pixels for each in found.values())
+    return Summary(len(found), {i: int(n) for i, n in enumerate(pixels) if n})
+
+
+def _ids_in_words(target: Target) -> str:
+    pairs = sorted(
+        (id_, target.class_set.classes[train_id]) for train_id, id_ in target.ids.items()
+    )
+    return ", ".join(f"{id_} {name}" for id_, name in pairs)
+
+
+def _require_names(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, object]) -> None:
+    """Raises a UserError unless there is one member for each image, and nothing else."""
+    counts = Counter(info.filename for info in archive.infolist() if not info.is_dir())
+    twice = sorted(member for member, count in counts.items() if count > 1)
+    missing, extra = sorted(sizes.keys() - counts), sorted(counts.keys() - sizes.keys())
+    for members, what in (
+        (twice, "is there twice; expected one file an image"),
+        (missing, "is missing; expected one file an image"),
+        (extra, "is of no image; expected one file an image and nothing else, no folders"),
+    ):
+        if members:
+            more = f" (and {len(members) - 1} more)" if len(members) > 1 else ""
+            raise UserError(f"{name}: {members[0]}: {what}{more}; write the archive again")
+
+
+def _read_members(
+    archive: zipfile.ZipFile, target: Target, sizes: Mapping[str, tuple[int, int]]
+) -> dict[str, Member]:
+    """Reads all members, by as many threads as there are processors; Pillow decodes without the
+    interpreter's lock."""
+    lock = threading.Lock()
+
+    def read(member: str) -> Member:
+        try:
+            with lock:
+                content = archive.read(member)
+            with Image.open(io.BytesIO(content)) as image:
+                problem = _problem_of_header(image, target, sizes[member])
+                if problem:
+                    return Member(problem, _NONE, None)
+                ids = np.asarray(image)
+        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            return Member(f"cannot be read ({error}); expected a PNG", _NONE, None)
+        pixels = np.bincount(ids.ravel(), minlength=256)
+        release = release_of(ids) if target.drivable_release else None
+        return Member(_problem_of_ids(pixels, target), pixels, release)
+
+    members = sorted(sizes)
+    with ThreadPool() as pool, bar() as progress:
+        found = pool.imap(read, members, chunksize=4)
+        return dict(
+            zip(members, progress.track(found, len(members), description="Checking"), strict=True)
+        )
+
+
+_NONE = np.zeros(256, np.int64)
+
+
+def _problem_of_header(image: Image.Image, target: Target, size: tuple[int, int]) -> str | None:
+    if image.format != "PNG":
+        return f"is {image.format}, expected PNG"
+    if image.mode not in target.modes:
+        return f"has mode {image.mode}, expected one channel of 8 bits (L)"
+    if image.size != tuple(size):
+        found, expected = ("x".join(map(str, each)) for each in (image.size, size))
+        return f"is of {found}, expected {expected}, the size of its image"
+    return None
+
+
+def _problem_of_ids(pixels: np.ndarray, target: Target) -> str | None:
+    wrong = [str(id_) for id_ in np.flatnonzero(pixels) if id_ not in target.ids.values()]
+    if not wrong:
+        return None
+    return f"has ids {', '.join(wrong)}; {target.title} takes {_ids_in_words(target)}"

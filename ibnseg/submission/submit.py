@@ -1,0 +1,209 @@
+"""From a run to a checked archive: what ``ibnseg submit`` does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from PIL import Image, UnidentifiedImageError
+
+from ibnseg.datasets.transforms import read_image
+from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import find_root, get_domain
+from ibnseg.engine.network import find_network, load_network, predict_image
+from ibnseg.engine.predicted import begin, describe_network, read_record, stamp
+from ibnseg.engine.run import TTA_SCALES
+from ibnseg.errors import UserError
+from ibnseg.files import written_whole
+from ibnseg.progress import bar
+from ibnseg.registry import DATASETS
+from ibnseg.submission import get_target
+from ibnseg.submission.archive import encode, write_archive
+from ibnseg.submission.check import Summary, check_archive
+from ibnseg.submission.target import Target
+
+
+def submit(
+    source: str | Path,
+    checkpoint: str | Path | None,
+    to: str,
+    out: str | Path,
+    *,
+    domain: str | None = None,
+    split: str = "test",
+    options: Sequence[str] = (),
+    roots: Mapping[str, str] | None = None,
+    tta: bool = False,
+) -> Summary:
+    """Predicts a split and writes the archive that a target takes, checked.
+
+    Predictions are kept in a folder ``<out>.parts`` until the archive is there, so that an
+    interrupted command goes on.
+
+    Args:
+        source, checkpoint, options: the network, as for :func:`ibnseg.load`.
+        to: a name in :data:`ibnseg.submission.TARGETS`.
+        out: the archive, which appears whole or not at all.
+        domain: whose images are predicted; the target's own if None. Another one has the same
+            layout on disk, and any number and size of images.
+        split: ``test``, or ``val`` to compare with labels that are public.
+        roots: data folders by name.
+        tta: test-time augmentation over ``TTA_SCALES`` and flips, where the config has none.
+
+    Returns:
+        What the archive holds.
+
+    Raises:
+        UserError: for wrong input: an archive that is there already, a network of other classes, a
+            split that is not whole, an image that cannot be read.
+    """
+    target, out = get_target(to), Path(out)
+    if out.suffix != ".zip":
+        raise UserError(f"{out}: an archive is called .zip; give another --out")
+    if out.exists():
+        raise UserError(f"{out}: is there already; remove it, or give another --out")
+    cfg, checkpoint = find_network(source, checkpoint, options)
+    images = split_images(target, cfg, domain, split, roots or {})
+    sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
+    network = load_network(cfg, checkpoint)
+    if network.class_set.classes != target.class_set.classes:
+        raise UserError(
+            f"{checkpoint}: a network of the {len(network.class_set.classes)} classes of "
+            f"{network.class_set.name}; {target.title} takes the {len(target.class_set.classes)} "
+            f"of {target.class_set.name}"
+        )
+    scales = cfg.get("tta_scales") or (TTA_SCALES if tta else ())
+    facts = dict(describe_network(cfg, checkpoint), target=to, tta_scales=list(scales))
+    parts = out.with_name(f"{out.name}.parts")
+    files = {target.member(key): parts / target.member(key) for key in images}
+    stamps = {target.member(key): stamp(path) for key, path in images.items()}
+    gone = sorted(read_record(parts, facts).keys() - files.keys())
+    if gone:
+        raise UserError(
+            f"{parts}: {gone[0]} was to be predicted, and its image is gone from the split; put it "
+            "back, or remove the folder"
+        )
+    left = set(begin(parts, facts, stamps, {name: (path,) for name, path in files.items()}))
+    todo = [key for key in sorted(images) if target.member(key) in left]
+    with bar() as progress:
+        for key in progress.track(todo, len(todo), description=f"Predicting {split}"):
+            image = read_image(images[key])
+            png = encode(predict_image(network, image, images[key], scales=scales), target)
+            with written_whole(files[target.member(key)]) as temporary:
+                temporary.write_bytes(png)
+    # whose ids they are is known, so that what is at the top of a picture need not tell
+    written = target._replace(drivable_release=None)
+    summary = write_archive(
+        out, files, lambda archive: check_archive(archive, written, sizes, str(out))
+    )
+    shutil.rmtree(parts)
+    before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
+    print(f"{out}: {describe(summary, target)}{before}, checked")
+    return summary
+
+
+def check(
+    path: str | Path,
+    to: str,
+    source: str | Path | None = None,
+    *,
+    domain: str | None = None,
+    split: str = "test",
+    roots: Mapping[str, str] | None = None,
+) -> Summary:
+    """Checks an archive against the images of a split.
+
+    Args:
+        path: the archive.
+        source: a run's folder or a config, beside which domains of one's own are found.
+        to, domain, split, roots: as for :func:`submit`.
+
+    Raises:
+        UserError: naming what is wrong.
+    """
+    target = get_target(to)
+    source = source and Path(source)
+    cfg = load_config(source / "config.py" if source.is_dir() else source) if source else Config()
+    images = split_images(target, cfg, domain, split, roots or {})
+    sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
+    summary = check_archive(path, target, sizes)
+    print(f"{path}: {describe(summary, target)}, as {target.title} takes them")
+    return summary
+
+
+def describe(summary: Summary, target: Target) -> str:
+    """An archive's content in words: the number of members, and the share of each class."""
+    total = sum(summary.pixels.values())
+    shares = ", ".join(
+        f"{target.class_set.classes[train_id]} {summary.pixels[id_] / total:.1%}"
+        for train_id, id_ in target.ids.items()
+        if id_ in summary.pixels
+    )
+    return f"{summary.members} label maps ({shares})"
+
+
+def split_images(
+    target: Target, cfg: Config, domain: str | None, split: str, roots: Mapping[str, str]
+) -> dict[str, Path]:
+    """A split's images by their adapter's keys; arguments as for :func:`submit`.
+
+    Raises:
+        UserError: for a domain of another layout, a split that is not there, not whole or not of
+            the official number, and two images that would have one member.
+    """
+    found = get_domain(domain or target.domain, cfg)
+    if found["dataset"]["type"] != target.dataset:
+        raise UserError(
+            f"domain '{found['name']}' lies on disk as {found['dataset']['type']}, "
+            f"{target.title} takes images that lie as {target.dataset}"
+        )
+    if split not in target.counts:
+        raise UserError(f"split '{split}': expected one of {', '.join(target.counts)}")
+    root, adapter = Path(find_root(found, roots)), DATASETS.get(target.dataset)
+    images = adapter.images(root, split)
+    if not images:
+        raise UserError(f"{root}: no images of split '{split}'; expected {adapter.LAYOUT}")
+    missing = sorted(adapter.labels(root, split).keys() - images.keys())
+    if missing:
+        raise UserError(
+            f"{root}: {missing[0]}: no image in split '{split}', which has its label "
+            f"({len(missing)} such); unpack the images again"
+        )
+    if found["name"] == target.domain and len(images) != target.counts[split]:
+        raise UserError(
+            f"{root}: {len(images)} images of split '{split}', {target.title} has "
+            f"{target.counts[split]}; unpack the images again"
+        )
+    members: dict[str, str] = {}
+    for key in sorted(images):
+        other = members.setdefault(target.member(key), key)
+        if other != key:
+            raise UserError(
+                f"{root}: {other} and {key} would both be {target.member(key)} in the archive"
+            )
+    return images
+
+
+def image_sizes(
+    target: Target, images: Mapping[str, Path], is_official: bool
+) -> dict[str, tuple[int, int]]:
+    """(width, height) of images, as their headers say, by the names of their members.
+
+    Raises:
+        UserError: for an image that cannot be read, or is of another size than all official ones.
+    """
+    sizes = {}
+    for key, path in images.items():
+        try:
+            with Image.open(path) as image:
+                sizes[target.member(key)] = image.size
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(
+                f"{path}: truncated or not an image ({error}); unpack it again"
+            ) from error
+        if is_official and image.size != target.size:
+            found, expected = ("x".join(map(str, size)) for size in (image.size, target.size))
+            raise UserError(f"{path}: is of {found}, all images of {target.title} of {expected}")
+    return sizes

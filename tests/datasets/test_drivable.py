@@ -1,0 +1,45 @@
+"""Whose ids a drivable map has."""
+
+import numpy as np
+import pytest
+
+from ibnseg.datasets.drivable import of_another_release, release_of
+
+
+def drivable(top: int, below: int, rows: int = 20) -> np.ndarray:
+    ids = np.full((rows, 10), below, np.uint8)
+    ids[: rows // 2] = top
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("ids", "release"),
+    [
+        (drivable(0, 1), "2018"),
+        (drivable(0, 2), "2018"),
+        (drivable(2, 0), "2021"),
+        (drivable(2, 1), "2021"),
+        (drivable(1, 0), None),
+        (drivable(0, 0), None),  # one id says nothing
+        (drivable(2, 2), None),
+        (drivable(2, 1, rows=4), "2021"),  # fewer rows than ten: the first
+    ],
+)
+def test_the_upper_tenth_tells(ids: np.ndarray, release: str | None) -> None:
+    assert release_of(ids) == release
+
+
+def test_up_to_a_hundredth_of_the_upper_tenth_may_differ() -> None:
+    ids = drivable(2, 1, rows=200)  # the upper tenth: 20 rows of 10
+    ids[0, :2] = 0
+    assert release_of(ids) == "2021"
+    ids[0, 2] = 0
+    assert release_of(ids) is None
+
+
+def test_a_few_odd_maps_are_no_other_release() -> None:
+    maps = {f"{i:03d}": "2021" for i in range(99)} | {"odd": "2018", "nothing": None}
+    assert of_another_release(maps, "2021") == []
+    assert of_another_release(maps | {"odder": "2018"}, "2021") == ["odd", "odder"]
+    assert len(of_another_release(maps, "2018")) == 99
+    assert of_another_release({}, "2018") == []

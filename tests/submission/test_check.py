@@ -1,0 +1,165 @@
+"""A good archive passes; each broken copy fails, for the right reason, with the member's name."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ibnseg.errors import UserError
+from ibnseg.submission import get_target
+from ibnseg.submission.archive import encode
+from ibnseg.submission.check import check_archive
+from tests.submission.conftest import SIZE, label_map
+
+
+def rewrite(archive: Path, changes: dict[str, bytes | None], more: dict | None = None) -> Path:
+    """A copy with members changed, left out (None) or added."""
+    copy = archive.with_name("broken.zip")
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(copy, "w") as new:
+        members = {name: old.read(name) for name in old.namelist()} | changes | (more or {})
+        for name, content in members.items():
+            if content is not None:
+                new.writestr(name, content)
+    return copy
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def ids_of(archive: Path, name: str) -> np.ndarray:
+    with zipfile.ZipFile(archive) as opened:
+        return np.asarray(Image.open(io.BytesIO(opened.read(name)))).copy()
+
+
+def test_a_good_archive(target, archive, sizes) -> None:
+    summary = check_archive(archive, target, sizes)
+    assert summary.members == 3
+    assert sum(summary.pixels.values()) == 3 * SIZE[0] * SIZE[1]
+    expected = np.concatenate([label_map(target, seed).ravel() for seed in range(3)])
+    for train_id, id_ in target.ids.items():
+        assert summary.pixels.get(id_, 0) == (expected == train_id).sum()
+
+
+def out_of_range(ids: np.ndarray) -> bytes:
+    ids[-1, -1] = 255
+    return png(ids)
+
+
+BROKEN = {
+    "missing": (lambda ids: None, "is missing; expected one file an image"),
+    "resized": (lambda ids: png(ids[::2, ::2].copy()), "is of 32x24, expected 64x48, the size of"),
+    "rgb": (lambda ids: png(np.repeat(ids[..., None], 3, axis=2)), "has mode RGB, expected one"),
+    "16 bits": (lambda ids: png(ids.astype(np.uint16)), "has mode I;16, expected one channel"),
+    "out of range": (out_of_range, "has ids 255; .* takes [07] "),
+    "truncated": (lambda ids: png(ids)[:-40], r"cannot be read \(.*\); expected a PNG"),
+    "no image": (lambda ids: b"nothing", r"cannot be read \(.*\); expected a PNG"),
+    "empty": (lambda ids: b"", r"cannot be read \(.*\); expected a PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_member_is_named(target, archive, sizes, files, kind) -> None:
+    name = sorted(files)[1]
+    change, message = BROKEN[kind]
+    broken = rewrite(archive, {name: change(ids_of(archive, name))})
+    with pytest.raises(UserError, match=rf"broken.zip: {name}: {message}"):
+        check_archive(broken, target, sizes)
+
+
+@pytest.mark.parametrize("extra", ["__MACOSX/._a.png", "notes.txt", "masks/{}"])
+def test_an_extra_member_is_named(target, archive, sizes, files, extra) -> None:
+    extra = extra.format(min(files))
+    broken = rewrite(archive, {}, {extra: b"x"})
+    with pytest.raises(UserError, match=f"broken.zip: {extra}: is of no image; expected one file"):
+        check_archive(broken, target, sizes)
+
+
+def test_jpeg_is_no_png(target, archive, sizes, files) -> None:
+    buffer, name = io.BytesIO(), min(files)
+    Image.fromarray(ids_of(archive, name)).save(buffer, format="JPEG")
+    with pytest.raises(UserError, match=f"{name}: is JPEG, expected PNG"):
+        check_archive(rewrite(archive, {name: buffer.getvalue()}), target, sizes)
+
+
+def test_several_broken_members_are_counted(target, archive, sizes, files) -> None:
+    broken = rewrite(archive, dict.fromkeys(files, b"x"))
+    with pytest.raises(UserError, match=rf"{min(files)}: cannot.* \(and 2 more members are wrong"):
+        check_archive(broken, target, sizes)
+
+
+def test_a_member_that_is_there_twice_is_named(target, archive, sizes, files) -> None:
+    name = min(files)
+    content = files[name].read_bytes()
+    with (
+        zipfile.ZipFile(archive, "a") as opened,
+        pytest.warns(UserWarning, match="Duplicate name"),
+    ):
+        opened.writestr(name, content)
+    with pytest.raises(UserError, match=f"{name}: is there twice"):
+        check_archive(archive, target, sizes)
+
+
+def test_a_broken_zip(target, archive, sizes, files) -> None:
+    """A flipped bit in a member breaks its CRC; half a zip cannot be opened."""
+    content, name = bytearray(archive.read_bytes()), max(files)
+    with zipfile.ZipFile(archive) as opened:
+        info = opened.getinfo(name)
+    content[info.header_offset + 30 + len(name) + info.file_size - 20] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(Bad CRC"):
+        check_archive(archive, target, sizes)
+    archive.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"submission.zip: no zip that can be opened"):
+        check_archive(archive, target, sizes)
+    with pytest.raises(UserError, match=r"none.zip: no zip that can be opened"):
+        check_archive(archive.with_name("none.zip"), target, sizes)
+
+
+def test_folders_of_their_own_are_no_members(target, archive, sizes) -> None:
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.mkdir("empty") if hasattr(opened, "mkdir") else opened.writestr("empty/", b"")
+    assert check_archive(archive, target, sizes).members == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("bdd100k-drivable", "wad2018-drivable"), ("wad2018-drivable", "bdd100k-drivable")],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_ids_of_the_other_release_are_refused(tmp_path, name, other, count) -> None:
+    """One of three mixed in, or all of them."""
+    target, wrong = get_target(name), get_target(other)
+    path, members = tmp_path / "a.zip", [f"{i}.png" for i in range(3)]
+    with zipfile.ZipFile(path, "w") as opened:
+        for i, member in enumerate(members):
+            ids = encode(label_map(target, i), wrong if i < count else target)
+            opened.writestr(member, ids)
+    with pytest.raises(UserError, match=rf"a.zip: 0.png: has the ids of another .* in {count} of"):
+        check_archive(path, target, dict.fromkeys(members, SIZE))
+
+
+def test_train_ids_are_not_what_cityscapes_takes(tmp_path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("a.png", png(np.zeros(SIZE[::-1], np.uint8)))
+    with pytest.raises(UserError, match=r"a.png: has ids 0; Cityscapes takes 7 road, 8 sidewalk"):
+        check_archive(path, get_target("cityscapes"), {"a.png": SIZE})
+
+
+def test_a_palette_is_taken_where_the_official_tool_takes_it(target, archive, sizes, files) -> None:
+    name = min(files)
+    image, buffer = Image.fromarray(ids_of(archive, name)), io.BytesIO()
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(buffer, format="PNG")
+    copy = rewrite(archive, {name: buffer.getvalue()})
+    if target.name == "wad2018-drivable":
+        with pytest.raises(UserError, match=f"{name}: has mode P"):
+            check_archive(copy, target, sizes)
+    else:
+        assert check_archive(copy, target, sizes) == check_archive(archive, target, sizes)
