@@ -103,7 +103,10 @@ def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
     runs = parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs")
     runs.complete = FOLDERS
     parser.add_argument(
-        "--metric", default="mIoU", help="mIoU (default), pixel_accuracy, or a class, as car"
+        "--metric",
+        default="mIoU",
+        help="mIoU (default), pixel_accuracy, a class, as car, or a way of counting the drivable "
+        "area, as drivable_with_background",
     )
     parser.add_argument(
         "--protocol", type=_names, metavar="A,B", help="only these protocols, as native"

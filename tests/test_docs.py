@@ -198,6 +198,15 @@ def test_predicting(
         )
 
 
+def test_drivable_everywhere(capsys: pytest.CaptureFixture) -> None:
+    """The example of docs/drivable.md prints what stands below it."""
+    text = (DOCS / "drivable.md").read_text().partition("### Drivable everywhere")[2]
+    example, printed = re.findall(r"^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[:2]
+    exec(example, {})
+    assert capsys.readouterr().out == printed
+    assert printed.split()[-1] == "100.0"
+
+
 def constant_parts(node: ast.AST) -> list[str]:
     """The constant parts of a string or f-string as the source has it, in order."""
     values = node.values if isinstance(node, ast.JoinedStr) else [node]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ibnseg.evaluation import drivable
+
 
 def at_home(test: Mapping, tests: Sequence[Mapping], train_domain: str) -> list[Mapping]:
     """The tests that a test's drop could count from: in the training domain, under its protocol.
@@ -35,7 +37,7 @@ def drop(
 
     Args:
         test, tests, train_domain: as for :func:`at_home`.
-        metric: ``mIoU``, ``pixel_accuracy``, or a class, whose IoU it is.
+        metric: one of ``ibnseg.evaluation.runs.METRICS``, or a class, whose IoU it is.
 
     Returns:
         A fraction. None in the training domain itself, where either value is undefined, and where
@@ -51,6 +53,8 @@ def drop(
 def _value(test: Mapping, metric: str, averaged: Sequence[str]) -> float | None:
     if metric == "pixel_accuracy":
         return test["pixel_accuracy"]
+    if metric in drivable.METRICS:
+        return drivable.recorded(test, metric)
     if metric != "mIoU":
         return test["iou"].get(metric) if metric in averaged else None
     if test["eval_classes"] == averaged:

@@ -127,7 +127,7 @@ def build(
 
     Args:
         tests: from ``ibnseg.evaluation.runs.read_runs``.
-        metric: ``mIoU``, ``pixel_accuracy``, or a class, whose IoU it is.
+        metric: one of ``ibnseg.evaluation.runs.METRICS``, or a class, whose IoU it is.
         domains: the only test domains to show; all if None.
 
     Raises:

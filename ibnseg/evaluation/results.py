@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
 from ibnseg.errors import UserError
+from ibnseg.evaluation import drivable, official
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
-from ibnseg.evaluation.official import further_scores
 from ibnseg.files import written_whole
 
 SCHEMA = 1
@@ -53,11 +53,12 @@ def test_record(
     Returns:
         A dict that JSON can hold: fractions are not rounded, undefined ones are None. A test that
         averages all 19 classes of Cityscapes also has the
-        :func:`~ibnseg.evaluation.official.further_scores` of its benchmark.
+        :func:`~ibnseg.evaluation.official.further_scores` of its benchmark, and one of the drivable
+        area :func:`those <ibnseg.evaluation.drivable.further_scores>` of BDD100K's.
     """
     averaged = [list(classes).index(name) for name in eval_classes]
-    is_official = tuple(classes) == CLASSES and set(eval_classes) == set(CLASSES)
-    further = further_scores(np.asarray(confusion), weighted) if is_official else {}
+    benchmark = _BENCHMARKS.get(tuple(classes))
+    further = benchmark(np.asarray(confusion), weighted, set(eval_classes)) if benchmark else {}
     return dict(
         domain=domain,
         split=split,
@@ -73,6 +74,19 @@ def test_record(
         confusion=np.asarray(confusion).tolist(),
         per_image=per_image,
     )
+
+
+def _cityscapes(confusion: np.ndarray, weighted: np.ndarray | None, averaged: set[str]) -> dict:
+    all_averaged = averaged == set(CITYSCAPES.classes)
+    return official.further_scores(confusion, weighted) if all_averaged else {}
+
+
+def _drivable(confusion: np.ndarray, weighted: np.ndarray | None, averaged: set[str]) -> dict:
+    return drivable.further_scores(confusion)
+
+
+_BENCHMARKS = {CITYSCAPES.classes: _cityscapes, DRIVABLE.classes: _drivable}
+"""By the classes of a test, what gives the further scores of their benchmark."""
 
 
 def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from ibnseg.datasets.labels import DRIVABLE
 from ibnseg.errors import UserError
-from ibnseg.evaluation import results
+from ibnseg.evaluation import drivable, results
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
 from ibnseg.evaluation.results import PerImage
 
-METRICS = ("mIoU", "pixel_accuracy")
-"""What can be compared, besides the IoU of a class."""
+METRICS = {
+    "mIoU": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    **{name: f"drivable area, {way.title}" for name, way in drivable.METRICS.items()},
+}
+"""What can be compared, besides the IoU of a class, and what it is called in text."""
 
 PROTOCOL = ("name", "version", "inference")
 """What makes a protocol: results under different ones never stand in one column."""
@@ -57,18 +62,21 @@ class Test:
         """A metric of confusion matrices of this test's classes.
 
         Args:
-            metric: ``mIoU``, ``pixel_accuracy``, or a class.
+            metric: one of ``METRICS``, or a class.
             averaged: names of the classes that count.
             confusion: (..., K, K).
 
         Returns:
-            (...) float64; NaN where the class is not one of those that count.
+            (...) float64; NaN where the class is not one of those that count, or the metric not one
+            of the test's classes.
         """
         classes = self.record["classes"]
         if metric == "mIoU":
             return mean_iou(confusion, [classes.index(n) for n in averaged if n in classes])
         if metric == "pixel_accuracy":
             return pixel_accuracy(confusion)
+        if metric in drivable.METRICS and tuple(classes) == DRIVABLE.classes:
+            return drivable.score(drivable.METRICS[metric], confusion)
         if metric not in averaged or metric not in classes:
             return np.full(confusion.shape[:-2], np.nan)
         return iou(confusion)[..., classes.index(metric)]
@@ -162,7 +170,7 @@ def _is_whole(test: Test) -> bool:
             and _has(test.record["protocol"], _IN_PROTOCOL)
             and all(isinstance(name, str) for name in classes)
             and set(averaged) <= set(classes) == test.record["iou"].keys()
-            and all(isinstance(value, _FRACTION) for value in test.record["iou"].values())
+            and all(map(_has_fractions, (test.record["iou"], test.record.get("drivable", {}))))
             and shape == (len(classes), len(classes))
         )
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -171,6 +179,10 @@ def _is_whole(test: Test) -> bool:
 
 def _has(part: Mapping, kinds: Mapping[str, type | tuple[type, ...]]) -> bool:
     return all(isinstance(part[key], kind) for key, kind in kinds.items())
+
+
+def _has_fractions(scores: object) -> bool:
+    return isinstance(scores, dict) and all(isinstance(x, _FRACTION) for x in scores.values())
 
 
 _MAYBE_INT, _MAYBE_STR, _FRACTION = (int, type(None)), (str, type(None)), (int, float, type(None))

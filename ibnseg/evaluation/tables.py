@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 
+from ibnseg.evaluation import drivable
 from ibnseg.evaluation.drops import drop
 
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
@@ -15,6 +16,8 @@ FURTHER = {
     "category_mean_iIoU": "category iIoU",
 }
 """Means that a test may have besides, by their keys in results, and what tables call them."""
+DRIVABLE = {metric: way.title for metric, way in drivable.METRICS.items()}
+"""The same of the drivable area."""
 
 
 def drops(results: dict) -> list[float | None]:
@@ -25,7 +28,7 @@ def drops(results: dict) -> list[float | None]:
 
 def markdown(results: dict, titles: dict[str, str]) -> str:
     """The results as Markdown tables, in percent: a row a test, then IoU a class, then the
-    further means of Cityscapes' benchmark, if any.
+    further means of Cityscapes' benchmark and those of the drivable area, if any.
 
     Args:
         results: a results file's content.
@@ -65,18 +68,23 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
         parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
-    further = [
-        (title, *(_percent(test.get(key)) for test in tests))
-        for key, title in FURTHER.items()
-        if any(test.get(key) is not None for test in tests)
-    ]
-    if further:
-        parts.append(table(("mean", *names), further, left=1))
+    for head, titled, value in (
+        ("mean", FURTHER, dict.get),
+        ("drivable area", DRIVABLE, drivable.recorded),
+    ):
+        means = [
+            (title, *(_percent(value(test, key)) for test in tests))
+            for key, title in titled.items()
+            if any(value(test, key) is not None for test in tests)
+        ]
+        if means:
+            parts.append(table((head, *names), means, left=1))
     return "\n\n".join(parts) + "\n"
 
 
 def as_csv(results: dict) -> str:
-    """The results as CSV: a row a test, fractions as measured, one column a class."""
+    """The results as CSV: a row a test, fractions as measured, one column a class; then the
+    drivable area by each way of counting, if any test is of it."""
     run, tests = results["run"], results["tests"]
     classes = list(dict.fromkeys(name for test in tests for name in test["classes"]))
     text = io.StringIO()
@@ -92,7 +100,8 @@ def as_csv(results: dict) -> str:
         "version",
         "images",
     ]
-    writer.writerow([*facts, "skipped", "mIoU", "pixel_accuracy", "drop", *classes])
+    ways = [key for key in DRIVABLE if any("drivable" in test for test in tests)]
+    writer.writerow([*facts, "skipped", "mIoU", "pixel_accuracy", "drop", *classes, *ways])
     for test, lost in zip(tests, drops(results), strict=True):
         writer.writerow(
             [
@@ -110,6 +119,7 @@ def as_csv(results: dict) -> str:
                 test["pixel_accuracy"],
                 lost,
                 *(test["iou"].get(name) for name in classes),
+                *(drivable.recorded(test, key) for key in ways),
             ]
         )
     return text.getvalue()

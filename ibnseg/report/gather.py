@@ -51,7 +51,7 @@ def gather(
 
     Args:
         runs: their folders, or their results files.
-        metric: ``mIoU``, ``pixel_accuracy``, or a class, whose IoU it is.
+        metric: one of ``ibnseg.evaluation.runs.METRICS``, or a class, whose IoU it is.
         protocols: names of the only ones to show, as ``native``.
         domains: names of the only test domains to show.
         published: whether published numbers are shown too: with runs, those whose train and test

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ibnseg.evaluation.matrix import Block, Cell, Column, Matrix, Row
+from ibnseg.evaluation.runs import METRICS
 from ibnseg.evaluation.statistics import RESAMPLES, Interval
 from ibnseg.report.gather import Report
 from ibnseg.report.published_rows import PublishedRow
@@ -55,8 +56,7 @@ def sheets(report: Report, best: str = "Bold") -> list[Sheet]:
 
 def metric_title(metric: str) -> str:
     """What a metric is called in text."""
-    named = {"mIoU": "mIoU", "pixel_accuracy": "pixel accuracy"}
-    return named.get(metric, f"IoU of {metric}")
+    return METRICS.get(metric, f"IoU of {metric}")
 
 
 def protocol_title(protocol: dict) -> str:

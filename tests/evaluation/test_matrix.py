@@ -51,6 +51,33 @@ def test_values_of_each_metric(tmp_path):
         assert block.differences == ()
 
 
+def test_values_of_each_way_of_counting_the_drivable_area(tmp_path):
+    """Away no error but 2 of 4 pixels of background taken for direct: IoU 4/6, 1 and 2/4."""
+    away = [[4, 0, 0], [0, 4, 0], [2, 0, 2]]
+    right = np.diag([4, 4, 4]).tolist()
+    run = save_run(
+        tmp_path,
+        {"gta5": [right, right], "bdd100k": [away, away]},
+        classes=("direct", "alternative", "background"),
+        averaged=("direct", "alternative"),
+    )
+    expected = {
+        "drivable_with_background": (4 / 6 + 1 + 2 / 4) / 3,
+        "drivable_direct_alternative": (4 / 6 + 1) / 2,
+        "drivable_background_dropped": 1,
+    }
+    for metric, value in expected.items():
+        cells = matrix(run, metric=metric).blocks[0].rows[0].cells
+        assert values(cells) == pytest.approx([1, value], abs=1e-12)
+        assert cells[1].drop == pytest.approx(1 - value, abs=1e-15)
+        assert cells[1].by_image == pytest.approx((value, value), abs=1e-12)
+
+
+def test_no_drivable_area_among_other_classes(tmp_path):
+    cells = matrix(save_run(tmp_path, {"gta5": images(9)}), metric="drivable_with_background")
+    assert cells.blocks[0].rows[0].cells == (None,)
+
+
 def test_drops_are_those_of_the_runs_own_table(tmp_path):
     """Also where a domain averages fewer classes than home does."""
     three = ("road", "car", "sky")

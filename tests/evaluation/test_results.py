@@ -107,6 +107,42 @@ def test_record_of_some_classes_has_neither():
     assert some.keys() == record().keys()
 
 
+def test_record_of_the_drivable_area_has_it_by_each_way_of_counting():
+    """Direct 6 of 8 right and 1 and 2 too many; alternative 4 of 6, 1 and 1; background 3 of 6, 2.
+
+    Whatever classes mIoU averages."""
+    counts = np.array([[6, 1, 1], [1, 4, 1], [2, 1, 3]])
+    classes = ("direct", "alternative", "background")
+    for averaged in (classes, classes[:2], classes[:1]):
+        content = record(classes=classes, eval_classes=averaged, confusion=counts)
+        assert content["drivable"] == pytest.approx(
+            {
+                "with_background": (6 / 11 + 4 / 8 + 3 / 8) / 3,
+                "direct_alternative": (6 / 11 + 4 / 8) / 2,
+                "background_dropped": (6 / 9 + 4 / 7) / 2,
+            },
+            abs=1e-15,
+        )
+        assert content.keys() - record().keys() == {"drivable"}
+        json.dumps(content, allow_nan=False)
+
+
+def test_record_without_drivable_area_has_none_for_what_is_undefined():
+    counts = np.diag([0, 0, 7])
+    content = record(
+        classes=("direct", "alternative", "background"), eval_classes=("direct",), confusion=counts
+    )
+    assert content["drivable"] == {
+        "with_background": 1.0, "direct_alternative": None, "background_dropped": None
+    }  # fmt: skip
+
+
+def test_record_of_other_three_classes_has_no_drivable_area():
+    assert "drivable" not in record()
+    permuted = ("alternative", "direct", "background")
+    assert "drivable" not in record(classes=permuted, eval_classes=permuted)
+
+
 def test_record_of_nothing_has_none_for_what_is_undefined():
     empty = record(confusion=np.zeros((3, 3), np.int64), images=0)
     assert (empty["mIoU"], empty["pixel_accuracy"]) == (None, None)

@@ -93,6 +93,8 @@ def test_no_test_of_the_last_checkpoint(tmp_path):
         ("test", "iou", {"road": "x", "car": 0.5}),
         ("test", "iou", {"road": 0.5}),
         ("test", "mIoU", "x"),
+        ("test", "drivable", 0.5),
+        ("test", "drivable", {"with_background": "x"}),
         ("test", "confusion", [[2**70, 0], [0, 0]]),
         ("run", "seed", [1]),
         ("run", "title", NULL),

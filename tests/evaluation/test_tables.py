@@ -195,6 +195,28 @@ def test_markdown_ends_with_the_further_means_where_there_are_any():
 """)
 
 
+WAYS = dict(with_background=0.875, direct_alternative=0.75, background_dropped=None)
+
+
+def test_markdown_shows_the_drivable_area_by_each_way_that_is_defined():
+    home = case("gta5", 0.75, category_mIoU=0.875)
+    abroad = case("bdd", 0.75, drivable=WAYS)
+    other = case("kitti", 0.5, drivable=dict(WAYS, background_dropped=0.96875))
+    assert tables.markdown(content(home, abroad, other), TITLES).endswith("""
+
+| mean         | GTA5 | bdd | kitti |
+| ------------ | ---: | --: | ----: |
+| category IoU | 87.5 |   - |     - |
+
+| drivable area                                   | GTA5 |  bdd | kitti |
+| ----------------------------------------------- | ---: | ---: | ----: |
+| direct, alternative and background              |    - | 87.5 |  87.5 |
+| direct and alternative (headline)               |    - | 75.0 |  75.0 |
+| direct and alternative, true background ignored |    - |    - |  96.9 |
+""")
+    assert "drivable" not in tables.markdown(content(home), TITLES)
+
+
 # --- CSV ---
 
 
@@ -245,3 +267,17 @@ def test_csv_has_the_classes_of_all_tests():
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(content(case("gta5", 0.5), other)))))
     assert [row["lane"] for row in rows] == ["", "0.5"]
     assert [row["road"] for row in rows] == ["0.95", ""]
+
+
+def test_csv_has_the_drivable_area_where_a_test_is_of_it():
+    tests = [case("gta5", 0.5), case("bdd", 0.5, drivable=WAYS)]
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(content(*tests)))))
+    keys = [
+        "drivable_with_background",
+        "drivable_direct_alternative",
+        "drivable_background_dropped",
+    ]
+    assert [[row[key] for key in keys] for row in rows] == [["", "", ""], ["0.875", "0.75", ""]]
+    assert [row["sky"] for row in rows] == ["0.5", "0.5"]
+    (row,) = csv.DictReader(io.StringIO(tables.as_csv(content(tests[0]))))
+    assert not any(key.startswith("drivable") for key in row)
