@@ -211,11 +211,24 @@ def _submit(args: argparse.Namespace) -> None:
         )
 
 
+STREET_LAYOUTS = ("gta5", "cityscapes", "drivable", "drivable-2018", "sem-seg", "sem-seg-2018")
+"""How streets may lie on disk; what each is, ``ibnseg.datasets.streets.disk`` says."""
+
+
 def _streets_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument("out", metavar="OUT", help="folder for streets_<appearance>/")
     out.complete = FOLDERS
     parser.add_argument("--train", type=int, default=400, help="images to train on (default: 400)")
     parser.add_argument("--val", type=int, default=100, help="images to test on (default: 100)")
+    parser.add_argument(
+        "--test", type=int, default=0, help="images without labels, to submit (default: 0)"
+    )
+    parser.add_argument(
+        "--layout",
+        choices=STREET_LAYOUTS,
+        help="how they lie on disk (default: virtual as GTA5, the others as Cityscapes); drivable "
+        "and sem-seg as BDD100K",
+    )
     parser.add_argument(
         "--appearances", type=_names, metavar="A,B", help="as virtual,real (default: all six)"
     )
@@ -230,8 +243,8 @@ def _streets(args: argparse.Namespace) -> None:
     from ibnseg.datasets.streets.write import write_streets
     from ibnseg.gallery import draw_streets_sheet
 
-    counts = dict.fromkeys(args.appearances or APPEARANCES, (args.train, args.val))
-    folders = write_streets(args.out, counts, size=args.size, seed=args.seed)
+    counts = dict.fromkeys(args.appearances or APPEARANCES, (args.train, args.val, args.test))
+    folders = write_streets(args.out, counts, layout=args.layout, size=args.size, seed=args.seed)
     sheet = Path(args.out) / "streets_sheet.png"
     draw_streets_sheet(sheet, list(counts), args.seed)
     print(f"Streets: {', '.join(map(str, folders))}; a look at them: {sheet}")
@@ -331,7 +344,7 @@ COMMANDS = {
         ),
         Command(
             "streets",
-            "Draw street scenes with labels, as GTA5 and Cityscapes lie on disk.",
+            "Draw street scenes with labels, as GTA5, Cityscapes or BDD100K lie on disk.",
             "ibnseg streets data --appearances virtual,real --train 400 --val 100",
             _streets_arguments,
             _streets,

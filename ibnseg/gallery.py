@@ -9,9 +9,10 @@ from PIL import Image
 
 from ibnseg.datasets.labels import CITYSCAPES_IDS, lookup_table
 from ibnseg.datasets.streets.appearance import render
+from ibnseg.datasets.streets.disk import FIRST_LAYOUT
 from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import rasterise
-from ibnseg.datasets.streets.write import VAL_LAYOUTS, layout_number
+from ibnseg.datasets.streets.write import layout_number
 from ibnseg.draw import colored, contact_sheet
 from ibnseg.files import written_whole
 
@@ -31,7 +32,7 @@ def draw_streets_sheet(
         UserError: if the file cannot be written.
     """
     rows = []
-    for layout in range(VAL_LAYOUTS, VAL_LAYOUTS + count):
+    for layout in range(FIRST_LAYOUT["val"], FIRST_LAYOUT["val"] + count):
         number = layout_number(seed, layout)
         raster = rasterise(draw_layout(number), 512, 256)
         pictures = [render(raster, appearance, number) for appearance in appearances]

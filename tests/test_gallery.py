@@ -9,7 +9,6 @@ from ibnseg.datasets.labels import LABELS
 from ibnseg.datasets.streets.appearance import render
 from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import rasterise
-from ibnseg.datasets.streets.write import VAL_LAYOUTS
 from ibnseg.draw import contact_sheet
 from ibnseg.gallery import draw_streets_sheet
 
@@ -18,7 +17,7 @@ def test_a_column_for_each_look_and_one_of_labels(tmp_path: Path) -> None:
     """The second layout of seed 0 in two looks, and its labels with void in black."""
     path = tmp_path / "sheet.png"
     draw_streets_sheet(path, ("virtual", "night"), count=2)
-    number = VAL_LAYOUTS + 1
+    number = 1_000_000 + 1
     raster = rasterise(draw_layout(number), 512, 256)
     colors = np.zeros((34, 3), np.uint8)
     for label in LABELS:

@@ -12,7 +12,18 @@ import numpy as np
 
 from ibnseg.datasets.streets import objects
 from ibnseg.datasets.streets.objects import HOUSES, ID
-from ibnseg.datasets.streets.scene import UP, Camera, Facet, Frame, Look, Random, Scene, box, unit
+from ibnseg.datasets.streets.scene import (
+    UP,
+    Camera,
+    Facet,
+    Frame,
+    Lanes,
+    Look,
+    Random,
+    Scene,
+    box,
+    unit,
+)
 
 START, END = 0.5, 260.0
 """Metres ahead of the camera between which there is a street."""
@@ -143,7 +154,8 @@ def draw_layout(seed: int) -> Scene:
     height = rng.uniform(2.0, 2.6) if rng.random_sample() < 0.12 else rng.uniform(1.15, 1.75)
     camera = Camera(height, rng.uniform(0.72, 1.05), rng.uniform(0.4, 0.52))
     sun, _ = unit((rng.uniform(-1, 1), rng.uniform(0.5, 1.1), rng.uniform(-0.9, 0.5)))
-    return Scene(camera, sun, facets)
+    edges = tuple(i * width for i in range(-lanes, lanes + 1))
+    return Scene(camera, sun, facets, Lanes(edges, ego=lanes))
 
 
 def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Facet]:

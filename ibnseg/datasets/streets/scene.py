@@ -45,10 +45,18 @@ class Camera(NamedTuple):
     horizon: float  # of eye height, in heights of the image from the top
 
 
+class Lanes(NamedTuple):
+    """How the road is divided; the facets of the road have these distances as their ``a``."""
+
+    edges: tuple[float, ...] = ()  # metres to the right of the street's middle, from left to right
+    ego: int = 0  # the lane that the camera is in, from the left
+
+
 class Scene(NamedTuple):
     camera: Camera
     sun: Vector  # unit vector towards it
     facets: list[Facet]
+    lanes: Lanes = Lanes()
 
 
 class Frame(NamedTuple):

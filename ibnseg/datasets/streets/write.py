@@ -1,4 +1,4 @@
-"""Generated streets on disk, laid out as GTA5 or as Cityscapes lies there."""
+"""Generated streets, drawn and written to disk: by all cores, resumable, and not mixed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
-import numpy as np
-from PIL import Image
 
-from ibnseg.datasets.labels import LABELS
 from ibnseg.datasets.streets.appearance import APPEARANCES, render
+from ibnseg.datasets.streets.disk import LAYOUTS_ON_DISK, MOST, OWN_LAYOUT, Counts, Picture
 from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import rasterise
 from ibnseg.errors import UserError, unknown_name
@@ -30,71 +27,28 @@ VERSION = 1
 RECORD = "streets.json"
 """A file that says what a folder of streets was made with."""
 
-CITIES = {
-    "train": ("ahornfurt", "birkheim", "eschenau", "fichtenberg", "lindach", "ulmstadt"),
-    "val": ("buchenrode", "erlenbad"),
-}
-"""Streets written as Cityscapes are divided among these."""
-
-VAL_LAYOUTS = 1_000_000
-"""Layouts of the val split begin here, so that it shares none with train."""
-
-
-class Picture(NamedTuple):
-    """Which layout it shows, and its files."""
-
-    layout: int
-    image: Path
-    label: Path
-    palette: bytes | None  # of the label, RGB
-
-
-def as_gta5(root: Path, train: int, val: int) -> Iterator[Picture]:
-    """Flat folders, numbered through; see :class:`ibnseg.datasets.GTA5`."""
-    layouts = [*range(train), *range(VAL_LAYOUTS, VAL_LAYOUTS + val)]
-    for number, layout in enumerate(layouts, 1):
-        name = f"{number:05d}.png"
-        yield Picture(layout, root / "images" / name, root / "labels" / name, _GTA5_PALETTE)
-
-
-_GTA5_PALETTE = np.array(
-    [(20, 20, 20) if label.name == "static" else label.color for label in LABELS], np.uint8
-).tobytes()
-
-
-def as_cityscapes(root: Path, train: int, val: int) -> Iterator[Picture]:
-    """Folders of cities; see :class:`ibnseg.datasets.Cityscapes`."""
-    for split, count, first in (("train", train, 0), ("val", val, VAL_LAYOUTS)):
-        for i in range(count):
-            city = CITIES[split][i * len(CITIES[split]) // count]
-            name = f"{city}_{i:06d}_000019"
-            image = root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
-            label = root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
-            yield Picture(first + i, image, label, None)
-
-
-LAYOUTS_ON_DISK = dict.fromkeys(APPEARANCES, as_cityscapes) | {"virtual": as_gta5}
-"""How each appearance lies on disk."""
-
 
 def write_streets(
     out: str | Path,
-    counts: Mapping[str, tuple[int, int]],
+    counts: Mapping[str, Counts | tuple[int, ...]],
     *,
+    layout: str | None = None,
     size: tuple[int, int] = (512, 256),
     seed: int = 0,
 ) -> list[Path]:
-    """Draws streets and writes them to ``out/streets_<appearance>``.
+    """Draws streets and writes them to ``out/streets_<appearance>``, with a layout on disk that is
+    not the appearance's own to ``out/streets_<appearance>_<layout>``.
 
-    ``virtual`` lies there as GTA5 does, with a ``split.json`` of its own; the others lie there as
-    Cityscapes. Equal seeds give equal layouts in all appearances. Interrupted and called again, it
+    Equal seeds give equal streets in all appearances and layouts. Interrupted and called again, it
     goes on where it was.
 
     Args:
         out: a folder; it is made if need be.
-        counts: of images for training and for testing, by appearance.
+        counts: by appearance, of images for training, for testing and, if wanted, for the test
+            split: ``(train, val)`` or ``(train, val, test)``.
+        layout: of the files, one of ``LAYOUTS``; each appearance's own if None.
         size: (width, height) in pixels, even numbers.
-        seed: of the layouts, 0 to 999; two seeds share none.
+        seed: of the streets, 0 to 999; two seeds share none.
 
     Returns:
         The folders.
@@ -103,45 +57,25 @@ def write_streets(
         UserError: for wrong arguments, a folder that holds something else, one that cannot be
             written, and too little memory.
     """
-    for appearance, (train, val) in counts.items():
-        if appearance not in APPEARANCES:
-            raise unknown_name("appearance", appearance, APPEARANCES)
-        if not 0 <= train < VAL_LAYOUTS or not 1 <= val < VAL_LAYOUTS:
-            raise UserError(
-                f"{train} training and {val} testing images: expected 0 to {VAL_LAYOUTS - 1} and 1 "
-                f"to {VAL_LAYOUTS - 1}"
-            )
-    if min(size) < 64 or max(size) > 4096 or size[0] % 2 or size[1] % 2:
-        raise UserError(f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096")
-    if not 0 <= seed < 1000:
-        raise UserError(f"seed {seed}: expected 0 to 999")
-    records = {
-        Path(out) / f"streets_{appearance}": dict(
+    counts = {appearance: Counts(*images) for appearance, images in counts.items()}
+    _require_possible(counts, layout, size, seed)
+    records = {}
+    for appearance, images in counts.items():
+        own = OWN_LAYOUT[appearance]
+        name = f"streets_{appearance}"
+        if layout not in (None, own):
+            name += f"_{layout.replace('-', '_')}"
+        records[Path(out) / name] = dict(
             version=VERSION,
             appearance=appearance,
+            layout=layout or own,
             seed=seed,
             size=list(size),
-            train=train,
-            val=val,
+            **images._asdict(),
         )
-        for appearance, (train, val) in counts.items()
-    }
     for root, record in records.items():
         _refuse_others(root, record)
-    tasks = []
-    for root, record in records.items():
-        appearance, train, val = (record[key] for key in ("appearance", "train", "val"))
-        if not (root / RECORD).exists():
-            _write_json(root / RECORD, record)
-        layout = LAYOUTS_ON_DISK[appearance]
-        if layout is as_gta5:
-            split = dict(train=[[1, train]], val=[[train + 1, train + val]])
-            _write_json(root / "split.json", split)
-        tasks += [
-            (appearance, picture)
-            for picture in layout(root, train, val)
-            if not (picture.image.exists() and picture.label.exists())
-        ]
+    tasks = [task for root, record in records.items() for task in _begin(root, record)]
     try:
         _in_parallel(partial(_draw, size, seed), tasks)
     except (MemoryError, BrokenProcessPool) as error:
@@ -152,8 +86,42 @@ def write_streets(
 
 
 def layout_number(seed: int, layout: int) -> int:
-    """The number of a seed's layout among those of all seeds; val's begin at ``VAL_LAYOUTS``."""
-    return 4 * VAL_LAYOUTS * seed + layout
+    """The number of a seed's layout among those of all seeds; see ``disk.FIRST_LAYOUT``."""
+    return 4_000_000 * seed + layout
+
+
+def _require_possible(
+    counts: Mapping[str, Counts], layout: str | None, size: tuple[int, int], seed: int
+) -> None:
+    """Raises a UserError for wrong arguments of :func:`write_streets`."""
+    for appearance, images in counts.items():
+        if appearance not in APPEARANCES:
+            raise unknown_name("appearance", appearance, APPEARANCES)
+        for split, count in images._asdict().items():
+            least = int(split == "val")
+            if not least <= count <= MOST:
+                raise UserError(f"{count} images of split {split}: expected {least} to {MOST}")
+    if layout is not None and layout not in LAYOUTS_ON_DISK:
+        raise unknown_name("layout on disk", layout, LAYOUTS_ON_DISK)
+    if min(size) < 64 or max(size) > 4096 or size[0] % 2 or size[1] % 2:
+        raise UserError(f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096")
+    if not 0 <= seed < 1000:
+        raise UserError(f"seed {seed}: expected 0 to 999")
+
+
+def _begin(root: Path, record: Mapping) -> Iterator[tuple[str, Picture]]:
+    """Writes what a folder has beside pictures; the pictures that are still to be drawn."""
+    if not (root / RECORD).exists():
+        _write_json(root / RECORD, record)
+    layout, counts = (
+        LAYOUTS_ON_DISK[record["layout"]],
+        Counts(*(record[key] for key in Counts._fields)),
+    )
+    for name, content in layout.lists(counts).items():
+        _write_json(root / name, content)
+    for picture in layout.pictures(root, counts):
+        if not all(path.exists() for path in (picture.image, picture.label) if path):
+            yield record["appearance"], picture
 
 
 def _refuse_others(root: Path, record: Mapping) -> None:
@@ -162,6 +130,7 @@ def _refuse_others(root: Path, record: Mapping) -> None:
         return
     try:
         found = {**json.loads((root / RECORD).read_text())}
+        found = {"layout": OWN_LAYOUT.get(found.get("appearance")), "test": 0, **found}
     except (OSError, ValueError, TypeError):
         raise UserError(f"{root}: not a folder of streets; give another, or remove it") from None
     for key, value in record.items():
@@ -172,7 +141,7 @@ def _refuse_others(root: Path, record: Mapping) -> None:
             )
 
 
-def _write_json(path: Path, content: dict) -> None:
+def _write_json(path: Path, content: Mapping) -> None:
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n")
 
@@ -182,14 +151,13 @@ def _draw(size: tuple[int, int], seed: int, task: tuple[str, Picture]) -> None:
     appearance, picture = task
     number = layout_number(seed, picture.layout)
     raster = rasterise(draw_layout(number), *size)
-    _, png = cv2.imencode(".png", render(raster, appearance, number)[..., ::-1])
+    image = render(raster, appearance, number)
+    _, encoded = cv2.imencode(picture.image.suffix, image[..., ::-1])  # JPEG in its quality of 95
     with written_whole(picture.image) as temporary:
-        temporary.write_bytes(png)
-    label = Image.fromarray(raster.labels)
-    if picture.palette:
-        label.putpalette(picture.palette)
-    with written_whole(picture.label) as temporary:
-        label.save(temporary)
+        temporary.write_bytes(encoded)
+    if picture.label is not None:
+        with written_whole(picture.label) as temporary:
+            picture.meaning(raster).save(temporary)
 
 
 def _in_parallel(work: Callable, tasks: Sequence) -> None:

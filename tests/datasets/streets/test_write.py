@@ -11,21 +11,15 @@ from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CITYSCAPES_IDS, GTA5_COLORS, LABELS
 from ibnseg.datasets.streets import write
 from ibnseg.datasets.streets.appearance import APPEARANCES, render
+from ibnseg.datasets.streets.disk import CITIES, FIRST_LAYOUT
 from ibnseg.datasets.streets.layout import draw_layout
 from ibnseg.datasets.streets.raster import Raster, rasterise
-from ibnseg.datasets.streets.write import (
-    CITIES,
-    VAL_LAYOUTS,
-    as_cityscapes,
-    as_gta5,
-    write_streets,
-)
+from ibnseg.datasets.streets.write import write_streets
 from ibnseg.errors import UserError
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
 SIZE = (64, 64)
 SEED = 3
-COUNTED = "expected 0 to 999999 and 1 to 999999"
 COUNTS = {"virtual": (3, 2), "real": (3, 2), "night": (1, 1)}
 
 
@@ -71,7 +65,7 @@ def test_the_adapters_read_what_was_drawn(out, adapter, appearance, split):
     assert dataset.skipped == []
     table = np.array([CITYSCAPES_IDS[i] for i in range(34)])
     for i in range(count):
-        number, raster = expected(i + VAL_LAYOUTS * (split == "val"))
+        number, raster = expected(i + FIRST_LAYOUT[split])
         sample = dataset[i]
         np.testing.assert_array_equal(sample["gt_seg_map"], table[raster.labels])
         image = render(raster, appearance, number)
@@ -130,22 +124,6 @@ def test_labels_of_one_layout_are_equal_in_all_appearances(tmp_path, serial):
     assert all((label == labels[0]).all() for label in labels)
 
 
-@pytest.mark.parametrize("frames", [as_gta5, as_cityscapes])
-def test_train_and_val_share_no_layout_and_no_file(frames):
-    """At 25 and 9: val's layouts begin at a million, in the same order in both datasets."""
-    made = [*frames(Path("root"), 25, 9)]
-    assert [f.layout for f in made] == [*range(25), *range(1_000_000, 1_000_009)]
-    assert len({f.image for f in made} | {f.label for f in made}) == 2 * 34
-
-
-def test_cities_are_disjoint_and_all_are_used():
-    frames = [*as_cityscapes(Path("root"), 25, 9)]
-    assert not {*CITIES["train"]} & {*CITIES["val"]}
-    for split, part in (("train", frames[:25]), ("val", frames[25:])):
-        assert {f.image.parent.name for f in part} == {*CITIES[split]}
-        assert {f.image.parent.parent.name for f in part} == {split}
-
-
 def test_seeds_share_no_layout(tmp_path, serial, monkeypatch):
     """The greatest of one seed is below the least of the next, and all are seeds of 32 bits."""
     drawn = []
@@ -154,8 +132,8 @@ def test_seeds_share_no_layout(tmp_path, serial, monkeypatch):
     for seed in (0, 1, 999):
         write_streets(tmp_path / str(seed), {"virtual": (1, 1)}, size=SIZE, seed=seed)
     assert drawn == [0, 10**6, 4 * 10**6, 5 * 10**6, 3996 * 10**6, 3997 * 10**6]
-    assert VAL_LAYOUTS * 2 <= 4 * 10**6
-    assert 3996 * 10**6 + 2 * VAL_LAYOUTS < 1 << 32
+    assert max(FIRST_LAYOUT.values()) + 10**6 <= 4 * 10**6
+    assert 3996 * 10**6 + 3 * 10**6 < 1 << 32
 
 
 # --- interrupted ---
@@ -232,8 +210,11 @@ def test_an_empty_folder_that_is_there_is_used(tmp_path, serial):
         ({"nigth": (1, 1)}, {}, "unknown appearance 'nigth'; did you mean night?"),
         ({"real": (1, 1), "7": (1, 1)}, {},
          "unknown appearance '7'; known: dusk, fog, night, rain, real, virtual"),
-        ({"real": (-1, 1)}, {}, f"-1 training and 1 testing images: {COUNTED}"),
-        ({"real": (4, 0)}, {}, f"4 training and 0 testing images: {COUNTED}"),
+        ({"real": (-1, 1)}, {}, "-1 images of split train: expected 0 to 999999"),
+        ({"real": (4, 0)}, {}, "0 images of split val: expected 1 to 999999"),
+        ({"real": (1, 1, 10**6)}, {}, "1000000 images of split test: expected 0 to 999999"),
+        ({"real": (1, 1)}, dict(layout="drivabel"),
+         "unknown layout on disk 'drivabel'; did you mean drivable or drivable-2018?"),
         *(
             ({"real": (1, 1)}, dict(size=size),
              f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096")
@@ -251,6 +232,18 @@ def test_wrong_arguments(tmp_path, counts, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_from_before_there_were_layouts_on_disk_is_known(tmp_path, serial):
+    """Its record says neither a layout nor a number of test images."""
+    (root,) = write_streets(tmp_path, {"real": (0, 1)}, size=SIZE)
+    record = json.loads((root / "streets.json").read_text())
+    (root / "streets.json").write_text(
+        json.dumps({key: record[key] for key in record if key not in ("layout", "test")})
+    )
+    before = files(root)
+    assert write_streets(tmp_path, {"real": (0, 1)}, size=SIZE) == [root]
+    assert files(root) == before
+
+
 @pytest.mark.parametrize(
     ("counts", "options", "difference"),
     [
@@ -258,6 +251,7 @@ def test_wrong_arguments(tmp_path, counts, options, message):
         ((3, 2), dict(size=(128, 64)), "size [64, 64], not [128, 64]"),
         ((4, 2), {}, "train 3, not 4"),
         ((3, 3), {}, "val 2, not 3"),
+        ((3, 2, 1), {}, "test 0, not 1"),
     ],
 )
 def test_a_folder_of_other_streets(out, counts, options, difference):
