@@ -103,6 +103,7 @@ WRONG = {
     f"{TRAIN} --cfg-options scale_sampling=log": "expected 'log_uniform' or 'uniform'",
     f"{TRAIN} --cfg-options interpolation=cubic": "expected 'bilinear' or 'bicubic'",
     f"{TRAIN} --cfg-options class_uniform=1.5": "class_uniform is 1.5, expected a number from 0",
+    f"{TRAIN} --cfg-options class_balance=-1": "class_balance is -1, expected a number from 0",
     f"{TRAIN} --cfg-options augment=[blur]": "augment is ['blur'], expected a list of dicts",
     f"{TRAIN} --cfg-options model=3": "model is 3, expected a dict",
     f"{TRAIN} --cfg-options test_domains=[]": "test_domains is [], expected a name",

@@ -36,6 +36,7 @@ RECIPE = (
     "train_domain",
     "train_subset",
     "class_uniform",
+    "class_balance",
     "seed",
     "batch",
     "crop_size",
