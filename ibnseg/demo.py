@@ -4,7 +4,6 @@ where it was not trained. ``ibnseg demo``."""
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -60,8 +59,6 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     Raises:
         UserError: if ``out`` holds a demo of another scale, or something else.
     """
-    # the loss has class weights, with which what it warns of is not so
-    warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False")
     out, scale = Path(out), QUICK if quick else FULL
     counts = {look: (scale.train if look == "virtual" else 0, scale.val) for look in APPEARANCES}
     folders = write_streets(out / "data", counts)

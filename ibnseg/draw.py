@@ -79,15 +79,21 @@ def legend(
 
 
 def contact_sheet(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], width: int = 380
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[np.ndarray]],
+    width: int = 380,
+    class_set: ClassSet = CITYSCAPES,
 ) -> np.ndarray:
-    """Pictures in rows and columns, under a title and the columns' names, over all classes' names.
+    """Pictures in rows and columns, under a title and the columns' names, over the names of all
+    classes that are drawn.
 
     Args:
         title: one line.
         columns: a name for each column.
         rows: of (H, W, 3) uint8 RGB pictures of one size.
         width: of a picture on the sheet, in pixels.
+        class_set: the classes.
 
     Returns:
         The sheet, uint8 RGB.
@@ -107,4 +113,4 @@ def contact_sheet(
             body[y : y + height, x : x + width] = cv2.resize(
                 picture, (width, height), interpolation=cv2.INTER_AREA
             )
-    return np.concatenate([np.array(head), body, legend(range(len(CITYSCAPES.classes)), total)])
+    return np.concatenate([np.array(head), body, legend(drawn(class_set), total, class_set)])

@@ -15,6 +15,8 @@ from ibnseg.stack import check_stack
 check_stack()
 # mmcv's compiled operators are not used, and need not be there
 warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
+# with class weights, which need it so, mmseg leaves out ignored pixels all the same
+warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False")
 
 
 def _child(parent: Registry, *locations: str) -> Registry:

@@ -116,6 +116,28 @@ def write_camvid(root: Path) -> None:
                 )
 
 
+BDD100K_NAMES = ("0004a4c0-d4dff0ad", "00067cfb-5443fe39")
+
+
+def write_bdd100k(root: Path, images: str, labels: str, suffix: str, ids: np.ndarray) -> None:
+    """Both splits, each image with the same label, and a test split without labels."""
+    for split in ("train", "val", "test"):
+        for i, name in enumerate(BDD100K_NAMES):
+            save_rgb(root / images / split / f"{name}.jpg", scene(i)[0])
+            if split != "test":
+                save_ids(root / labels / split / f"{name}{suffix}", ids)
+
+
+def write_drivable(root: Path, release: str = "2021") -> None:
+    """A label whose rows are background, alternative and direct, in a release's own ids."""
+    folder, suffix, rows = {
+        "2021": ("labels/drivable/masks", ".png", (2, 1, 0)),
+        "2018": ("drivable_maps/labels", "_drivable_id.png", (0, 2, 1)),
+    }[release]
+    ids = np.repeat(np.array(rows, np.uint8), 16)[:, None].repeat(64, axis=1)
+    write_bdd100k(root, "images/100k", folder, suffix, ids)
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``gta5``, ``cityscapes`` and ``camvid`` in miniature; not to be changed."""

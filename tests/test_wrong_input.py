@@ -57,7 +57,7 @@ WRONG = {
     # streets and demo
     "streets new --appearances virtual,reel": "unknown appearance 'reel'; did you mean real",
     "streets new --size 511x256": "size 511x256: expected even numbers from 64 to 4096",
-    "streets new --val 0": "400 training and 0 testing images: expected 0 to 999999 and 1",
+    "streets new --val 0": "0 images of split val: expected 1 to 999999",
     "streets new --seed 1000": "seed 1000: expected 0 to 999",
     "streets file": "file/streets_virtual",
     "demo --out file": "file/data/streets_virtual",
@@ -103,6 +103,7 @@ WRONG = {
     f"{TRAIN} --cfg-options scale_sampling=log": "expected 'log_uniform' or 'uniform'",
     f"{TRAIN} --cfg-options interpolation=cubic": "expected 'bilinear' or 'bicubic'",
     f"{TRAIN} --cfg-options class_uniform=1.5": "class_uniform is 1.5, expected a number from 0",
+    f"{TRAIN} --cfg-options class_balance=-1": "class_balance is -1, expected a number from 0",
     f"{TRAIN} --cfg-options augment=[blur]": "augment is ['blur'], expected a list of dicts",
     f"{TRAIN} --cfg-options model=3": "model is 3, expected a dict",
     f"{TRAIN} --cfg-options test_domains=[]": "test_domains is [], expected a name",

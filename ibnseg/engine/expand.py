@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 
+from ibnseg.datasets.balance import balanced_weights
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
@@ -27,6 +28,7 @@ DEFAULTS = dict(
     interpolation="bilinear",
     augment=[],
     class_uniform=0.0,
+    class_balance=0.0,
     protocol="native",
     tta_scales=(),
     accumulate=1,
@@ -98,6 +100,12 @@ _NAMES = (
     ),
     "a name, or a list of names",
 )
+_FRACTION = (
+    lambda value: (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    ),
+    "a number from 0 to 1",
+)
 _SWITCH = (lambda value: isinstance(value, bool), "True or False")
 
 VALUES = {
@@ -135,12 +143,8 @@ VALUES = {
         ),
         "a list of dicts with type",
     ),
-    "class_uniform": (
-        lambda value: (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-        ),
-        "a number from 0 to 1",
-    ),
+    "class_uniform": _FRACTION,
+    "class_balance": _FRACTION,
     "batch": _COUNT,
     "accumulate": _COUNT,
     "workers": (lambda value: _is_count(value, 0), "a whole number, 0 or more"),
@@ -184,7 +188,7 @@ def expand(
     Raises:
         UserError: for a key that is missing or contradicts another, an unknown domain, protocol or
             split, data that is not there, domains of different classes, a head whose number of
-            classes is not theirs.
+            classes is not theirs, or whose loss ``class_balance`` cannot weight.
     """
     cfg = copy.deepcopy(cfg)
     for key, value in DEFAULTS.items():
@@ -205,15 +209,15 @@ def expand(
     cfg.experiment_name = cfg.name
     names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
     cfg.domains = {name: get_domain(name, cfg) for name in names}
+    class_set = class_set_of(cfg.domains[cfg.train_domain])
+    for domain in cfg.domains.values():
+        _require_same_classes(domain, class_set, cfg.train_domain)
+    check_heads(cfg.model, len(class_set.classes))
     data = [domain["data_root"] for domain in cfg.domains.values()]
     check_roots(roots or {}, domain_files(cfg), data)
     protocols = [get_protocol(name) for name in cfg.protocol]
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
-    class_set = class_set_of(cfg.domains[cfg.train_domain])
-    for domain in cfg.domains.values():
-        _require_same_classes(domain, class_set, cfg.train_domain)
-    check_heads(cfg.model, len(class_set.classes))
     cfg.default_scope = "mmseg"
     cfg.load_from, cfg.resume = None, False
     cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
@@ -233,18 +237,53 @@ def check_heads(model: Mapping, num_classes: int) -> None:
     Raises:
         UserError: naming the head.
     """
+    for name, head in _heads(model):
+        if not isinstance(head, Mapping):
+            raise UserError(f"{name} is {head!r}, expected a dict")
+        if head.get("num_classes") != num_classes:
+            raise UserError(
+                f"{name}.num_classes is {head.get('num_classes')}, the training domain has "
+                f"{num_classes} classes"
+            )
+
+
+def _heads(model: Mapping) -> Iterator[tuple[str, object]]:
+    """Every head, decode and auxiliary, after its key."""
     for key in ("decode_head", "auxiliary_head"):
         heads = model.get(key) or []
-        several = isinstance(heads, (list, tuple))
-        for i, head in enumerate(heads if several else [heads]):
-            name = f"model.{key}[{i}]" if several else f"model.{key}"
-            if not isinstance(head, Mapping):
-                raise UserError(f"{name} is {head!r}, expected a dict")
-            if head.get("num_classes") != num_classes:
-                raise UserError(
-                    f"{name}.num_classes is {head.get('num_classes')}, the training domain has "
-                    f"{num_classes} classes"
-                )
+        if isinstance(heads, (list, tuple)):
+            yield from ((f"model.{key}[{i}]", head) for i, head in enumerate(heads))
+        else:
+            yield f"model.{key}", heads
+
+
+def _require_weightable(name: str, loss: object) -> None:
+    plain = isinstance(loss, Mapping) and loss.get("type") in (
+        "CrossEntropyLoss",
+        "mmseg.CrossEntropyLoss",
+    )
+    if not plain or loss.get("use_sigmoid") or loss.get("use_mask"):
+        raise UserError(
+            f"{name}.loss_decode is {loss!r}, and class_balance weights the classes of a softmax "
+            "CrossEntropyLoss alone; take that loss, or set class_balance to 0"
+        )
+
+
+def _balance(model: Mapping, dataset: DrivingDataset, exponent: float) -> None:
+    """Weights the classes in every head's loss; those that are weighted so already stay."""
+    heads = dict(_heads(model))
+    for name, head in heads.items():
+        _require_weightable(name, head.get("loss_decode"))
+    weights = balanced_weights(dataset, exponent)
+    for name, head in heads.items():
+        own = head["loss_decode"].get("class_weight")
+        if own is not None and own != weights:
+            raise UserError(
+                f"{name}.loss_decode.class_weight is {own}, class_balance {exponent} gives "
+                f"{weights}; set class_weight to None, or class_balance to 0"
+            )
+        # with weights, mmseg averages over labelled pixels if it is not asked to, and else fails
+        head["loss_decode"].update(class_weight=weights, avg_non_ignore=False)
 
 
 def _require_same_classes(domain: Mapping, class_set: ClassSet, train_domain: str) -> None:
@@ -302,6 +341,8 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
     total = cfg.get("iterations") or schedule.iterations(
         cfg.epochs, len(_build(dataset)), cfg.batch
     )
+    if cfg.class_balance:
+        _balance(cfg.model, _build(dataset), cfg.class_balance)
     cfg.train_dataloader = dict(
         batch_size=cfg.batch // world_size,
         num_workers=cfg.workers,

@@ -36,6 +36,7 @@ RECIPE = (
     "train_domain",
     "train_subset",
     "class_uniform",
+    "class_balance",
     "seed",
     "batch",
     "crop_size",
@@ -307,7 +308,9 @@ def _recipe_of(checkpoint: Path) -> str | None:
     needed = {*RECIPE, "train_cfg"} - DEFAULTS.keys()
     if not before or any(before.get(key) is None for key in needed):
         return None
-    values = {key: before.get(key, DEFAULTS.get(key)) for key in RECIPE if key != "seed"}
+    told = {key: before.get(key, DEFAULTS.get(key)) for key in RECIPE if key != "seed"}
+    # without defaults, so that a key that is new to the recipe changes no hash
+    values = {key: value for key, value in told.items() if value != DEFAULTS.get(key)}
     values["iterations"] = before.train_cfg.get("max_iters")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

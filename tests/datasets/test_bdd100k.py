@@ -9,29 +9,11 @@ from ibnseg.datasets.bdd100k import BDD100K, BDD100KDrivable
 from ibnseg.datasets.labels import DRIVABLE
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.errors import UserError
-from tests.conftest import save_ids, save_rgb, scene
+from tests.conftest import BDD100K_NAMES as NAMES
+from tests.conftest import save_ids, scene, write_bdd100k
+from tests.conftest import write_drivable as drivable
 
-NAMES = ("0004a4c0-d4dff0ad", "00067cfb-5443fe39")
 SHARED = "images/100k"
-
-
-def write(root: Path, images: str, labels: str, suffix: str, ids: np.ndarray) -> None:
-    """Both splits, each image with the same label, and a test split without labels."""
-    for split in ("train", "val", "test"):
-        for i, name in enumerate(NAMES):
-            save_rgb(root / images / split / f"{name}.jpg", scene(i)[0])
-            if split != "test":
-                save_ids(root / labels / split / f"{name}{suffix}", ids)
-
-
-def drivable(root: Path, release: str) -> None:
-    """A label whose rows are background, alternative and direct, in a release's own ids."""
-    folder, suffix, rows = {
-        "2021": ("labels/drivable/masks", ".png", (2, 1, 0)),
-        "2018": ("drivable_maps/labels", "_drivable_id.png", (0, 2, 1)),
-    }[release]
-    ids = np.repeat(np.array(rows, np.uint8), 16)[:, None].repeat(64, axis=1)
-    write(root, SHARED, folder, suffix, ids)
 
 
 def sem_seg(root: Path, release: str) -> None:
@@ -39,7 +21,7 @@ def sem_seg(root: Path, release: str) -> None:
         "2021": ("images/10k", "labels/sem_seg/masks", ".png"),
         "2018": ("seg/images", "seg/labels", "_train_id.png"),
     }[release]
-    write(root, *folders, scene(0)[1])
+    write_bdd100k(root, *folders, scene(0)[1])
 
 
 def train_ids(dataset, i: int = 0) -> np.ndarray:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine.domains import KEYS, domain_files, find_root, get_domain
+from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
+from ibnseg.engine.domains import KEYS, class_set_of, domain_files, find_root, get_domain
 from ibnseg.errors import UserError
 from ibnseg.files import config_folder
 from ibnseg.registry import DATASETS
@@ -22,11 +22,18 @@ def test_packaged_domains_are_sound(name: str) -> None:
     assert tuple(domain) == KEYS
     dataset = DATASETS.get(domain["dataset"]["type"])
     assert {domain["train_split"], domain["test_split"]} <= set(dataset.SPLITS)
-    assert set(domain["eval_classes"] or ()) <= set(CLASSES)
+    assert set(domain["eval_classes"] or ()) <= set(dataset.CLASS_SET.classes)
 
 
 def test_the_datasets_are_there() -> None:
-    assert {"gta5", "cityscapes", "camvid", "mapillary"} <= set(PACKAGED)
+    assert {"gta5", "cityscapes", "camvid", "mapillary", "bdd100k"} <= set(PACKAGED)
+
+
+def test_the_classes_of_a_domain_are_its_adapters() -> None:
+    assert class_set_of(get_domain("bdd100k_drivable", Config())) == DRIVABLE
+    assert class_set_of(get_domain("bdd100k", Config())) == CITYSCAPES
+    with pytest.raises(UserError, match="dataset type of domain 'x' 'ibnseg.GTA'; did you mean ib"):
+        class_set_of(dict(name="x", dataset=dict(type="ibnseg.GTA")))
 
 
 def test_an_unknown_group_is_told(tmp_path: Path) -> None:

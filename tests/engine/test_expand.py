@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
+from ibnseg.datasets import GTA5
+from ibnseg.datasets.balance import class_counts
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
 from ibnseg.engine.domains import get_domain
 from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
@@ -12,7 +15,7 @@ from ibnseg.errors import UserError
 from ibnseg.evaluation import Slide
 from ibnseg.models import Segmentor
 from ibnseg.registry import MODELS
-from tests.conftest import write_gta5
+from tests.conftest import write_drivable, write_gta5
 
 EXPERIMENTS = [
     f"{pair}_{net}" for pair in ("gta2city", "city2gta") for net in ("r50", "ibn50a", "ibn50b")
@@ -97,6 +100,119 @@ def test_the_robustnet_experiments(net: str, in_data: Path) -> None:
     assert not any("class_weight" in each.loss_decode for each in (head, auxiliary))
 
 
+@pytest.mark.parametrize("net", ["r50", "ibn50a", "ibn101a"])
+def test_the_drivable_experiments(net: str, tmp_path: Path) -> None:
+    """Each expands, and has the recipe that SysCV/bdd100k-models' drivable configs say."""
+    from ibnseg.engine.config import load_config
+
+    write_drivable(tmp_path)
+    cfg = expand(load_config(f"drivable_{net}"), {"bdd100k": str(tmp_path)})
+    assert (cfg.train_domain, list(cfg.test_domains)) == ("bdd100k_drivable", ["bdd100k_drivable"])
+    loader = cfg.train_dataloader
+    assert loader.dataset.type == "ibnseg.BDD100KDrivable"
+    assert (loader.dataset.split, loader.dataset.subset) == ("train", "full")
+    assert (loader.batch_size, loader.sampler.type) == (16, "ibnseg.StreamSampler")
+    _, _, resize, crop, flip, distortion, _ = loader.dataset.pipeline
+    assert resize == dict(
+        type="ibnseg.RandomScaleAspect", scale=(0.5, 2.0), aspect=(1.0, 1.0), size=None,
+        sampling="uniform", interpolation="bilinear",
+    )  # fmt: skip
+    assert crop == dict(type="ibnseg.CropAround", crop_size=(512, 1024))
+    assert flip == dict(type="RandomFlip", prob=0.5)
+    assert distortion == dict(type="mmseg.PhotoMetricDistortion")
+    assert cfg.train_cfg.max_iters == 80000
+    (poly,) = cfg.param_scheduler
+    assert (poly.type, poly.power, poly.eta_min) == ("PolyLR", 0.9, 0)
+    assert cfg.optim_wrapper.type == "OptimWrapper"  # float32
+    assert cfg.optim_wrapper.optimizer == dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=5e-4)
+    assert cfg.sync_bn == "torch"
+    shown = [step.type for step in cfg.test_dataloader.bdd100k_drivable.dataset.pipeline]
+    assert shown == [f"ibnseg.{x}" for x in ("LoadImage", "LoadLabel", "LoadInstances", "Pack")]
+    backbone, head = cfg.model.backbone, cfg.model.decode_head
+    assert (backbone.depth, backbone.get("variant")) == {
+        "r50": (50, None), "ibn50a": (50, "a"), "ibn101a": (101, "a"),
+    }[net]  # fmt: skip
+    named = {"r50": "resnet50", "ibn50a": "resnet50_ibn_a-", "ibn101a": "resnet101_ibn_a-"}[net]
+    assert named in backbone.init_cfg.checkpoint
+    assert (head.type, head.num_classes, head.dilations) == ("ASPPHead", 3, (1, 12, 24, 36))
+    assert head.loss_decode == dict(type="CrossEntropyLoss", avg_non_ignore=True)
+
+
+@pytest.mark.parametrize("net", ["r18", "ibn18a"])
+def test_the_drivable_streets(net: str) -> None:
+    from ibnseg.engine.config import load_config
+
+    cfg = load_config(f"streets_drivable_{net}")
+    assert cfg.train_domain == "streets_virtual_drivable"
+    assert cfg.test_domains == ["streets_virtual_drivable", "streets_real_drivable"]
+    assert (cfg.iterations, cfg.class_balance, cfg.batch) == (300, 0.5, 8)
+    assert cfg.model.backbone.get("variant") == {"r18": None, "ibn18a": "a"}[net]
+    head = cfg.model.decode_head
+    assert (head.type, head.in_channels, head.channels) == ("FCNHead", 256, 64)
+    assert head.num_classes == 3
+    assert head.loss_decode == dict(type="CrossEntropyLoss", avg_non_ignore=True)
+
+
+def weights_of(cfg: Config) -> list[list[float]]:
+    return [head.loss_decode.class_weight for head in (cfg.model.decode_head, *others(cfg))]
+
+
+def others(cfg: Config) -> list:
+    return cfg.model.get("auxiliary_head") or []
+
+
+def test_class_balance_weights_every_head(cfg: Config, tmp_path: Path) -> None:
+    """By the counts of the training split; expanded again, and for testing, they stay."""
+    plain = expand(cfg)
+    assert plain.model.decode_head.loss_decode == cfg.model.decode_head.loss_decode
+    head = cfg.model.decode_head
+    cfg.model.auxiliary_head = [{**head, "in_index": 2}, {**head, "in_index": 1}]
+    cfg.class_balance = 1
+    once = expand(cfg)
+    own, *auxiliary = weights_of(once)
+    assert len(auxiliary) == 2
+    assert all(weights == own for weights in auxiliary)
+    dataset = GTA5(once.train_dataloader.dataset.data_root, "train")
+    counts = class_counts(dataset)
+    occur = [CLASSES.index(name) for name in ("road", "building", "sky", "car")]
+    assert sorted(occur) == np.flatnonzero(counts).tolist()
+    expected = counts.sum() / counts[occur] / 4  # four classes, each of the same weight in all
+    np.testing.assert_allclose([own[i] for i in occur], expected, rtol=1e-3)
+    assert own == [float(f"{weight:.4g}") for weight in own]
+    for each in (once.model.decode_head, *others(once)):
+        assert each.loss_decode.avg_non_ignore is False
+    assert expand(once)._cfg_dict == once._cfg_dict
+    once.dump(tmp_path / "config.py")
+    dumped = Config.fromfile(tmp_path / "config.py")
+    assert expand(dumped)._cfg_dict.to_dict() == once._cfg_dict.to_dict()
+    tested = expand(dumped, training=False)
+    assert weights_of(tested) == weights_of(once)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (dict(class_weight=[1.0] * 19), r"model.decode_head.loss_decode.class_weight is \[1.0, .*"),
+        (dict(type="DiceLoss"), "model.decode_head.loss_decode is .*DiceLoss.*softmax"),
+        (dict(use_sigmoid=True), "model.decode_head.loss_decode is .*use_sigmoid.*softmax"),
+    ],
+)
+def test_class_balance_refuses_a_loss_of_its_own(cfg: Config, loss: dict, message: str) -> None:
+    cfg.model.decode_head.loss_decode.update(loss)
+    expand(cfg)
+    cfg.class_balance = 0.5
+    with pytest.raises(UserError, match=message):
+        expand(cfg)
+
+
+def test_class_balance_names_the_auxiliary_head(cfg: Config) -> None:
+    head = cfg.model.decode_head
+    cfg.model.auxiliary_head = [{**head, "loss_decode": [head.loss_decode]}]
+    cfg.class_balance = 0.5
+    with pytest.raises(UserError, match=r"model.auxiliary_head\[0\].loss_decode is \[.*alone"):
+        expand(cfg)
+
+
 def test_the_training_size_is_the_domains_or_the_configs(cfg: Config) -> None:
     for given, size in (("domain", (1024, 563)), (None, None), ((640, 352), (640, 352))):
         cfg.train_resize = given
@@ -133,6 +249,7 @@ def test_a_wrong_transform_is_told(cfg: Config, transform: dict, message: str) -
         "fcn_ibn18b-d8",
         "deeplabv3_r50-d8",
         "deeplabv3_ibn50a-d8",
+        "deeplabv3_ibn101a-d8",
         "deeplabv3plus_r50-d8",
         "deeplabv3plus_ibn50a-d8",
         "deeplabv3plus_r50-d16",
@@ -386,3 +503,28 @@ def test_the_config_that_is_expanded_stays_as_it_was(cfg: Config) -> None:
     before = cfg.pretty_text
     expand(cfg)
     assert cfg.pretty_text == before
+
+
+def test_domains_of_other_classes_are_told(cfg: Config) -> None:
+    cfg.test_domains = ["gta5", "bdd100k_drivable"]
+    with pytest.raises(UserError, match="domain 'bdd100k_drivable' has the 3 classes of driv"):
+        expand(cfg)
+    cfg.train_domain = "bdd100k_drivable"
+    with pytest.raises(UserError, match="'gta5' has the 19 classes of cityscapes, the training"):
+        expand(cfg)
+    cfg.test_domains = ["bdd100k_drivable"]
+    with pytest.raises(UserError, match="num_classes is 19, the training domain has 3 classes"):
+        expand(cfg)
+
+
+def test_a_protocol_of_19_classes_is_not_for_the_drivable_area(cfg: Config, tmp_path) -> None:
+    write_drivable(tmp_path, "2021")
+    cfg.train_domain, cfg.test_domains = "bdd100k_drivable", ["bdd100k_drivable"]
+    cfg.model.decode_head.num_classes, cfg.protocol = 3, ["native", "rein"]
+    with pytest.raises(UserError, match="protocol 'rein' averages classes that domain 'bdd100k_dr"):
+        expand(cfg, roots={"bdd100k": str(tmp_path)})
+    cfg.protocol = "native"
+    expanded = expand(cfg, roots={"bdd100k": str(tmp_path)})
+    evaluator = expanded.test_evaluator["bdd100k_drivable"]
+    assert evaluator.classes == ["direct", "alternative", "background"]
+    assert evaluator.eval_classes == ["direct", "alternative"]

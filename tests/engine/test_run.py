@@ -572,11 +572,36 @@ def test_robustnets_recipe_trains_and_resumes(
             train(config, work_dir=again, roots=roots, resume=True, options=[option])
 
 
+def test_a_class_balanced_run_trains_tests_and_resumes(tiny_config, roots, tmp_path: Path) -> None:
+    config = tiny_config("gta5", ["gta5"], "class_balance = 0.5\niterations = 2", name="balanced")
+    folder = tmp_path / "run"
+    content = train(config, work_dir=folder, roots=roots)
+    (record,) = content["tests"]
+    assert np.isfinite(losses(folder)).all()
+    loss = Config.fromfile(folder / "config.py").model.decode_head.loss_decode
+    assert loss.avg_non_ignore is False
+    assert loss.class_weight[CLASSES.index("car")] > loss.class_weight[CLASSES.index("road")]
+    again = run_test(folder, roots=roots)
+    assert again["tests"][0]["confusion"] == record["confusion"]
+    resume = dict(work_dir=folder, roots=roots, resume=True)
+    assert train(config, **resume)
+    assert train(folder / "config.py", **resume)
+    with pytest.raises(UserError, match="class_balance was 0.5 and is now 0.25"):
+        train(config, **resume, options=["class_balance=0.25"])
+
+
 def test_a_run_from_before_a_key_was_there_had_its_default(trained, roots, tmp_path: Path) -> None:
     config, folder, _ = trained
     shutil.copytree(folder, tmp_path / "run", symlinks=True)
     dumped = Config.fromfile(folder / "config.py").to_dict()
-    for key in ("class_uniform", "augment", "train_resize", "scale_sampling", "interpolation"):
+    for key in (
+        "class_uniform",
+        "class_balance",
+        "augment",
+        "train_resize",
+        "scale_sampling",
+        "interpolation",
+    ):
         del dumped[key]
     Config(dumped).dump(tmp_path / "run" / "config.py")
     resume = dict(work_dir=tmp_path / "run", roots=roots, resume=True)

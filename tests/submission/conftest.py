@@ -1,4 +1,4 @@
-"""Archives of random label maps for each target, and BDD100K's drivable area in miniature."""
+"""Archives of label maps for each target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ibnseg.submission import TARGETS, get_target
 from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import check_archive
 from ibnseg.submission.target import Target
-from tests.conftest import save_ids, save_rgb, scene
+from tests.conftest import scene
 
 SIZE = (64, 48)
 FRAMES = ("berlin_000000_000019", "berlin_000001_000019", "mainz_000000_000019")
@@ -72,14 +72,3 @@ def archive(target: Target, files: dict[str, Path], sizes, tmp_path: Path) -> Pa
     path = tmp_path / "submission.zip"
     write_archive(path, files, lambda made: check_archive(made, target, sizes))
     return path
-
-
-def write_drivable(root: Path, counts: dict[str, int]) -> None:
-    """BDD100K's drivable area of today in miniature; ``test`` has images only."""
-    for n, (split, count) in enumerate(counts.items()):
-        for i in range(count):
-            image, train_ids = drivable(100 * n + i)
-            name = f"{n:08x}-{i:08x}"
-            save_rgb(root / "images/100k" / split / f"{name}.jpg", image)
-            if split != "test":
-                save_ids(root / "labels/drivable/masks" / split / f"{name}.png", train_ids)
