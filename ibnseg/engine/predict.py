@@ -60,7 +60,9 @@ def predict_folder(
     left = begin(out, describe_network(cfg, checkpoint), stamps, targets)
     pictures = [name for name in left if not is_video(found[name])]
     with bar() as progress:
-        for name in progress.track(pictures, total=len(pictures), description="Predicting"):
+        if pictures:
+            pictures = progress.track(pictures, len(pictures), description="Predicting")
+        for name in pictures:
             _predict_image(network, found[name], *targets[name])
         for name in left:
             if is_video(found[name]):
