@@ -24,6 +24,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(root.MODELS, "ibnseg.models")
+WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, "ibnseg.models")
 ADAPTERS = ("bdd100k", "camvid", "cityscapes", "gta5", "mapillary")
 DATASETS = _child(root.DATASETS, *(f"ibnseg.datasets.{name}" for name in ADAPTERS))
 STEPS = ("transforms", "photometric", "view")

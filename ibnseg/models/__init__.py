@@ -2,8 +2,20 @@
 
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.deeplab import DeepLabV3PlusHead
+from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.norm import IBN
-from ibnseg.models.resnet import IBNResNet
+from ibnseg.models.pretrained import SplitPretrained
+from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
 from ibnseg.models.segmentor import Segmentor
 
-__all__ = ["IBN", "Augmented", "DeepLabV3PlusHead", "IBNResNet", "Segmentor"]
+__all__ = [
+    "IBN",
+    "Augmented",
+    "DeepLabV3PlusHead",
+    "IBNDenseNet",
+    "IBNResNeXt",
+    "IBNResNet",
+    "IBNSEResNet",
+    "Segmentor",
+    "SplitPretrained",
+]

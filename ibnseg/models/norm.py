@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from ibnseg.registry import MODELS
@@ -58,3 +59,45 @@ class IBN(nn.Module):
 
     def extra_repr(self) -> str:
         return f"split={self.split}, in_first={self.in_first}"
+
+
+class INBN(nn.Module):
+    """IN and BN of the same channels, side by side (IBN-Net-c).
+
+    Shape:
+        ``(N, C, H, W)`` floating point to ``(N, 2 C, H, W)``, IN first.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.IN = nn.InstanceNorm2d(num_features, eps=eps, affine=True)
+        self.BN = nn.BatchNorm2d(num_features, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.IN(x), self.BN(x)], dim=1)
+
+
+def build_norm(
+    kind: str, channels: int, norm_cfg: dict, ratio: float = 0.5, in_first: bool = True
+) -> nn.Module:
+    """A normalisation whose BN is what a config says.
+
+    Args:
+        kind: ``BN``, ``IN``, ``IBN`` or ``IN|BN``, as in :mod:`ibnseg.models.variants`.
+        channels: number of its input channels.
+        norm_cfg: mmcv's config of a normalisation, as ``dict(type='SyncBN', momentum=0.1)``; its
+            ``eps`` and ``requires_grad`` hold for IN, too.
+        ratio: share of channels for IN, in [0, 1], in an IBN layer.
+        in_first: whether they come first.
+    """
+    if kind == "BN":
+        return build_norm_layer(norm_cfg, channels)[1]
+    eps = norm_cfg.get("eps", 1e-5)
+    if kind == "IN":
+        norm = instance = nn.InstanceNorm2d(channels, eps=eps, affine=True)
+    else:
+        norm = INBN(channels, eps) if kind == "IN|BN" else IBN(channels, ratio, eps, in_first)
+        norm.BN = build_norm_layer(norm_cfg, norm.BN.num_features)[1]
+        instance = norm.IN
+    instance.requires_grad_(norm_cfg.get("requires_grad", True))
+    return norm

@@ -13,9 +13,8 @@ from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
 from ibnseg.errors import UserError, unknown_name
-
-CLASSIFIERS = ("fc.", "classifier.")
-"""Prefixes of what an ImageNet checkpoint has and a backbone has not."""
+from ibnseg.files import sha256
+from ibnseg.models.published import SCHEME, get_published, hash_in
 
 
 def read_checkpoint(source: str | Path) -> dict:
@@ -23,31 +22,36 @@ def read_checkpoint(source: str | Path) -> dict:
 
     Args:
         source: a path, an ``http(s)://`` address (downloaded once, to torch's hub folder; a hash in
-            the file's name, as in ``resnet50_ibn_a-d9d0bb7b.pth``, is checked), or
-            ``torchvision://NAME``.
+            the file's name, as in ``resnet50_ibn_a-d9d0bb7b.pth``, is checked),
+            ``torchvision://NAME``, or ``ibnseg://NAME`` of
+            :data:`~ibnseg.models.published.PUBLISHED`.
 
     Raises:
-        UserError: if it is missing, truncated, not a checkpoint, or holds more than weights.
+        UserError: if it is missing, truncated, not a checkpoint, holds more than weights, or is not
+            the file that the hash in its name tells of.
     """
     source = str(source)
+    if source.startswith(SCHEME):
+        source = get_published(source.removeprefix(SCHEME)).url
     if source.startswith("torchvision://"):
         name, urls = source.removeprefix("torchvision://"), get_torchvision_models()
         if name not in urls:
             raise unknown_name("torchvision weights", name, urls)
         source = urls[name]
     remote = source.startswith(("http://", "https://"))
-    if not remote and not Path(source).expanduser().is_file():
+    path = hub_folder() / Path(source).name if remote else Path(source).expanduser()
+    if path.is_file():
+        _check_hash(path)
+    elif not remote:
         raise UserError(f"{source}: no such checkpoint")
     try:
         if remote:
-            hashed = re.search(r"-[0-9a-f]{8,}\.[^/]*$", source) is not None
+            hashed = hash_in(source) != ""
             checkpoint = torch.hub.load_state_dict_from_url(
                 source, map_location="cpu", check_hash=hashed, weights_only=True
             )
         else:
-            checkpoint = torch.load(
-                Path(source).expanduser(), map_location="cpu", weights_only=True
-            )
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except URLError as error:
         raise UserError(
             f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give its "
@@ -68,9 +72,26 @@ def read_checkpoint(source: str | Path) -> dict:
     return checkpoint
 
 
+def hub_folder() -> Path:
+    """Where torch keeps the checkpoints that it downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _check_hash(path: Path) -> None:
+    wanted = hash_in(path.name)
+    if not wanted:
+        return
+    found = sha256(path)
+    if not found.startswith(wanted):
+        raise UserError(
+            f"{path}: SHA-256 begins with {found[: len(wanted)]}, expected {wanted}, as its name "
+            "says; it is damaged or another file: delete it and get it again"
+        )
+
+
 def state_dict_of(checkpoint: Mapping, source: str, prefix: str = "") -> dict[str, Tensor]:
     """The weights in a checkpoint: out of ``state_dict`` if wrapped, without ``module.``, below
-    ``prefix``.
+    ``prefix``; torchvision's old names of dense layers (``norm.1``) as those of today (``norm1``).
 
     Raises:
         UserError: if ``source``, as the message calls it, holds anything but named tensors there.
@@ -81,11 +102,17 @@ def state_dict_of(checkpoint: Mapping, source: str, prefix: str = "") -> dict[st
     )
     if not named:
         raise UserError(f"{source}: expected a dict of names to tensors, or one as 'state_dict'")
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    weights = {_name_of_today(key): value for key, value in weights.items()}
     if prefix:
         dot = prefix.rstrip(".") + "."
         weights = {k.removeprefix(dot): v for k, v in weights.items() if k.startswith(dot)}
     return weights
+
+
+def _name_of_today(key: str) -> str:
+    return re.sub(
+        r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key.removeprefix("module.")
+    )
 
 
 def load_exactly(
@@ -117,16 +144,6 @@ def load_exactly(
         told = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in faults.items() if v)
         raise UserError(f"{source}: does not fit {type(module).__name__}: {told}")
     module.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
-
-
-def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
-    """Fills a backbone from an ImageNet checkpoint, whose classifier alone may be left over.
-
-    Raises:
-        UserError: as :func:`read_checkpoint` and :func:`load_exactly`.
-    """
-    weights = state_dict_of(read_checkpoint(source), source, prefix)
-    load_exactly(backbone, weights, source, CLASSIFIERS)
 
 
 def _some(keys: list[str], most: int = 4) -> str:

@@ -395,7 +395,7 @@ def test_output_stride_8(depth, variant, size):
 # ---- wrong input -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", ["c", "A", "", "ab", 1, True])
+@pytest.mark.parametrize("variant", ["e", "A", "", "ab", 1, True, ["a"]])
 def test_unknown_variant(variant):
     with pytest.raises(ValueError, match="variant"):
         IBNResNet(18, variant)
@@ -403,7 +403,9 @@ def test_unknown_variant(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_unknown_depth(variant):
-    with pytest.raises(KeyError, match="invalid depth 20"):
+    with pytest.raises(
+        ValueError, match=r"unknown depth 20, expected one of \(18, 34, 50, 101, 152\)"
+    ):
         IBNResNet(20, variant)
 
 

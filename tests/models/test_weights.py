@@ -21,7 +21,8 @@ from torch import nn
 
 from ibnseg.errors import UserError
 from ibnseg.models import IBNResNet, weights
-from ibnseg.models.weights import load_backbone, load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.pretrained import load_backbone
+from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
 
 NARROW = dict(base_channels=8, stem_channels=8)
 

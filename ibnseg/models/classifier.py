@@ -1,0 +1,98 @@
+"""The networks by name, and with a classifier, as they are published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ibnseg.errors import UserError, unknown_name
+from ibnseg.models.densenet import IBNDenseNet
+from ibnseg.models.pretrained import CLASSIFIERS, load_backbone_weights
+from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
+
+FAMILIES = {
+    "resnet": IBNResNet,
+    "resnext": IBNResNeXt,
+    "se_resnet": IBNSEResNet,
+    "densenet": IBNDenseNet,
+}
+
+NAMES = tuple(
+    f"{family}{depth}" + (f"_ibn_{variant}" if variant else "")
+    for family, network in FAMILIES.items()
+    for depth in network.DEPTHS
+    for variant in network.VARIANTS
+)
+"""Every network, as ``resnet50_ibn_a``."""
+
+
+def build_backbone(name: str, **kwargs) -> nn.Module:
+    """A backbone by its name.
+
+    Args:
+        name: one of :data:`NAMES`.
+        kwargs: as of its class.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if name not in NAMES:
+        raise unknown_name("network", name, NAMES)
+    family, depth, variant = re.fullmatch(r"(\D+)(\d+)(?:_ibn_(.+))?", name).groups()
+    return FAMILIES[family](int(depth), variant, **kwargs)
+
+
+class Classifier(nn.Module):
+    """A backbone, the mean over the positions of its last feature, and a linear layer.
+
+    Args:
+        backbone: as of :func:`build_backbone`.
+        classes: number of classes K.
+
+    Shape:
+        ``(N, 3, H, W)`` to logits ``(N, K)``.
+    """
+
+    def __init__(self, backbone: nn.Module, classes: int = 1000) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.fc = nn.Linear(backbone.feat_dim, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.backbone(x)[-1].mean(dim=(2, 3)))
+
+
+def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Classifier:
+    """A network with the classifier of a published checkpoint, in evaluation mode.
+
+    Args:
+        name: one of :data:`NAMES`.
+        weights: as of :func:`ibnseg.models.weights.state_dict_of`, with ``fc.weight`` (K, C) and
+            ``fc.bias`` (K,), or those of ``classifier``.
+        source: what error messages call the checkpoint.
+
+    Raises:
+        UserError: if they are not the network's, or have no classifier.
+    """
+    backbone = build_backbone(name)
+    load_backbone_weights(backbone, weights, source)
+    found = [p for p in CLASSIFIERS if {f"{p}weight", f"{p}bias"} <= weights.keys()]
+    if not found:
+        raise UserError(
+            f"{source}: has no classifier (weight and bias of fc or classifier); expected the "
+            "weights of a whole network, as published"
+        )
+    weight, bias = weights[f"{found[0]}weight"], weights[f"{found[0]}bias"]
+    if weight.shape != (len(bias), backbone.feat_dim):
+        raise UserError(
+            f"{source}: {found[0]}weight is {tuple(weight.shape)}, expected "
+            f"{(len(bias), backbone.feat_dim)}"
+        )
+    network = Classifier(backbone, len(bias))
+    with torch.no_grad():
+        network.fc.weight.copy_(weight)
+        network.fc.bias.copy_(bias)
+    return network.eval()

@@ -1,0 +1,168 @@
+"""How a backbone starts: from weights that fit, or from plain ones, their BN divided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from torch import Tensor, nn
+
+from ibnseg.errors import UserError
+from ibnseg.models.norm import IBN, INBN
+from ibnseg.models.recognise import recognise
+from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.registry import WEIGHT_INITIALIZERS
+
+CLASSIFIERS = ("fc.", "classifier.")
+"""Prefixes of what an ImageNet checkpoint has and a backbone has not."""
+
+
+class Pretrainable:
+    """A backbone whose ``init_cfg`` of type ``Pretrained`` or ``ibnseg.SplitPretrained`` fills all
+    of it or is an error."""
+
+    def init_weights(self) -> None:
+        given = self.init_cfg
+        several = given if isinstance(given, list) else [given] if given else []
+        pretrained = [cfg for cfg in several if cfg["type"] in LOADERS]
+        self.init_cfg = [cfg for cfg in several if cfg not in pretrained]
+        super().init_weights()
+        self.init_cfg = given
+        for cfg in pretrained:
+            LOADERS[cfg["type"]](self, cfg["checkpoint"], cfg.get("prefix") or "")
+
+
+def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
+    """Fills a backbone from an ImageNet checkpoint, whose classifier alone may be left over.
+
+    Raises:
+        UserError: as :func:`~ibnseg.models.weights.read_checkpoint` and
+            :func:`load_backbone_weights`.
+    """
+    load_backbone_weights(backbone, state_dict_of(read_checkpoint(source), source, prefix), source)
+
+
+def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Fills a backbone with weights that have its names and shapes, and perhaps a classifier's.
+
+    Raises:
+        UserError: as :func:`~ibnseg.models.weights.load_exactly`; says which network the weights
+            look like.
+    """
+    try:
+        load_exactly(backbone, weights, source, CLASSIFIERS)
+    except UserError as error:
+        raise UserError(f"{error}{_likeness(backbone, weights)}") from None
+
+
+def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
+    """Fills a backbone with IN or IBN layers from a checkpoint of the plain network.
+
+    Raises:
+        UserError: as :func:`load_backbone`, and for variant c, whose convolutions are wider.
+    """
+    weights = state_dict_of(read_checkpoint(source), source, prefix)
+    if any(isinstance(module, INBN) for module in backbone.modules()):
+        raise UserError(
+            f"{source}: SplitPretrained cannot fill variant 'c', whose second convolutions are "
+            "twice as wide as the plain network's; train it from scratch with init_cfg=None"
+        )
+    if any(key.endswith(".IN.weight") for key in weights):
+        raise UserError(
+            f"{source}: has IN layers already, expected weights of a plain network; load it with "
+            "init_cfg.type='Pretrained'"
+        )
+    weights, counts = divide(backbone, weights)
+    load_backbone_weights(backbone, weights, source)
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    print_log(
+        f"{type(backbone).__name__} starts from plain weights, not from an IBN-Net's ({source}): "
+        f"{told or 'no layer differs'}",
+        logger="current",
+    )
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class SplitPretrained:
+    """``init_cfg=dict(type='ibnseg.SplitPretrained', checkpoint=...)``: an IBN-Net from the weights
+    of the plain network.
+
+    The scale and shift of each BN are divided between the IN and the BN that stand in its place;
+    IN has no running statistics, and those of its channels are left out. The normalisation of a
+    sum, which the plain network has not, keeps its initial values. The log says so.
+
+    In segmentation tables since RobustNet (Choi et al., CVPR 2021), "IBN-Net" is b started so.
+
+    Args:
+        checkpoint: as of ``Pretrained``: a path, an address, ``torchvision://NAME``.
+        prefix: of the names to load.
+    """
+
+    def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.prefix = prefix or ""
+
+    def __call__(self, module: nn.Module) -> None:
+        split_backbone(module, self.checkpoint, self.prefix)
+
+
+OF_BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+DIVIDED = "BN layers are divided between IN and BN"
+BECAME = "BN layers become IN"
+ANEW = "normalisations of sums start anew"
+
+LOADERS = {
+    "Pretrained": load_backbone,
+    PretrainedInit: load_backbone,
+    "ibnseg.SplitPretrained": split_backbone,
+    SplitPretrained: split_backbone,
+}
+
+
+def divide(
+    backbone: nn.Module, weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The weights of a plain network as those of a backbone with IN and IBN layers.
+
+    Returns:
+        The weights; and how many layers were divided, became IN, and start anew.
+    """
+    weights, own = dict(weights), backbone.state_dict()
+    counts = dict.fromkeys((DIVIDED, BECAME, ANEW), 0)
+    layers = [
+        (n, m) for n, m in backbone.named_modules() if isinstance(m, (IBN, nn.InstanceNorm2d))
+    ]
+    halves = {child for _, layer in layers for child in layer.children()}
+    for name, layer in layers:
+        if layer in halves:
+            continue
+        of_bn = {key: weights.pop(f"{name}.{key}") for key in OF_BN if f"{name}.{key}" in weights}
+        if not of_bn:
+            counts[ANEW] += 1
+            weights |= {key: value for key, value in own.items() if key.startswith(f"{name}.")}
+            continue
+        affine = {key: of_bn[key] for key in ("weight", "bias") if key in of_bn}
+        if isinstance(layer, nn.InstanceNorm2d):
+            counts[BECAME] += 1
+            weights |= {f"{name}.{key}": value for key, value in affine.items()}
+            continue
+        counts[DIVIDED] += 1
+        instance, batch = (0, 1) if layer.in_first else (1, 0)
+        of_bn.pop("num_batches_tracked", None)
+        weights |= {f"{name}.BN.{k}": v.split(layer.split)[batch] for k, v in of_bn.items()}
+        weights |= {f"{name}.IN.{k}": v.split(layer.split)[instance] for k, v in affine.items()}
+    return weights, counts
+
+
+def _likeness(backbone: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """What an error says of weights that do not fit."""
+    found, wanted = recognise(weights), recognise(backbone.state_dict())
+    if found is None or found == wanted:
+        return ""
+    hint = ""
+    if wanted and wanted.startswith(f"{found}_ibn_"):
+        hint = (
+            "; to start from plain weights on purpose, set init_cfg.type='ibnseg.SplitPretrained'"
+        )
+    return f"; they look like {found}" + (f", expected {wanted}" if wanted else "") + hint

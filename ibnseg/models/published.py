@@ -1,0 +1,91 @@
+"""The published ImageNet checkpoints, as a table."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ibnseg.errors import unknown_name
+
+SCHEME = "ibnseg://"
+"""What the name of a published checkpoint begins with where a checkpoint is asked for."""
+
+AUTHORS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
+TORCHVISION = "https://download.pytorch.org/models/"
+
+
+class Published(NamedTuple):
+    """A checkpoint, with its classifier of 1000 classes."""
+
+    url: str
+    parameters: int
+    """Number of parameters, those of the classifier included."""
+    top1: float | None
+    """Error in percent on ImageNet's validation images (256, centre crop 224), if published."""
+    top5: float | None
+
+    @property
+    def hash(self) -> str:
+        """The beginning of the file's SHA-256, from its name."""
+        return hash_in(self.url)
+
+
+def hash_in(name: str) -> str:
+    """The beginning of a SHA-256 in a file's name, as in ``net-d9d0bb7b.pth``; empty without."""
+    found = re.search(r"-([0-9a-f]{8,})\.[^/]*$", name)
+    return found[1] if found else ""
+
+
+# IBN: XingangPan/IBN-Net, README and hubconf.py; b of depth 50: the paper's table 1.
+# Plain: torchvision's weights IMAGENET1K_V1.
+PUBLISHED = {
+    name: Published(base + file, *facts)
+    for base, name, file, *facts in (
+        (AUTHORS, "resnet18_ibn_a", "resnet18_ibn_a-2f571257.pth", 11689512, 29.17, 10.24),
+        (AUTHORS, "resnet18_ibn_b", "resnet18_ibn_b-bc2f3c11.pth", 11689896, None, None),
+        (AUTHORS, "resnet34_ibn_a", "resnet34_ibn_a-94bc1577.pth", 21797672, 25.78, 8.19),
+        (AUTHORS, "resnet34_ibn_b", "resnet34_ibn_b-04134c37.pth", 21798056, None, None),
+        (AUTHORS, "resnet50_ibn_a", "resnet50_ibn_a-d9d0bb7b.pth", 25557032, 22.54, 6.32),
+        (AUTHORS, "resnet50_ibn_b", "resnet50_ibn_b-9ca61e85.pth", 25558568, 23.64, 6.86),
+        (AUTHORS, "resnet101_ibn_a", "resnet101_ibn_a-59ea0ac6.pth", 44549160, 21.39, 5.59),
+        (AUTHORS, "resnet101_ibn_b", "resnet101_ibn_b-c55f6dba.pth", 44550696, None, None),
+        (AUTHORS, "resnext101_ibn_a", "resnext101_ibn_a-6ace051d.pth", 44177704, 20.88, 5.42),
+        (AUTHORS, "se_resnet101_ibn_a", "se_resnet101_ibn_a-fabed4e2.pth", 49292328, 21.25, 5.51),
+        (AUTHORS, "densenet121_ibn_a", "densenet121_ibn_a-e4af5cc1.pth", 7978856, 24.47, 7.25),
+        (AUTHORS, "densenet169_ibn_a", "densenet169_ibn_a-9f32c161.pth", 14149480, 23.25, 6.51),
+        (TORCHVISION, "resnet18", "resnet18-f37072fd.pth", 11689512, 30.242, 10.922),
+        (TORCHVISION, "resnet34", "resnet34-b627a593.pth", 21797672, 26.686, 8.58),
+        (TORCHVISION, "resnet50", "resnet50-0676ba61.pth", 25557032, 23.87, 7.138),
+        (TORCHVISION, "resnet101", "resnet101-63fe2227.pth", 44549160, 22.626, 6.454),
+        (TORCHVISION, "resnet152", "resnet152-394f9c45.pth", 60192808, 21.688, 5.954),
+        (TORCHVISION, "resnext50", "resnext50_32x4d-7cdf4587.pth", 25028904, 22.382, 6.302),
+        (TORCHVISION, "densenet121", "densenet121-a639ec97.pth", 7978856, 25.566, 8.028),
+        (TORCHVISION, "densenet161", "densenet161-8d451a50.pth", 28681000, 22.862, 6.44),
+        (TORCHVISION, "densenet169", "densenet169-b2777c0a.pth", 14149480, 24.4, 7.194),
+        (TORCHVISION, "densenet201", "densenet201-c1103571.pth", 20013928, 23.104, 6.63),
+    )
+}
+
+PAPER_PLAIN = {
+    "resnet18": (30.24, 10.92),
+    "resnet34": (26.70, 8.58),
+    "resnet50": (24.27, 7.08),
+    "resnet101": (22.48, 6.23),
+    "resnext101": (21.31, 5.74),
+    "se_resnet101": (21.68, 5.88),
+    "densenet121": (24.96, 7.85),
+    "densenet169": (24.02, 7.06),
+}
+"""Top-1 and top-5 errors of the plain networks as the paper's authors trained them, in percent
+(XingangPan/IBN-Net, README; those but ResNet18 and 34: the paper's table 2)."""
+
+
+def get_published(name: str) -> Published:
+    """A row of :data:`PUBLISHED`.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if name not in PUBLISHED:
+        raise unknown_name("published weights", name, PUBLISHED)
+    return PUBLISHED[name]

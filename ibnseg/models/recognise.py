@@ -1,0 +1,69 @@
+"""Which network a state dict belongs to, read off its names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ibnseg.models.variants import VARIANTS, Variant
+
+
+def recognise(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of a network of this package, as ``resnet50_ibn_a`` or ``densenet121``.
+
+    Args:
+        weights: names to tensors, with or without a classifier; the stages of a variant are those
+            that it has by default.
+
+    Returns:
+        ``None`` for weights of anything else.
+    """
+    if "features.denseblock1.denselayer1.conv1.weight" in weights:
+        layers = _count(weights, r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
+        # every layer has two convolutions; stem, three transitions and classifier add five
+        ibn = "features.denseblock1.denselayer1.norm1.IN.weight" in weights
+        return f"densenet{2 * layers + 5}" + "_ibn_a" * ibn
+    if "layer1.0.conv2.weight" not in weights or "conv1.weight" not in weights:
+        return None
+    blocks = _count(weights, r"layer\d+\.\d+\.conv1\.weight")
+    depth = (3 if "layer1.0.conv3.weight" in weights else 2) * blocks + 2
+    family = "resnet"
+    if "layer1.0.se.fc.0.weight" in weights:
+        family = "se_resnet"
+    elif weights["layer1.0.conv2.weight"].shape[1] < weights["layer1.0.conv1.weight"].shape[0]:
+        family = "resnext"
+    variant = _variant(weights)
+    return None if variant == "?" else f"{family}{depth}" + (f"_ibn_{variant}" if variant else "")
+
+
+def _variant(weights: Mapping[str, Tensor]) -> str | None:
+    """The variant of a residual network, ``"?"`` for none of the table."""
+    last = _count(weights, r"layer1\.\d+\.conv1\.weight") - 1
+    third = "layer1.0.bn3" if "layer1.0.bn3.weight" in weights else None
+    second = _kind(weights, "layer1.0.bn2")
+    row = Variant(
+        stem=_kind(weights, "bn1"),
+        first=_kind(weights, "layer1.0.bn1"),
+        second=second,
+        others=_kind(weights, third) if third else ("IN" if second == "IN" else "BN"),
+        sum=next((k for k in ("IN", "IBN") if _has(weights, f"layer1.{last}.{k}.")), None),
+    )
+    return next((name for name, known in VARIANTS.items() if known == row), "?")
+
+
+def _kind(weights: Mapping[str, Tensor], name: str) -> str:
+    if f"{name}.IN.weight" not in weights:
+        return "BN" if f"{name}.running_mean" in weights else "IN"
+    conv = weights[name.replace("bn", "conv") + ".weight"]
+    widths = len(weights[f"{name}.IN.weight"]) + len(weights[f"{name}.BN.weight"])
+    return "IBN" if widths == len(conv) else "IN|BN"
+
+
+def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, key) is not None for key in weights)
+
+
+def _has(weights: Mapping[str, Tensor], prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in weights)
