@@ -44,7 +44,8 @@ class IBNDenseNet(Pretrainable, BaseModule):
         norm_eval: whether BN keeps its running statistics in training.
         frozen_stages: number of blocks, with stem and transitions between them, that are not
             trained; 0 for the stem alone, -1 for none.
-        with_cp: whether to compute dense layers again in the backward pass, to spare memory.
+        with_cp: whether to compute the first half of dense layers again in the backward pass, to
+            spare memory; its BN counts each batch twice in its running statistics.
         init_cfg: as mmseg's.
 
     Shape:
@@ -52,10 +53,15 @@ class IBNDenseNet(Pretrainable, BaseModule):
         output of a block as the next layer sees it, after BN and ReLU. DenseNet121: 256, 512, 1024
         and 1024 channels, of strides 4, 8, 16 and 32.
 
+    DenseNet121 at stride 8, ``strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)``: 132.8 GFLOPs for
+    512x1024, two for each multiplication and addition of a convolution. A position of the last
+    feature sees 2047 pixels square, 2071 at stride 32.
+
     The names in the state dict are those of the authors' repository (XingangPan/IBN-Net).
 
     Raises:
-        ValueError: for an unknown depth, variant, stages, ratio, strides or dilations.
+        ValueError: for an unknown depth, variant, stages, ratio, strides, dilations or
+            out_indices.
         UserError: from ``init_weights``, if a pretrained checkpoint does not fit exactly.
     """
 
@@ -88,6 +94,8 @@ class IBNDenseNet(Pretrainable, BaseModule):
             )
         if len(dilations) != 4 or not all(isinstance(d, int) and d >= 1 for d in dilations):
             raise ValueError(f"{name}: dilations={dilations!r}, expected 4 integers of at least 1")
+        if not {*out_indices} <= {*range(4)}:
+            raise ValueError(f"{name}: out_indices={out_indices!r}, expected some of 0 to 3")
         placed = place(name, variant, stages, ratio, self.VARIANTS, default_ratio=0.4)
         super().__init__(init_cfg)
         self.variant = variant
