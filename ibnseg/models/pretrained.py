@@ -25,12 +25,19 @@ class Pretrainable:
     def init_weights(self) -> None:
         given = self.init_cfg
         several = given if isinstance(given, list) else [given] if given else []
-        pretrained = [cfg for cfg in several if cfg["type"] in LOADERS]
-        self.init_cfg = [cfg for cfg in several if cfg not in pretrained]
+        loading = [cfg for cfg in several if _initialiser(cfg) in LOADERS]
+        self.init_cfg = [cfg for cfg in several if cfg not in loading]
         super().init_weights()
         self.init_cfg = given
-        for cfg in pretrained:
-            LOADERS[cfg["type"]](self, cfg["checkpoint"], cfg.get("prefix") or "")
+        for cfg in loading:
+            kind = _initialiser(cfg)
+            init = kind(**{key: value for key, value in cfg.items() if key != "type"})
+            LOADERS[kind](self, init.checkpoint, init.prefix or "")
+
+
+def _initialiser(cfg: Mapping) -> type | None:
+    """The class of an initialiser, by whichever of its names a config calls it."""
+    return WEIGHT_INITIALIZERS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
 
 
 def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
@@ -50,10 +57,24 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
         UserError: as :func:`~ibnseg.models.weights.load_exactly`; says which network the weights
             look like.
     """
+    found, wanted = recognise(weights), recognise(backbone.state_dict())
+    hint = ""
+    if found and wanted and wanted.startswith(f"{found}_ibn_"):
+        hint = "; init_cfg.type='ibnseg.SplitPretrained' starts from plain weights on purpose"
+    _load(backbone, weights, source, f"{_likeness(found, wanted)}{hint}")
+
+
+def _load(backbone: nn.Module, weights: Mapping[str, Tensor], source: str, hint: str) -> None:
     try:
         load_exactly(backbone, weights, source, CLASSIFIERS)
     except UserError as error:
-        raise UserError(f"{error}{_likeness(backbone, weights)}") from None
+        raise UserError(f"{error}{hint}") from None
+
+
+def _likeness(found: str | None, wanted: str | None) -> str:
+    if found is None or found == wanted:
+        return ""
+    return f"; they look like {found}" + (f", expected {wanted}" if wanted else "")
 
 
 def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
@@ -62,19 +83,21 @@ def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
     Raises:
         UserError: as :func:`load_backbone`, and for variant c, whose convolutions are wider.
     """
-    weights = state_dict_of(read_checkpoint(source), source, prefix)
     if any(isinstance(module, INBN) for module in backbone.modules()):
         raise UserError(
             f"{source}: SplitPretrained cannot fill variant 'c', whose second convolutions are "
             "twice as wide as the plain network's; train it from scratch with init_cfg=None"
         )
+    weights = state_dict_of(read_checkpoint(source), source, prefix)
     if any(key.endswith(".IN.weight") for key in weights):
         raise UserError(
             f"{source}: has IN layers already, expected weights of a plain network; load it with "
             "init_cfg.type='Pretrained'"
         )
-    weights, counts = divide(backbone, weights)
-    load_backbone_weights(backbone, weights, source)
+    own, counts = divide(backbone, weights)
+    wanted = recognise(backbone.state_dict())
+    plain = wanted and wanted.partition("_ibn_")[0]
+    _load(backbone, own, source, _likeness(recognise(weights), plain))
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     print_log(
         f"{type(backbone).__name__} starts from plain weights, not from an IBN-Net's ({source}): "
@@ -112,12 +135,7 @@ DIVIDED = "BN layers are divided between IN and BN"
 BECAME = "BN layers become IN"
 ANEW = "normalisations of sums start anew"
 
-LOADERS = {
-    "Pretrained": load_backbone,
-    PretrainedInit: load_backbone,
-    "ibnseg.SplitPretrained": split_backbone,
-    SplitPretrained: split_backbone,
-}
+LOADERS = {PretrainedInit: load_backbone, SplitPretrained: split_backbone}
 
 
 def divide(
@@ -126,7 +144,8 @@ def divide(
     """The weights of a plain network as those of a backbone with IN and IBN layers.
 
     Returns:
-        The weights; and how many layers were divided, became IN, and start anew.
+        The weights, of which a BN as wide as no layer of the backbone is left as it is; and how
+        many layers were divided, became IN, and start anew.
     """
     weights, own = dict(weights), backbone.state_dict()
     counts = dict.fromkeys((DIVIDED, BECAME, ANEW), 0)
@@ -147,22 +166,12 @@ def divide(
             counts[BECAME] += 1
             weights |= {f"{name}.{key}": value for key, value in affine.items()}
             continue
+        of_bn.pop("num_batches_tracked", None)
+        if any(value.shape != (sum(layer.split),) for value in of_bn.values()):
+            weights |= {f"{name}.{key}": value for key, value in of_bn.items()}
+            continue
         counts[DIVIDED] += 1
         instance, batch = (0, 1) if layer.in_first else (1, 0)
-        of_bn.pop("num_batches_tracked", None)
         weights |= {f"{name}.BN.{k}": v.split(layer.split)[batch] for k, v in of_bn.items()}
         weights |= {f"{name}.IN.{k}": v.split(layer.split)[instance] for k, v in affine.items()}
     return weights, counts
-
-
-def _likeness(backbone: nn.Module, weights: Mapping[str, Tensor]) -> str:
-    """What an error says of weights that do not fit."""
-    found, wanted = recognise(weights), recognise(backbone.state_dict())
-    if found is None or found == wanted:
-        return ""
-    hint = ""
-    if wanted and wanted.startswith(f"{found}_ibn_"):
-        hint = (
-            "; to start from plain weights on purpose, set init_cfg.type='ibnseg.SplitPretrained'"
-        )
-    return f"; they look like {found}" + (f", expected {wanted}" if wanted else "") + hint

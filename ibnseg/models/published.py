@@ -31,8 +31,11 @@ class Published(NamedTuple):
 
 
 def hash_in(name: str) -> str:
-    """The beginning of a SHA-256 in a file's name, as in ``net-d9d0bb7b.pth``; empty without."""
-    found = re.search(r"-([0-9a-f]{8,})\.[^/]*$", name)
+    """The beginning of a SHA-256 in a file's name, as in ``net-d9d0bb7b.pth``; empty without.
+
+    Digits alone, as in ``net-20180908.pth``, are a date or a count.
+    """
+    found = re.search(r"-(?!\d+\.)([0-9a-f]{8,})\.[^/]*$", name)
     return found[1] if found else ""
 
 

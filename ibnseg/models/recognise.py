@@ -11,21 +11,22 @@ from ibnseg.models.variants import VARIANTS, Variant
 
 
 def recognise(weights: Mapping[str, Tensor]) -> str | None:
-    """The name of a network of this package, as ``resnet50_ibn_a`` or ``densenet121``.
+    """The name of a network, as ``resnet50_ibn_a`` or ``densenet121``.
 
     Args:
         weights: names to tensors, with or without a classifier; the stages of a variant are those
             that it has by default.
 
     Returns:
-        ``None`` for weights of anything else.
+        Family, depth by the number of layers, and variant, which may be none that this package has
+        (``resnet26``); ``None`` for weights of anything else.
     """
     if "features.denseblock1.denselayer1.conv1.weight" in weights:
         layers = _count(weights, r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
         # every layer has two convolutions; stem, three transitions and classifier add five
         ibn = "features.denseblock1.denselayer1.norm1.IN.weight" in weights
         return f"densenet{2 * layers + 5}" + "_ibn_a" * ibn
-    if "layer1.0.conv2.weight" not in weights or "conv1.weight" not in weights:
+    if not {"conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight"} <= weights.keys():
         return None
     blocks = _count(weights, r"layer\d+\.\d+\.conv1\.weight")
     depth = (3 if "layer1.0.conv3.weight" in weights else 2) * blocks + 2
@@ -54,11 +55,11 @@ def _variant(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def _kind(weights: Mapping[str, Tensor], name: str) -> str:
-    if f"{name}.IN.weight" not in weights:
+    halves = [weights[key] for h in ("IN", "BN") if (key := f"{name}.{h}.weight") in weights]
+    if not halves:
         return "BN" if f"{name}.running_mean" in weights else "IN"
     conv = weights[name.replace("bn", "conv") + ".weight"]
-    widths = len(weights[f"{name}.IN.weight"]) + len(weights[f"{name}.BN.weight"])
-    return "IBN" if widths == len(conv) else "IN|BN"
+    return "IBN" if sum(map(len, halves)) == len(conv) else "IN|BN"
 
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:

@@ -399,11 +399,11 @@ def test_download_once(published, server, hub):
 def test_hash_in_the_name(server, hub):
     content = payload(True)
     right = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    for name in (right, "net-00000000.pth"):
+    for name in (right, "net-0000000a.pth"):
         (server.folder / name).write_bytes(content)
     assert set(read_checkpoint(f"{server.address}/{right}")) == {"conv1.weight", "bn1.bias"}
     with pytest.raises(UserError, match="invalid hash"):
-        read_checkpoint(f"{server.address}/net-00000000.pth")
+        read_checkpoint(f"{server.address}/net-0000000a.pth")
     assert [path.name for path in hub.iterdir()] == [right]
 
 
