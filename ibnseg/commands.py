@@ -269,6 +269,17 @@ def _demo(args: argparse.Namespace) -> None:
     demo(args.out, args.seeds, args.quick)
 
 
+def _models_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _models(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.models.listing import listing
+
+    print(listing())
+
+
 def _env_arguments(parser: argparse.ArgumentParser) -> None:
     _add_data_root(parser)
 
@@ -349,6 +360,13 @@ COMMANDS = {
             _streets_arguments,
             _streets,
             go_on="the same command again",
+        ),
+        Command(
+            "models",
+            "List the published ImageNet checkpoints.",
+            "ibnseg models",
+            _models_arguments,
+            _models,
         ),
         Command(
             "env",

@@ -5,7 +5,7 @@ model = dict(
     backbone=dict(
         depth=101,
         init_cfg=dict(
-            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet101_ibn_a-59ea0ac6.pth"
+            checkpoint="ibnseg://resnet101_ibn_a"
         ),
     )
 )
