@@ -315,7 +315,9 @@ def rank_images(
         try:
             for indices, images in loader:
                 with enough_memory(f"{len(images)} images at a time", "lower --batch"):
-                    ranks[:, indices.numpy()] = ranks_by_look(network, images, truth[indices], looks)
+                    ranks[:, indices.numpy()] = ranks_by_look(
+                        network, images, truth[indices], looks
+                    )
                 progress.advance(task, len(images))
                 if time.monotonic() - saved > SAVE_EVERY:
                     write_ranks(file, ranks, identity)
