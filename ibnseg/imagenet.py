@@ -113,9 +113,7 @@ def measure(
     with written_whole(out / "imagenet.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
     files = ", ".join(f"{out / name}.npz" for name in listings)
-    print(
-        f"\n{sheet_text(sheet(result))}\n\nResults: {out / 'imagenet.json'}; of each image: {files}"
-    )
+    print(f"\n{sheet_text(sheet(result))}\n\nResults: {out / 'imagenet.json'}, {files}")
     return result
 
 
@@ -289,13 +287,12 @@ def rank_images(
         **weights,
         "appearances": list(looks),
         "classes": listing.classes,
-        "paths": listing.paths,
-        "stamps": listing.stamps,
     }
-    ranks = read_ranks(file, identity)
+    images_of = {"paths": listing.paths, "stamps": listing.stamps}
+    ranks = read_ranks(file, identity, listing)
     if ranks is None:
         if file.exists():
-            print(f"{file}: of other weights or images; starting anew")
+            print(f"{file}: of other weights, classes or appearances; starting anew")
         ranks = np.full((len(looks), len(listing.paths)), NOT_YET, np.int16)
     left = np.flatnonzero((ranks == NOT_YET).any(axis=0)).tolist()
     count, done = ranks.shape[1], ranks.shape[1] - len(left)
@@ -320,10 +317,10 @@ def rank_images(
                     )
                 progress.advance(task, len(images))
                 if time.monotonic() - saved > SAVE_EVERY:
-                    write_ranks(file, ranks, identity)
+                    write_ranks(file, ranks, identity | images_of)
                     saved = time.monotonic()
         finally:
-            write_ranks(file, ranks, identity)
+            write_ranks(file, ranks, identity | images_of)
     return ranks
 
 
@@ -333,14 +330,22 @@ def write_ranks(file: Path, ranks: np.ndarray, identity: Mapping[str, object]) -
         np.savez_compressed(temporary, ranks=ranks, **identity)
 
 
-def read_ranks(file: Path, identity: Mapping[str, object]) -> np.ndarray | None:
-    """(A, N) int16 ranks, if the file has some, and of this."""
+def read_ranks(file: Path, identity: Mapping[str, object], listing: Listing) -> np.ndarray | None:
+    """(A, N) int16 ranks of a listing's images, those that are new or changed not yet there; None
+    if the file has none, or of something else."""
     try:
         with np.load(file) as stored:
-            same = all(np.array_equal(stored[key], value) for key, value in identity.items())
-            return stored["ranks"] if same else None
+            if not all(np.array_equal(stored[key], value) for key, value in identity.items()):
+                return None
+            stamps = map(tuple, stored["stamps"].tolist())
+            kept = stored["ranks"]
+            columns = {key: i for i, key in enumerate(zip(stored["paths"], stamps, strict=True))}
     except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         return None
+    keys = zip(listing.paths, map(tuple, listing.stamps.tolist()), strict=True)
+    missing = kept.shape[1]
+    kept = np.pad(kept, ((0, 0), (0, 1)), constant_values=NOT_YET)
+    return kept[:, [columns.get(key, missing) for key in keys]]
 
 
 # ---- the table ---------------------------------------------------------------------------------
