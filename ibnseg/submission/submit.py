@@ -162,10 +162,11 @@ def split_images(
     if split not in target.counts:
         raise UserError(f"split '{split}': expected one of {', '.join(target.counts)}")
     root, adapter = Path(find_root(found, roots)), DATASETS.get(target.dataset)
-    images = adapter.images(root, split)
+    release = {key: found["dataset"][key] for key in ("release",) if key in found["dataset"]}
+    images = adapter.images(root, split, **release)
     if not images:
         raise UserError(f"{root}: no images of split '{split}'; expected {adapter.LAYOUT}")
-    missing = sorted(adapter.labels(root, split).keys() - images.keys())
+    missing = sorted(adapter.labels(root, split, **release).keys() - images.keys())
     if missing:
         raise UserError(
             f"{root}: {missing[0]}: no image in split '{split}', which has its label "

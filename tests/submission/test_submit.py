@@ -208,6 +208,26 @@ def test_a_missing_image_is_named_where_its_label_is_there(run, roots, tmp_path)
         submit(run, None, out=tmp_path / "a.zip", split="val", **own)
 
 
+def test_labels_of_both_releases_need_not_go(roots, tmp_path) -> None:
+    """For ``test`` they do not matter; of ``val`` the domain says which."""
+    data, _ = changed(roots, tmp_path)
+    other = Path(roots["streets_virtual_drivable_2018"])
+    shutil.copytree(other / "drivable_maps", data / "drivable_maps")
+    target, name = get_target("wad2018-drivable"), "streets_virtual_drivable"
+    cfg = Config.fromfile(config_folder() / f"_base_/domains/{name}.py")
+    assert len(module.split_images(target, cfg, name, "test", {name: str(data)})) == 4
+    with pytest.raises(UserError, match="has labels of several releases"):
+        module.split_images(target, cfg, name, "val", {name: str(data)})
+    folder = tmp_path / "_base_/domains"
+    folder.mkdir(parents=True)
+    base = config_folder() / f"_base_/domains/{name}.py"
+    own = f'_base_ = "{base}"\ndomain = dict(name="mine", dataset=dict(release="2018"))\n'
+    (folder / "mine.py").write_text(own)
+    (tmp_path / "config.py").write_text("")
+    cfg = Config.fromfile(tmp_path / "config.py")
+    assert len(module.split_images(target, cfg, "mine", "val", {name: str(data)})) == 3
+
+
 def test_the_official_split_has_its_number_and_size(run, roots, tmp_path, monkeypatch) -> None:
     own = dict(
         to="bdd100k-drivable",
