@@ -100,7 +100,7 @@ def submit(
     )
     shutil.rmtree(parts)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
-    print(f"{out}: {describe(summary, target)}{before}, checked")
+    print(f"{out}: {describe(summary, target)}{before}, checked (a form {target.basis})")
     return summary
 
 
@@ -129,7 +129,9 @@ def check(
     images = split_images(target, cfg, domain, split, roots or {})
     sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
     summary = check_archive(path, target, sizes)
-    print(f"{path}: {describe(summary, target)}, as {target.title} takes them")
+    print(
+        f"{path}: {describe(summary, target)}, as {target.title} takes them (a form {target.basis})"
+    )
     return summary
 
 

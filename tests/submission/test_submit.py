@@ -132,7 +132,10 @@ def test_an_interrupted_command_goes_on(run, roots, tmp_path, seen, capsys) -> N
     submit(run, None, out=out, **own)
     names = [f"02000000-{i:08d}" for i in range(4)]
     assert seen == [*names[:3], *names[2:]]
-    assert "(2 of them there already), checked" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert (
+        "(2 of them there already), checked (a form verified against an official tool)" in printed
+    )
     submit(run, None, out=tmp_path / "whole.zip", **own)
     assert (tmp_path / "whole.zip").read_bytes() == out.read_bytes()
 
