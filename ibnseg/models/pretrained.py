@@ -50,10 +50,24 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
         UserError: as :func:`~ibnseg.models.weights.load_exactly`; says which network the weights
             look like.
     """
+    found, wanted = recognise(weights), recognise(backbone.state_dict())
+    hint = ""
+    if found and wanted and wanted.startswith(f"{found}_ibn_"):
+        hint = "; init_cfg.type='ibnseg.SplitPretrained' starts from plain weights on purpose"
+    _load(backbone, weights, source, f"{_likeness(found, wanted)}{hint}")
+
+
+def _load(backbone: nn.Module, weights: Mapping[str, Tensor], source: str, hint: str) -> None:
     try:
         load_exactly(backbone, weights, source, CLASSIFIERS)
     except UserError as error:
-        raise UserError(f"{error}{_likeness(backbone, weights)}") from None
+        raise UserError(f"{error}{hint}") from None
+
+
+def _likeness(found: str | None, wanted: str | None) -> str:
+    if found is None or found == wanted:
+        return ""
+    return f"; they look like {found}" + (f", expected {wanted}" if wanted else "")
 
 
 def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
@@ -73,8 +87,10 @@ def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
             f"{source}: has IN layers already, expected weights of a plain network; load it with "
             "init_cfg.type='Pretrained'"
         )
-    weights, counts = divide(backbone, weights)
-    load_backbone_weights(backbone, weights, source)
+    own, counts = divide(backbone, weights)
+    wanted = recognise(backbone.state_dict())
+    plain = wanted and wanted.partition("_ibn_")[0]
+    _load(backbone, own, source, _likeness(recognise(weights), plain))
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     print_log(
         f"{type(backbone).__name__} starts from plain weights, not from an IBN-Net's ({source}): "
@@ -153,16 +169,3 @@ def divide(
         weights |= {f"{name}.BN.{k}": v.split(layer.split)[batch] for k, v in of_bn.items()}
         weights |= {f"{name}.IN.{k}": v.split(layer.split)[instance] for k, v in affine.items()}
     return weights, counts
-
-
-def _likeness(backbone: nn.Module, weights: Mapping[str, Tensor]) -> str:
-    """What an error says of weights that do not fit."""
-    found, wanted = recognise(weights), recognise(backbone.state_dict())
-    if found is None or found == wanted:
-        return ""
-    hint = ""
-    if wanted and wanted.startswith(f"{found}_ibn_"):
-        hint = (
-            "; to start from plain weights on purpose, set init_cfg.type='ibnseg.SplitPretrained'"
-        )
-    return f"; they look like {found}" + (f", expected {wanted}" if wanted else "") + hint
