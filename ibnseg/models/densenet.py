@@ -52,6 +52,10 @@ class IBNDenseNet(Pretrainable, BaseModule):
         output of a block as the next layer sees it, after BN and ReLU. DenseNet121: 256, 512, 1024
         and 1024 channels, of strides 4, 8, 16 and 32.
 
+    DenseNet121 at stride 8, ``strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)``: 132.8 GFLOPs for
+    512x1024, two for each multiplication and addition of a convolution. A position of the last
+    feature sees 2047 pixels square, 2071 at stride 32.
+
     The names in the state dict are those of the authors' repository (XingangPan/IBN-Net).
 
     Raises:
