@@ -106,7 +106,9 @@ def test_a_ratio_for_each_stage(variant, ratio, stages):
 
 
 @pytest.mark.parametrize(
-    "variant", ["e", "A", "", "ab", "None", 0, 1, True, ["a"], ("a",), {"a": 1}, float("nan")], ids=repr
+    "variant",
+    ["e", "A", "", "ab", "None", 0, 1, True, ["a"], ("a",), {"a": 1}, float("nan")],
+    ids=repr,
 )
 def test_unknown_variant(variant):
     with pytest.raises(ValueError, match="unknown variant") as error:
@@ -181,9 +183,7 @@ def test_four_stages_for_a_network_of_three():
 def test_ratio_of_another_kind(ratio):
     with pytest.raises(ValueError, match="ratio") as error:
         place("Net", "a", None, ratio)
-    assert str(error.value) == (
-        f"Net: ratio={ratio!r}, expected a number in [0, 1], or 4 of them"
-    )
+    assert str(error.value) == (f"Net: ratio={ratio!r}, expected a number in [0, 1], or 4 of them")
 
 
 @given(
