@@ -29,7 +29,6 @@ STRIDE_32 = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 DILATED = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
 EARLY = dict(strides=(2, 1, 1, 2), dilations=(3, 2, 1, 1))  # dilated where 'b' normalises sums
 VARIANTS = (None, "a", "b", "c", "d", "a&d", "ax2", "in")
-WITH_IBN = ("a", "d", "a&d", "ax2")
 KINDS = {IBN: "IBN", INBN: "IN|BN", nn.InstanceNorm2d: "IN", nn.BatchNorm2d: "BN"}
 
 
@@ -181,9 +180,16 @@ def check_forward(net: IBNResNet, layout: dict, training: bool) -> None:
         torch.testing.assert_close(own, reference, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(
+    ("depth", "variant", "training"),
+    [
+        *((18, variant, False) for variant in VARIANTS),
+        *((50, variant, True) for variant in VARIANTS),
+        (18, "a&d", True),
+        (50, "a&d", False),
+        (50, "in", False),
+    ],
+)
 def test_forward(depth, variant, training):
     layout = DILATED if training else EARLY
     check_forward(tiny(depth, variant, **layout), layout, training)
@@ -262,14 +268,14 @@ def assert_same_outcome(net: nn.Module, other: nn.Module, weights: dict[str, Ten
         assert all(map(torch.equal, net.eval()(x), other.eval()(x)))
 
 
-@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (50, "a"), (18, "ax2"), (50, "ax2")])
+@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (18, "ax2"), (50, "ax2")])
 def test_ratio_0_is_plain(depth, variant):
     net, other = tiny(depth, variant, ratio=0), tiny(depth)
     randomise(net)
     assert_same_outcome(net, other, without_empty(net, "BN"))
 
 
-@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (50, "a"), (18, "ax2"), (50, "ax2")])
+@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (18, "ax2"), (50, "ax2")])
 def test_ratio_1_is_instance_normalised(depth, variant):
     net, other = tiny(depth, variant, ratio=1), tiny(depth)
     randomise(net)
@@ -307,8 +313,10 @@ def test_ratios_0_and_1_by_stage():
     assert_same_outcome(net, other, weights)
 
 
-@pytest.mark.parametrize("ratio", [None, 0, 1, (0, 0.5, 1, 0.5)])
-@pytest.mark.parametrize("variant", WITH_IBN)
+@pytest.mark.parametrize(
+    ("variant", "ratio"),
+    [("a", 0), ("d", 1), ("a&d", 0), ("ax2", 1), ("ax2", (0, 0.5, 1, 0.5)), ("a&d", None)],
+)
 def test_every_trained_parameter_has_a_gradient(variant, ratio):
     """What ``DistributedDataParallel`` demands."""
     net = tiny(18, variant, ratio=ratio).train()
@@ -452,7 +460,7 @@ def test_train_returns_the_network(variant):
 @pytest.mark.filterwarnings("ignore:torch.utils.checkpoint:UserWarning")
 @pytest.mark.parametrize(
     ("depth", "variant"),
-    [*((18, variant) for variant in VARIANTS), (50, None), (50, "a&d"), (50, "c"), (50, "in")],
+    [*((18, variant) for variant in (None, "a&d", "c", "ax2", "in")), (50, "b"), (50, "in")],
 )
 def test_checkpointing_changes_nothing(depth, variant):
     results = []
@@ -528,13 +536,13 @@ def test_bfloat16_autocast(variant):
     ("depth", "variant"), [(18, "a&d"), (18, "in"), (50, None), (50, "b"), (50, "c"), (50, "ax2")]
 )
 def test_output_stride_8(depth, variant, size):
-    net = tiny(depth, variant, **DILATED, out_indices=(3, 0)).eval()
+    with torch.device("meta"):
+        net = IBNResNet(depth, variant, **DILATED, out_indices=(3, 0)).eval()
+        fine, coarse = net(torch.empty(1, 3, *size))
     height, width = size
     expansion = {18: 1, 50: 4}[depth]
-    with torch.no_grad():
-        fine, coarse = net(images(1, 3, *size))
-    assert fine.shape == (1, 8 * expansion, -(-height // 4), -(-width // 4))
-    assert coarse.shape == (1, 64 * expansion, -(-height // 8), -(-width // 8))
+    assert fine.shape == (1, 64 * expansion, -(-height // 4), -(-width // 4))
+    assert coarse.shape == (1, 512 * expansion, -(-height // 8), -(-width // 8))
 
 
 # ---- wrong input -------------------------------------------------------------------------------
