@@ -29,6 +29,7 @@ STRIDE_32 = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 DILATED = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
 EARLY = dict(strides=(2, 1, 1, 2), dilations=(3, 2, 1, 1))  # dilated where 'b' normalises sums
 VARIANTS = (None, "a", "b", "c", "d", "a&d", "ax2", "in")
+FEW = (None, "a&d", "c", "in")  # with every kind of layer in every place
 KINDS = {IBN: "IBN", INBN: "IN|BN", nn.InstanceNorm2d: "IN", nn.BatchNorm2d: "BN"}
 
 
@@ -329,7 +330,6 @@ def test_every_trained_parameter_has_a_gradient(variant, ratio):
 # ---- mmseg's ResNet --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
     "kwargs",
     [
@@ -341,7 +341,7 @@ def test_every_trained_parameter_has_a_gradient(variant, ratio):
     ],
     ids=["plain", "stride8", "deep_stem", "multi_grid", "three_stages"],
 )
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(("depth", "training"), [(18, True), (50, True), (50, False)])
 def test_without_variant_equals_mmseg(depth, kwargs, training):
     if depth == 18 and "multi_grid" in kwargs:
         kwargs = dict(kwargs, multi_grid=(1, 2))
@@ -408,7 +408,7 @@ def test_zero_init_makes_blocks_the_identity(variant):
 
 @pytest.mark.parametrize(
     ("variant", "stages"),
-    [(None, 0), (None, 4), *(("a&d", i) for i in (-1, 0, 1, 4)), *((v, 2) for v in VARIANTS)],
+    [(None, 0), (None, 4), *(("a&d", i) for i in (-1, 0, 1, 4)), *((v, 2) for v in FEW)],
 )
 def test_frozen_stages(variant, stages):
     net = tiny(18, variant, frozen_stages=stages).train()
@@ -433,7 +433,7 @@ def test_frozen_deep_stem(variant):
     assert not any(parameter.requires_grad for parameter in net.stem.parameters())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FEW)
 def test_norm_eval(variant):
     net = tiny(18, variant, norm_eval=True)
     before = deepcopy(net.state_dict())
@@ -442,7 +442,7 @@ def test_norm_eval(variant):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FEW)
 def test_train_returns_the_network(variant):
     net = tiny(18, variant)
     assert net.train() is net
@@ -460,7 +460,7 @@ def test_train_returns_the_network(variant):
 @pytest.mark.filterwarnings("ignore:torch.utils.checkpoint:UserWarning")
 @pytest.mark.parametrize(
     ("depth", "variant"),
-    [*((18, variant) for variant in (None, "a&d", "c", "ax2", "in")), (50, "b"), (50, "in")],
+    [*((18, variant) for variant in FEW), (50, "b"), (50, "in")],
 )
 def test_checkpointing_changes_nothing(depth, variant):
     results = []
