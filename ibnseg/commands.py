@@ -250,6 +250,55 @@ def _streets(args: argparse.Namespace) -> None:
     print(f"Streets: {', '.join(map(str, folders))}; a look at them: {sheet}")
 
 
+def _imagenet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a network of the paper, as resnet50_ibn_a")
+    folder = parser.add_argument(
+        "folder", metavar="FOLDER", help="images, in a sub-folder for each class"
+    )
+    folder.complete = FOLDERS
+    checkpoint = parser.add_argument(
+        "--checkpoint", metavar="PATH_OR_URL", help="weights (default: the published ones)"
+    )
+    checkpoint.complete = FILES
+    styled = parser.add_argument(
+        "--styled", metavar="FOLDER", help="stylised images, in sub-folders of the same names"
+    )
+    styled.complete = FOLDERS
+    out = parser.add_argument(
+        "--out", metavar="DIR", help="where to (default: work_dirs/imagenet/MODEL)"
+    )
+    out.complete = FOLDERS
+    parser.add_argument(
+        "--batch",
+        type=_count(1),
+        default=64,
+        metavar="N",
+        help="images that go through the network at a time (default: 64)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_count(0),
+        default=4,
+        metavar="N",
+        help="processes that read images, at most one a core (default: 4)",
+    )
+
+
+def _imagenet(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.imagenet import measure
+
+    measure(
+        args.model,
+        args.folder,
+        checkpoint=args.checkpoint,
+        styled=args.styled,
+        out=args.out,
+        batch=args.batch,
+        workers=args.workers,
+    )
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="where all of it goes (default: demo)"
@@ -267,6 +316,17 @@ def _demo(args: argparse.Namespace) -> None:
     from ibnseg.demo import demo
 
     demo(args.out, args.seeds, args.quick)
+
+
+def _models_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _models(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.models.listing import listing
+
+    print(listing())
 
 
 def _env_arguments(parser: argparse.ArgumentParser) -> None:
@@ -335,6 +395,15 @@ COMMANDS = {
             go_on="the same command again",
         ),
         Command(
+            "imagenet",
+            "Measure a network's ImageNet errors, as they are and with colours and contrast "
+            "changed.",
+            "ibnseg imagenet resnet50_ibn_b imagenet/val --styled imagenet/val_monet",
+            _imagenet_arguments,
+            _imagenet,
+            go_on="the same command again",
+        ),
+        Command(
             "demo",
             "Draw streets, train three networks on one look of them and test them on six.",
             "ibnseg demo",
@@ -349,6 +418,13 @@ COMMANDS = {
             _streets_arguments,
             _streets,
             go_on="the same command again",
+        ),
+        Command(
+            "models",
+            "List the published ImageNet checkpoints.",
+            "ibnseg models",
+            _models_arguments,
+            _models,
         ),
         Command(
             "env",
@@ -451,6 +527,15 @@ def _numbers(text: str) -> list[int]:
     if min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise argparse.ArgumentTypeError(f"'{text}': expected different numbers, 0 or more")
     return numbers
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"'{text}': expected a whole number, {least} or more")
+        return int(text)
+
+    return count
 
 
 def _size(text: str) -> tuple[int, int]:

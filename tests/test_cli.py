@@ -100,6 +100,19 @@ def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
     assert calls == [expected]
 
 
+def test_arguments_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ibnseg import imagenet
+
+    calls = []
+    monkeypatch.setattr(imagenet, "measure", lambda *args, **kwargs: calls.append((args, kwargs)))
+    default = dict(checkpoint=None, styled=None, out=None, batch=64, workers=4)
+    assert cli.main(["imagenet", "resnet50", "val"]) == 0
+    line = "imagenet resnet50 val --checkpoint x.pth --styled m --out o --batch 8 --workers 0"
+    assert cli.main(line.split()) == 0
+    given = dict(checkpoint="x.pth", styled="m", out="o", batch=8, workers=0)
+    assert calls == [(("resnet50", "val"), default), (("resnet50", "val"), given)]
+
+
 def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg.report import formats, gather
 
@@ -169,6 +182,7 @@ def test_errors_of_the_program_are_not_hidden(error: Exception, command_raises) 
         ("train x", "; to go on: the same command with --resume"),
         ("test x y", "; to go on: the same command with --resume"),
         ("predict x y", "; to go on: the same command again"),
+        ("imagenet x y", "; to go on: the same command again"),
         ("env", ""),
     ],
 )
@@ -240,6 +254,11 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
         ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
         ("train x --seed a", "argument --seed: invalid int value: 'a'"),
         ("env --dataroot x=y", "unrecognized arguments: --dataroot"),
+        ("imagenet x y --batch 0", "argument --batch: '0': expected a whole number, 1 or more"),
+        (
+            "imagenet x y --workers -1",
+            "argument --workers: '-1': expected a whole number, 0 or more",
+        ),
         ("streets x --size 512", "'512': expected WxH, as 512x256"),
         ("streets", "the following arguments are required: OUT"),
         ("matrix x --format latx", "unknown format 'latx'; did you mean latex?"),

@@ -35,21 +35,22 @@ class Released(DrivingDataset):
     RELEASES: ClassVar[dict[str, Release]]
 
     def __init__(self, *args, release: str | None = None, **kwargs) -> None:
-        if release is not None and release not in self.RELEASES:
-            raise unknown_name(f"release of {type(self).__name__}", release, self.RELEASES)
+        self._releases(release)
         self.release = release
         super().__init__(*args, **kwargs)
 
     @classmethod
-    def images(cls, root: Path, split: str) -> dict[str, Path]:
+    def images(cls, root: Path, split: str, release: str | None = None) -> dict[str, Path]:
         """A split's images by their names, also of ``test``, whose labels are not public."""
-        folders = [root / release.images / split for release in cls.RELEASES.values()]
+        folders = [root / each.images / split for each in cls._releases(release)]
         folder = next((folder for folder in folders if folder.is_dir()), folders[0])
         return {path.stem: path for path in folder.glob("*.jpg")}
 
     @classmethod
     def labels(cls, root: Path, split: str, release: str | None = None) -> dict[str, Path]:
         """A split's labels by the names of their images; of ``test`` there are none."""
+        if split not in cls.SPLITS:
+            return {}
         found, expected = {}, cls._release(root, release)
         for path in (root / expected.labels / split).glob("*.png"):
             cls._require_suffix(path, expected)
@@ -63,17 +64,31 @@ class Released(DrivingDataset):
         return {path.stem: path for path in images}, self.labels(root, self.split, self.release)
 
     @classmethod
+    def _releases(cls, name: str | None) -> list[Release]:
+        """The release of that name, or all.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if name is None:
+            return list(cls.RELEASES.values())
+        if name not in cls.RELEASES:
+            raise unknown_name(f"release of {cls.__name__}", name, cls.RELEASES)
+        return [cls.RELEASES[name]]
+
+    @classmethod
     def _release(cls, root: Path, name: str | None) -> Release:
-        if name is not None:
-            return cls.RELEASES[name]
-        there = [release for release in cls.RELEASES.values() if (root / release.labels).is_dir()]
+        releases = cls._releases(name)
+        if len(releases) == 1:
+            return releases[0]
+        there = [release for release in releases if (root / release.labels).is_dir()]
         if len(there) > 1:
             folders = " and ".join(release.labels for release in there)
             raise UserError(
                 f"{root}: has labels of several releases, {folders}; say which in the domain's "
                 f"dataset, release={' or '.join(map(repr, cls.RELEASES))}, or keep one of them"
             )
-        return there[0] if there else next(iter(cls.RELEASES.values()))
+        return there[0] if there else releases[0]
 
     @classmethod
     def _require_suffix(cls, path: Path, release: Release) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -116,7 +116,7 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
         out: is left out if it lies in the folder.
 
     Raises:
-        UserError: if there are none, or two have one name.
+        UserError: if there are none, two have one name, or a folder has that of a video.
     """
     known = (*SUFFIXES, *video.SUFFIXES)
     if source.is_file():
@@ -142,6 +142,14 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
                 f"{source}: two images are called {name}, as their predictions would be"
             )
         found[name] = path
+    for name, path in found.items():
+        folders = [found.get(folder.as_posix()) for folder in PurePosixPath(name).parents]
+        video_file = next((each for each in folders if each and is_video(each)), None)
+        if video_file:
+            raise UserError(
+                f"{source}: {path} lies in a folder that is called as {video_file}, as the "
+                "label maps of its frames would; rename one, or predict them to two --out"
+            )
     return found
 
 

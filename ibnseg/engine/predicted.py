@@ -88,11 +88,11 @@ def read_record(out: Path, network: Mapping[str, str]) -> dict[str, str]:
         if record["schema"] != SCHEMA:
             raise UserError(f"{path}: schema {record['schema']}, expected {SCHEMA}")
         images = dict(record["images"])
-        same = {key: record[key] for key in network} == network
+        others = [key for key, value in network.items() if record[key] != value]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error!r}); give another --out") from error
-    if not same:
+    if others:
         raise UserError(
-            f"{out}: holds predictions of another checkpoint or config; give another --out"
+            f"{out}: holds predictions of another {' and '.join(others)}; give another --out"
         )
     return images

@@ -100,4 +100,7 @@ def build_norm(
         norm.BN = build_norm_layer(norm_cfg, norm.BN.num_features)[1]
         instance = norm.IN
     instance.requires_grad_(norm_cfg.get("requires_grad", True))
+    for half in norm.children():
+        if not half.num_features:  # it is not run, and data parallel training waits for gradients
+            half.requires_grad_(False)
     return norm

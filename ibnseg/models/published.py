@@ -82,6 +82,44 @@ PAPER_PLAIN = {
 """Top-1 and top-5 errors of the plain networks as the paper's authors trained them, in percent
 (XingangPan/IBN-Net, README; those but ResNet18 and 34: the paper's table 2)."""
 
+PAPER_APPEARANCES = {
+    "resnet50": {
+        "origin": (24.27, 7.08),
+        "RGB+50": (28.22, 9.64),
+        "R+50": (27.53, 8.78),
+        "std x1.5": (40.01, 19.08),
+        "Monet": (54.51, 29.32),
+    },
+    "resnet50_ibn_a": {
+        "origin": (22.54, 6.32),
+        "RGB+50": (25.54, 8.03),
+        "R+50": (25.20, 7.56),
+        "std x1.5": (35.97, 16.22),
+        "Monet": (51.57, 27.15),
+    },
+    "resnet50_ibn_b": {
+        "origin": (23.64, 6.86),
+        "RGB+50": (23.82, 6.96),
+        "R+50": (25.10, 7.43),
+        "std x1.5": (23.64, 6.86),
+        "Monet": (50.45, 25.22),
+    },
+}
+"""Top-1 and top-5 errors in percent on ImageNet's validation images, their colours and contrast
+changed, or their style to Monet's (Pan et al., "Two at Once", ECCV 2018, table 1)."""
+
+
+def paper_errors(name: str) -> dict[str, tuple[float, float]]:
+    """Top-1 and top-5 errors of a network by appearance, in percent, as the paper and its authors
+    tell: those of table 1, or that of ``origin`` alone (table 2), or none."""
+    if name in PAPER_APPEARANCES:
+        return PAPER_APPEARANCES[name]
+    if name in PAPER_PLAIN:
+        return {"origin": PAPER_PLAIN[name]}
+    found = PUBLISHED.get(name)
+    told = found and found.url.startswith(AUTHORS) and found.top1 is not None
+    return {"origin": (found.top1, found.top5)} if told else {}
+
 
 def get_published(name: str) -> Published:
     """A row of :data:`PUBLISHED`.

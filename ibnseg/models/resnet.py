@@ -16,31 +16,33 @@ from ibnseg.models.variants import VARIANTS, place
 from ibnseg.registry import MODELS
 
 
-class _NormalisedSum:
-    """A residual block with a normalisation, its child ``sum``, between addition and last ReLU."""
+class _Summed:
+    """A residual block that may have a normalisation, its child ``sum``, between addition and last
+    ReLU, and whose last normalisation may be IN."""
 
-    sum: str
+    sum: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        def normalised_sum(x: Tensor) -> Tensor:
+        def summed(x: Tensor) -> Tensor:
             out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
             if isinstance(self, Bottleneck):
                 out = self.norm3(self.conv3(self.relu(out)))
             out = out + (x if self.downsample is None else self.downsample(x))
-            return getattr(self, self.sum)(out)
+            return out if self.sum is None else getattr(self, self.sum)(out)
 
         if self.with_cp and x.requires_grad:
-            out = torch.utils.checkpoint.checkpoint(normalised_sum, x, use_reentrant=False)
+            # IN returns a view, which the reentrant way of mmseg's blocks forbids to change
+            out = torch.utils.checkpoint.checkpoint(summed, x, use_reentrant=False)
         else:
-            out = normalised_sum(x)
+            out = summed(x)
         return self.relu(out)
 
 
-class _BasicBlock(_NormalisedSum, BasicBlock):
+class _BasicBlock(_Summed, BasicBlock):
     pass
 
 
-class _Bottleneck(_NormalisedSum, Bottleneck):
+class _Bottleneck(_Summed, Bottleneck):
     pass
 
 
@@ -108,8 +110,8 @@ class IBNResNet(Pretrainable, ResNet):
 
     def make_res_layer(self, **kwargs) -> ResLayer:
         norms, ratio = self._placed[len(self.res_layers)]
-        unknown_to_blocks = kwargs["plugins"] or kwargs["dcn"]
-        if unknown_to_blocks and (norms.sum or norms.first == "IN|BN"):
+        summed = norms.sum or norms.others == "IN"
+        if (kwargs["plugins"] or kwargs["dcn"]) and (summed or norms.first == "IN|BN"):
             raise ValueError(
                 f"{type(self).__name__}: variant {self.variant!r} takes no plugins and no dcn in "
                 "its stages"
@@ -120,7 +122,9 @@ class IBNResNet(Pretrainable, ResNet):
                 return old
             return build_norm(kind, old.num_features, self.norm_cfg, ratio)
 
-        layer = self._make_summed_layer(**kwargs) if norms.sum else super().make_res_layer(**kwargs)
+        if summed:
+            kwargs["block"] = {BasicBlock: _BasicBlock, Bottleneck: _Bottleneck}[kwargs["block"]]
+        layer = super().make_res_layer(**kwargs)
         for block in layer:
             kinds = {block.norm1_name: norms.first, block.norm2_name: norms.second}
             if isinstance(block, Bottleneck):
@@ -135,17 +139,6 @@ class IBNResNet(Pretrainable, ResNet):
             block.sum = norms.sum
             channels = kwargs["planes"] * block.expansion
             block.add_module(norms.sum, build_norm(norms.sum, channels, self.norm_cfg, ratio))
-        return layer
-
-    def _make_summed_layer(self, num_blocks: int, **kwargs) -> ResLayer:
-        """A stage whose last block normalises its sum; every stage has at least two blocks."""
-        layer = super().make_res_layer(num_blocks=num_blocks - 1, **kwargs)
-        only_first = ("stride", "inplanes", "block", "avg_down", "multi_grid", "contract_dilation")
-        block = {BasicBlock: _BasicBlock, Bottleneck: _Bottleneck}[kwargs["block"]]
-        shared = {key: value for key, value in kwargs.items() if key not in only_first}
-        if kwargs["multi_grid"] is not None:
-            shared["dilation"] = kwargs["multi_grid"][num_blocks - 1]
-        layer.append(block(inplanes=kwargs["planes"] * block.expansion, **shared))
         return layer
 
     def train(self, mode: bool = True) -> IBNResNet:

@@ -16,6 +16,8 @@ from ibnseg.errors import UserError, unknown_name
 from ibnseg.files import sha256
 from ibnseg.models.published import SCHEME, get_published, hash_in
 
+REMOTE = ("http://", "https://")
+
 
 def read_checkpoint(source: str | Path) -> dict:
     """Reads a checkpoint to the CPU with ``weights_only=True``, so that it cannot run code.
@@ -30,16 +32,8 @@ def read_checkpoint(source: str | Path) -> dict:
         UserError: if it is missing, truncated, not a checkpoint, holds more than weights, or is not
             the file that the hash in its name tells of.
     """
-    source = str(source)
-    if source.startswith(SCHEME):
-        source = get_published(source.removeprefix(SCHEME)).url
-    if source.startswith("torchvision://"):
-        name, urls = source.removeprefix("torchvision://"), get_torchvision_models()
-        if name not in urls:
-            raise unknown_name("torchvision weights", name, urls)
-        source = urls[name]
-    remote = source.startswith(("http://", "https://"))
-    path = hub_folder() / Path(source).name if remote else Path(source).expanduser()
+    source, path = locate(source)
+    remote = source.startswith(REMOTE)
     if path.is_file():
         _check_hash(path)
     elif not remote:
@@ -54,8 +48,8 @@ def read_checkpoint(source: str | Path) -> dict:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except URLError as error:
         raise UserError(
-            f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give its "
-            "path as init_cfg.checkpoint, or train from scratch with init_cfg=None"
+            f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give "
+            "its path instead, or train from scratch with init_cfg=None"
         ) from error
     except UnpicklingError as error:
         raise UserError(
@@ -70,6 +64,26 @@ def read_checkpoint(source: str | Path) -> dict:
             f"{source}: holds a {type(checkpoint).__name__}, expected a dict of tensors"
         )
     return checkpoint
+
+
+def locate(source: str | Path) -> tuple[str, Path]:
+    """The path or address that a source of :func:`read_checkpoint` stands for, and the file in
+    which it lies once it has been read.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    source = str(source)
+    if source.startswith(SCHEME):
+        source = get_published(source.removeprefix(SCHEME)).url
+    if source.startswith("torchvision://"):
+        name, urls = source.removeprefix("torchvision://"), get_torchvision_models()
+        if name not in urls:
+            raise unknown_name("torchvision weights", name, urls)
+        source = urls[name]
+    if source.startswith(REMOTE):
+        return source, hub_folder() / Path(source).name
+    return source, Path(source).expanduser()
 
 
 def hub_folder() -> Path:

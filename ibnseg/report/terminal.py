@@ -20,10 +20,11 @@ WIDTH = 100
 
 def terminal(report: Report) -> str:
     """Tables as wide as they need be; bold only for a terminal, the star also in a file."""
-    return "\n\n".join(_sheet(sheet) for sheet in sheets(report, best="*"))
+    return "\n\n".join(sheet_text(sheet) for sheet in sheets(report, best="*"))
 
 
-def _sheet(sheet: Sheet) -> str:
+def sheet_text(sheet: Sheet) -> str:
+    """A table with its title above and its notes, wrapped, below."""
     table = Table(box=box.HORIZONTALS, pad_edge=False)
     for i, head in enumerate(sheet.head):
         table.add_column(Text(head), justify="left" if i < sheet.left else "right", no_wrap=True)

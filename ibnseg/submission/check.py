@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import threading
 import zipfile
 import zlib
@@ -60,7 +61,7 @@ def check_archive(
     name = name or str(path)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{name}: no zip that can be opened ({error}); write it again") from error
     with archive:
         _require_names(archive, name, sizes)
@@ -120,8 +121,10 @@ def _read_members(
                 problem = _problem_of_header(image, target, sizes[member])
                 if problem:
                     return Member(problem, _NONE, None)
+                image.verify()  # checksums, which decoding does not look at
+            with Image.open(io.BytesIO(content)) as image:
                 ids = np.asarray(image)
-        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except _UNREADABLE as error:
             return Member(f"cannot be read ({error}); expected a PNG", _NONE, None)
         pixels = np.bincount(ids.ravel(), minlength=256)
         release = release_of(ids) if target.drivable_release else None
@@ -136,6 +139,19 @@ def _read_members(
 
 
 _NONE = np.zeros(256, np.int64)
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,  # encrypted, or of a kind of zip that zipfile does not read
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    Image.DecompressionBombError,
+)
+"""What zipfile and Pillow raise for what they cannot read."""
 
 
 def _problem_of_header(image: Image.Image, target: Target, size: tuple[int, int]) -> str | None:

@@ -100,7 +100,7 @@ def submit(
     )
     shutil.rmtree(parts)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
-    print(f"{out}: {describe(summary, target)}{before}, checked")
+    print(f"{out}: {describe(summary, target)}{before}, checked (a form {target.basis})")
     return summary
 
 
@@ -129,7 +129,9 @@ def check(
     images = split_images(target, cfg, domain, split, roots or {})
     sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
     summary = check_archive(path, target, sizes)
-    print(f"{path}: {describe(summary, target)}, as {target.title} takes them")
+    print(
+        f"{path}: {describe(summary, target)}, as {target.title} takes them (a form {target.basis})"
+    )
     return summary
 
 
@@ -162,10 +164,11 @@ def split_images(
     if split not in target.counts:
         raise UserError(f"split '{split}': expected one of {', '.join(target.counts)}")
     root, adapter = Path(find_root(found, roots)), DATASETS.get(target.dataset)
-    images = adapter.images(root, split)
+    release = {key: found["dataset"][key] for key in ("release",) if key in found["dataset"]}
+    images = adapter.images(root, split, **release)
     if not images:
         raise UserError(f"{root}: no images of split '{split}'; expected {adapter.LAYOUT}")
-    missing = sorted(adapter.labels(root, split).keys() - images.keys())
+    missing = sorted(adapter.labels(root, split, **release).keys() - images.keys())
     if missing:
         raise UserError(
             f"{root}: {missing[0]}: no image in split '{split}', which has its label "

@@ -24,6 +24,15 @@ class Target(NamedTuple):
     is_verified: bool  # against an official tool; otherwise reconstructed from documents
     drivable_release: str | None = None  # whose ids a drivable map has
 
+    @property
+    def basis(self) -> str:
+        """What stands behind the form of its archives, in words."""
+        return (
+            "verified against an official tool"
+            if self.is_verified
+            else "reconstructed from documents"
+        )
+
     def member(self, key: str) -> str:
         """The name in the archive of an image's prediction, by the key that its adapter gives it:
         all lie flat, and are called as the image."""

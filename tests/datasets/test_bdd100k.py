@@ -74,6 +74,24 @@ def test_both_releases_at_once_must_be_chosen_from(tmp_path) -> None:
         BDD100KDrivable(tmp_path, "train", release="2020")
 
 
+@pytest.mark.parametrize(("release", "folder"), [("2021", "images/10k"), ("2018", "seg/images")])
+def test_images_and_labels_are_of_the_chosen_release(tmp_path, release, folder) -> None:
+    sem_seg(tmp_path, "2021")
+    sem_seg(tmp_path, "2018")
+    images = BDD100K.images(tmp_path, "test", release)
+    assert {path.parent for path in images.values()} == {tmp_path / folder / "test"}
+    assert set(BDD100K.labels(tmp_path, "val", release)) == set(NAMES)
+    with pytest.raises(UserError, match="unknown release of BDD100K '2020'"):
+        BDD100K.images(tmp_path, "test", "2020")
+
+
+def test_no_release_need_be_chosen_where_no_labels_are(tmp_path) -> None:
+    drivable(tmp_path, "2021")
+    drivable(tmp_path, "2018")
+    assert sorted(BDD100KDrivable.images(tmp_path, "test")) == list(NAMES)
+    assert not BDD100KDrivable.labels(tmp_path, "test")
+
+
 @pytest.mark.parametrize(
     ("release", "name"), [("2021", f"{NAMES[0]}_drivable_id.png"), ("2018", f"{NAMES[0]}.png")]
 )

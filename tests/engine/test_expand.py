@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from ibnseg.datasets import GTA5
 from ibnseg.datasets.balance import class_counts
@@ -13,7 +15,10 @@ from ibnseg.engine.domains import get_domain
 from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
 from ibnseg.errors import UserError
 from ibnseg.evaluation import Slide
+from ibnseg.files import config_folder
 from ibnseg.models import Segmentor
+from ibnseg.models.published import PUBLISHED
+from ibnseg.models.recognise import recognise
 from ibnseg.registry import MODELS
 from tests.conftest import write_drivable, write_gta5
 
@@ -49,8 +54,34 @@ def test_the_six_experiments(name: str, in_data: Path) -> None:
     net = name.split("_")[1]
     assert cfg.model.backbone.get("variant") == {"r50": None, "ibn50a": "a", "ibn50b": "b"}[net]
     weights = cfg.model.backbone.init_cfg.checkpoint
-    assert weights.startswith("torchvision://" if net == "r50" else "https://")
-    assert "50" in weights
+    assert (
+        weights
+        == {
+            "r50": "torchvision://resnet50",
+            "ibn50a": "ibnseg://resnet50_ibn_a",
+            "ibn50b": "ibnseg://resnet50_ibn_b",
+        }[net]
+    )
+
+
+MODEL_FILES = sorted((config_folder() / "_base_" / "models").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
+def test_heads_take_what_backbones_give(path: Path) -> None:
+    """Every network of the configs goes through its heads, at the stride that its name says; the
+    weights that it starts from are published ones of this very network."""
+    init_default_scope("mmseg")
+    cfg = Config.fromfile(path)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    stride = 4 if "v3plus" in path.stem else int(path.stem.rpartition("-d")[2])
+    logits = model(torch.empty(2, 3, 64, 128, device="meta"), mode="tensor")
+    assert logits.shape == (2, cfg.model.decode_head.num_classes, 64 // stride, 128 // stride)
+    source, name = cfg.model.backbone.init_cfg.checkpoint.split("://")
+    own = recognise(model.backbone.state_dict())
+    assert (source, name) == ("ibnseg" if "ibn" in own else "torchvision", own)
+    assert name in PUBLISHED
 
 
 @pytest.mark.parametrize("net", ["r50", "ibn50a", "ibn50b"])
@@ -132,7 +163,11 @@ def test_the_drivable_experiments(net: str, tmp_path: Path) -> None:
     assert (backbone.depth, backbone.get("variant")) == {
         "r50": (50, None), "ibn50a": (50, "a"), "ibn101a": (101, "a"),
     }[net]  # fmt: skip
-    named = {"r50": "resnet50", "ibn50a": "resnet50_ibn_a-", "ibn101a": "resnet101_ibn_a-"}[net]
+    named = {
+        "r50": "resnet50",
+        "ibn50a": "ibnseg://resnet50_ibn_a",
+        "ibn101a": "ibnseg://resnet101_ibn_a",
+    }[net]
     assert named in backbone.init_cfg.checkpoint
     assert (head.type, head.num_classes, head.dilations) == ("ASPPHead", 3, (1, 12, 24, 36))
     assert head.loss_decode == dict(type="CrossEntropyLoss", avg_non_ignore=True)

@@ -52,6 +52,18 @@ def test_a_file_that_is_no_video(tmp_path: Path) -> None:
         list(video.read_frames(tmp_path / "a.mp4"))
 
 
+@pytest.mark.parametrize("name", ["clip/000000.png", "clip/more/a.jpg"])
+def test_frames_beside_their_video_are_refused(clip: Path, tmp_path: Path, name: str) -> None:
+    """Their label maps would be those of the video's frames."""
+    frame = clip.parent / name
+    frame.parent.mkdir(parents=True)
+    Image.fromarray(scene(1)[0]).save(frame)
+    with pytest.raises(UserError, match=rf"{name} lies in a folder that is called as .*clip.mp4,"):
+        predict.find_images(clip.parent, tmp_path / "out")
+    (clip.parent / "clip").rename(clip.parent / "frames")
+    assert len(predict.find_images(clip.parent, tmp_path / "out")) == 2
+
+
 def test_each_frame_gets_a_label_map_and_the_video_an_overlay(trained, clip: Path) -> None:
     run, out = trained[1], clip.parent.parent / "out"
     assert predict.predict_folder(run, None, clip.parent, out) == 1

@@ -47,6 +47,8 @@ def filled(published: dict[str, dict]):
         z = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape)
         if len(shape) == 4:
             z *= np.sqrt(2 / (shape[0] * shape[2] * shape[3]))
+        elif len(shape) == 2:
+            z *= 0.01
         elif key.endswith("running_var"):
             z = 1 + 0.1 * np.abs(z)
         elif key.endswith(("running_mean", "bias")):
@@ -57,6 +59,7 @@ def filled(published: dict[str, dict]):
 
     def weights(name: str) -> dict[str, torch.Tensor]:
         shapes = published[name]["state_dict"]
-        return {k: fill(k, shape) for k, shape in shapes.items() if not k.startswith("fc.")}
+        kept = {k: s for k, s in shapes.items() if not k.startswith(("fc.", "classifier."))}
+        return {key: fill(key, shape) for key, shape in kept.items()}
 
     return weights

@@ -1,4 +1,4 @@
-"""The IBN layer against instance and batch normalisation written out in numpy, in float64."""
+"""IBN, IN and BN side by side, and build_norm against both written out in numpy, in float64."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from torch import nn
 
 import ibnseg
 from ibnseg.models import IBN
+from ibnseg.models.norm import INBN, build_norm
+from tests.models.reference import BATCH_NORM
 
 MOMENTUM = 0.1
 
@@ -40,15 +42,49 @@ def numpy_of(module: nn.Module) -> dict[str, np.ndarray]:
     return {key: value.numpy().copy() for key, value in module.state_dict().items()}
 
 
-def random_layer(rng: np.random.Generator, *args, **kwargs) -> IBN:
-    """A float64 layer with random weights and running statistics."""
-    layer = IBN(*args, **kwargs).double()
-    for key, value in layer.state_dict().items():
+def randomised(rng: np.random.Generator, layer: nn.Module) -> nn.Module:
+    """The layer in float64 with random weights and running statistics."""
+    for key, value in layer.double().state_dict().items():
         if value.is_floating_point():
             drawn = rng.normal(size=value.shape)
             drawn = np.abs(drawn) + 0.1 if key.endswith("running_var") else drawn
             value.copy_(torch.from_numpy(drawn))
     return layer
+
+
+def random_layer(rng: np.random.Generator, *args, **kwargs) -> IBN:
+    return randomised(rng, IBN(*args, **kwargs))
+
+
+def check_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MOMENTUM):
+    """A layer's output and new statistics, given what goes through its IN and its BN.
+
+    A layer that is IN or BN itself has the other part empty.
+    """
+    kind = {nn.InstanceNorm2d: "IN.", nn.BatchNorm2d: "BN."}.get(type(layer), "")
+    old = {kind + key: value for key, value in numpy_of(layer).items()}
+    got = layer.train(training)(torch.from_numpy(x)).detach().numpy()
+    new = {kind + key: value for key, value in numpy_of(layer).items()}
+
+    outs = []
+    if for_in.shape[1]:
+        outs.append(instance_norm(for_in, old["IN.weight"], old["IN.bias"], eps))
+    if for_bn.shape[1]:
+        mean, var = old["BN.running_mean"], old["BN.running_var"]
+        if training:
+            mean, var = for_bn.mean(axis=(0, 2, 3)), for_bn.var(axis=(0, 2, 3))
+        outs.append(batch_norm(for_bn, mean, var, old["BN.weight"], old["BN.bias"], eps))
+    want = np.concatenate(outs if in_first else outs[::-1], axis=1)
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+
+    if training and for_bn.shape[1]:
+        count = x[:, 0].size
+        for key, batch_value in (("mean", mean), ("var", var * count / (count - 1))):
+            want = (1 - momentum) * old[f"BN.running_{key}"] + momentum * batch_value
+            np.testing.assert_allclose(new[f"BN.running_{key}"], want, rtol=1e-9, atol=1e-9)
+        assert new["BN.num_batches_tracked"] == 1
+    else:
+        assert all(np.array_equal(old[key], new[key]) for key in old)
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,32 +101,102 @@ def test_values_and_running_statistics(channels, ratio, eps, in_first, training,
     n, height, width = size
     assume(height * width > 1)
     rng = np.random.default_rng(seed)
-    layer = random_layer(rng, channels, ratio, eps, in_first).train(training)
+    layer = random_layer(rng, channels, ratio, eps, in_first)
     x = rng.normal(1, 2, (n, channels, height, width))
-    old = numpy_of(layer)
-
-    got = layer(torch.from_numpy(x)).detach().numpy()
-
     first = int(channels * ratio) if in_first else int(channels * (1 - ratio))
     head, tail = x[:, :first], x[:, first:]
     for_in, for_bn = (head, tail) if in_first else (tail, head)
-    mean, var = old["BN.running_mean"], old["BN.running_var"]
-    if training:
-        mean, var = for_bn.mean(axis=(0, 2, 3)), for_bn.var(axis=(0, 2, 3))
-    instance = instance_norm(for_in, old["IN.weight"], old["IN.bias"], eps)
-    batch = batch_norm(for_bn, mean, var, old["BN.weight"], old["BN.bias"], eps)
-    want = np.concatenate((instance, batch) if in_first else (batch, instance), axis=1)
-    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+    check_values(layer, x, for_in, for_bn, in_first, eps, training)
 
-    new = numpy_of(layer)
-    if training and for_bn.shape[1]:
-        count = n * height * width
-        for key, batch_value in (("mean", mean), ("var", var * count / (count - 1))):
-            want = (1 - MOMENTUM) * old[f"BN.running_{key}"] + MOMENTUM * batch_value
-            np.testing.assert_allclose(new[f"BN.running_{key}"], want, rtol=1e-9, atol=1e-9)
-        assert new["BN.num_batches_tracked"] == 1
-    else:
-        assert all(np.array_equal(old[key], new[key]) for key in old)
+
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.integers(1, 5),
+    eps=st.sampled_from([1e-5, 1e-2]),
+    training=st.booleans(),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(2, 4)),
+    seed=st.integers(0, 1000),
+)
+def test_side_by_side(channels, eps, training, size, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(1, 2, (size[0], channels, *size[1:]))
+    check_values(randomised(rng, INBN(channels, eps)), x, x, x, True, eps, training)
+
+
+def test_side_by_side_keeps_contrast_in_one_half_alone():
+    """Contrast and brightness of an image are out of the first half, and stay in the second."""
+    layer = INBN(3, eps=1e-12).double()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 4, 5)))
+    changed = x * torch.tensor([1, 3]).view(2, 1, 1, 1) + torch.tensor([0, 5]).view(2, 1, 1, 1)
+    before, after = layer(x), layer(changed)
+    assert before.shape == (2, 6, 4, 5)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert (after[1, 3:].mean(dim=(1, 2)) - after[0, 3:].mean(dim=(1, 2)) > 1).all()
+
+
+# ---- build_norm --------------------------------------------------------------------------------
+
+KINDS = ("BN", "IN", "IBN", "IN|BN")
+
+
+def norms_of(layer: nn.Module, kind: str, batch: type) -> list[nn.Module]:
+    """What a layer is made of: IN, a BN of the type given, or these two."""
+    norms = [m for m in layer.modules() if isinstance(m, (BATCH_NORM, nn.InstanceNorm2d))]
+    kinds = {"IN": [nn.InstanceNorm2d], "BN": [batch]}.get(kind, [nn.InstanceNorm2d, batch])
+    assert len(norms) == len(kinds)
+    assert all(map(isinstance, norms, kinds))
+    return norms
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("in_first", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_norm_by_value(kind, in_first, training):
+    rng = np.random.default_rng(0)
+    cfg = dict(type="BN", eps=0.25, momentum=0.3)
+    layer = randomised(rng, build_norm(kind, 8, cfg, ratio=0.25, in_first=in_first))
+    x = rng.normal(1, 2, (2, 8, 3, 4))
+    none = x[:, :0]
+    for_in, for_bn = {
+        "BN": (none, x),
+        "IN": (x, none),
+        "IBN": (x[:, :2], x[:, 2:]) if in_first else (x[:, 6:], x[:, :6]),
+        "IN|BN": (x, x),
+    }[kind]
+    in_first = in_first or kind != "IBN"
+    check_values(layer, x, for_in, for_bn, in_first, 0.25, training, momentum=0.3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_norm_keeps_to_its_config(kind):
+    cfg = dict(type="SyncBN", eps=1e-3, momentum=0.3, requires_grad=False)
+    layer = build_norm(kind, 8, cfg)
+    assert cfg == dict(type="SyncBN", eps=1e-3, momentum=0.3, requires_grad=False)
+    for norm in norms_of(layer, kind, nn.SyncBatchNorm):
+        assert norm.eps == 1e-3
+        assert norm.affine
+        assert norm.momentum == (0.3 if isinstance(norm, BATCH_NORM) else 0.1)  # IN keeps none
+    assert not any(p.requires_grad for p in layer.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_norm_of_a_bare_config(kind):
+    layer = build_norm(kind, 8, dict(type="BN"))
+    norms = norms_of(layer, kind, nn.BatchNorm2d)
+    assert {norm.eps for norm in norms} == {1e-5}
+    assert all(p.requires_grad for p in layer.parameters())
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+def test_half_without_channels_is_not_trained(ratio):
+    layer = build_norm("IBN", 4, dict(type="BN"), ratio)
+    kept, empty = (layer.BN, layer.IN) if ratio == 0 else (layer.IN, layer.BN)
+    assert (kept.num_features, empty.num_features) == (4, 0)
+    assert all(p.requires_grad for p in kept.parameters())
+    assert not any(p.requires_grad for p in empty.parameters())
+
+
+# ---- the layer ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

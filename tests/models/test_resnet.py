@@ -1,11 +1,11 @@
-"""IBN-ResNet against the published networks, mmseg's ResNet and a functional forward."""
+"""IBN-ResNet in all its variants against mmseg's ResNet, torchvision's and a functional forward."""
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,23 @@ from mmseg.models.backbones import ResNet
 from torch import Tensor, nn
 
 from ibnseg.models import IBN, IBNResNet
+from ibnseg.models.norm import INBN
+from tests.models.reference import (
+    BATCH_NORM,
+    NORMS,
+    functional_norm,
+    functional_resnet,
+    images,
+    randomise,
+)
 
 TINY = dict(base_channels=8, stem_channels=8)
+STRIDE_32 = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 DILATED = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
 EARLY = dict(strides=(2, 1, 1, 2), dilations=(3, 2, 1, 1))  # dilated where 'b' normalises sums
-VARIANTS = (None, "a", "b")
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
-NORMS = (BATCH_NORM, nn.InstanceNorm2d)
+VARIANTS = (None, "a", "b", "c", "d", "a&d", "ax2", "in")
+FEW = (None, "a&d", "c", "in")  # with every kind of layer in every place
+KINDS = {IBN: "IBN", INBN: "IN|BN", nn.InstanceNorm2d: "IN", nn.BatchNorm2d: "BN"}
 
 
 @cache
@@ -36,23 +46,6 @@ def tiny(depth: int = 18, variant: str | None = None, **kwargs) -> IBNResNet:
     return deepcopy(initialised(depth, variant, **TINY, **kwargs))
 
 
-def randomise(net: nn.Module, seed: int = 0) -> None:
-    """Random norms and running statistics, so that no term of a forward vanishes."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        for key, value in module._parameters.items() if isinstance(module, NORMS) else ():
-            base = 1.0 if key == "weight" else 0.0
-            value.data.copy_(base + 0.2 * torch.randn(value.shape, generator=generator))
-        if isinstance(module, BATCH_NORM):
-            shape = module.running_mean.shape
-            module.running_mean.copy_(0.2 * torch.randn(shape, generator=generator))
-            module.running_var.copy_(0.5 + torch.rand(shape, generator=generator))
-
-
-def images(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.from_numpy(np.random.RandomState(1).standard_normal(shape)).to(dtype)
-
-
 def blocks(net: ResNet) -> list[nn.Module]:
     return [block for name in net.res_layers for block in getattr(net, name)]
 
@@ -61,112 +54,164 @@ def last_norm(block: nn.Module) -> nn.Module:
     return block.norm3 if hasattr(block, "conv3") else block.norm2
 
 
-# ---- the published networks -----------------------------------------------------------------
+def other_norms(net: nn.Module) -> dict[str, str]:
+    """The kind of each normalisation that is not BN, by its name in the network."""
+    kinds = {n: KINDS[type(m)] for n, m in net.named_modules() if type(m) in KINDS}
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if kind != "BN" and name.rpartition(".")[0] not in kinds  # nor one of a layer's two halves
+    }
 
 
-@pytest.mark.parametrize("variant", ["a", "b"])
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_state_dict_is_the_published_one(published, depth, variant):
-    network = published[f"resnet{depth}_ibn_{variant}"]
+def in_blocks(depth: int, stages: tuple[int, ...], **kinds: str) -> dict[str, str]:
+    """What every block of some stages has, by hand."""
+    counts = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth]
+    return {
+        f"layer{stage}.{i}.{name}": kind
+        for stage in stages
+        for i in range(counts[stage - 1])
+        for name, kind in kinds.items()
+    }
+
+
+# ---- where the normalisations are ------------------------------------------------------------
+
+SHORTCUTS = {
+    18: dict.fromkeys(("layer2.0.downsample.1", "layer3.0.downsample.1"), "IN"),
+    50: dict.fromkeys([f"layer{i}.0.downsample.1" for i in (1, 2, 3)], "IN"),
+}
+SUMS = {18: ("layer1.1", "layer2.1"), 50: ("layer1.2", "layer2.3")}
+
+
+def by_hand(depth: int, variant: str | None) -> dict[str, str]:
+    """Figure 3 of the paper: what is not BN."""
+    first = (1, 2, 3)
+    stem_and_sums = {
+        kind: {"bn1": kind} | {f"{block}.{kind}": kind for block in SUMS[depth]}
+        for kind in ("IN", "IBN")
+    }
+    third = dict(bn3="IN") if depth == 50 else {}
+    return {
+        None: {},
+        "a": in_blocks(depth, first, bn1="IBN"),
+        "b": stem_and_sums["IN"],
+        "c": in_blocks(depth, first, bn1="IN|BN"),
+        "d": stem_and_sums["IBN"],
+        "a&d": stem_and_sums["IBN"] | in_blocks(depth, first, bn1="IBN"),
+        "ax2": in_blocks(depth, first, bn1="IBN", bn2="IBN"),
+        "in": in_blocks(depth, first, bn1="IN", bn2="IN", **third) | SHORTCUTS[depth],
+    }[variant]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("depth", [18, 50])
+def test_where_the_normalisations_are(depth, variant):
     with torch.device("meta"):
         net = IBNResNet(depth, variant)
-    own = [(key, list(value.shape)) for key, value in net.state_dict().items()]
-    shapes = network["state_dict"]
-    assert own == [(key, shape) for key, shape in shapes.items() if not key.startswith("fc.")]
-    classifier = shapes["fc.weight"][0] * (shapes["fc.weight"][1] + 1)
-    assert sum(p.numel() for p in net.parameters()) == network["parameters"] - classifier
+    assert other_norms(net) == by_hand(depth, variant)
+    assert net.VARIANTS == VARIANTS
+    for module in net.modules():
+        if isinstance(module, IBN):
+            assert module.in_first
+            assert module.IN.num_features == module.BN.num_features
 
 
-@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (50, "a"), (50, "b")])
-def test_features_are_the_published_ones(features, filled, depth, variant):
-    name = f"resnet{depth}_ibn_{variant}"
+def test_stages():
+    def norms(variant: str, *stages: bool, **kwargs) -> dict[str, str]:
+        with torch.device("meta"):
+            return other_norms(IBNResNet(18, variant, stages, **kwargs))
+
+    assert norms("a", False, True, False, True) == in_blocks(18, (2, 4), bn1="IBN")
+    assert norms("a", False, False, False, False) == {}
+    assert norms("b", False, False, False, True) == {"bn1": "IN", "layer4.1.IN": "IN"}
+    assert norms("a&d", False, False, True, False) == (
+        {"bn1": "IBN", "layer3.1.IBN": "IBN"} | in_blocks(18, (3,), bn1="IBN")
+    )
+    three = dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
+    assert norms("c", True, False, True, **three) == in_blocks(18, (1, 3), bn1="IN|BN")
+
+
+def test_stage_four_normalises_its_shortcut():
+    """What every stage of 'in' has, average pooling in front of the convolution or not."""
+    net = IBNResNet(50, "in", (False, False, False, True), avg_down=True, **TINY)
+    want = in_blocks(50, (4,), bn1="IN", bn2="IN", bn3="IN")
+    assert other_norms(net) == want | {"layer4.0.downsample.2": "IN"}
+
+
+def test_ratio_of_each_stage():
+    net = IBNResNet(18, "a&d", ratio=(0.25, 0, 1, 0.5), **TINY)
+    splits = {n: m.split for n, m in net.named_modules() if isinstance(m, IBN)}
+    assert splits == {
+        "bn1": (2, 6),  # the stem's is the first stage's
+        "layer1.0.bn1": (2, 6),
+        "layer1.1.bn1": (2, 6),
+        "layer1.1.IBN": (2, 6),
+        "layer2.0.bn1": (0, 16),
+        "layer2.1.bn1": (0, 16),
+        "layer2.1.IBN": (0, 16),
+        "layer3.0.bn1": (32, 0),
+        "layer3.1.bn1": (32, 0),
+    }
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_second_convolutions_of_c_are_twice_as_wide(depth):
     with torch.device("meta"):
-        net = IBNResNet(depth, variant)
-    net.load_state_dict(filled(name), strict=True, assign=True)
-    x = torch.from_numpy(np.random.RandomState(0).standard_normal((2, 3, 96, 128)))
-    for mode in ("eval", "train"):
-        with torch.no_grad():
-            stages = net.train(mode == "train")(x)
-        assert len(stages) == len(features[name][mode]) == 4
-        for stage, want in zip(stages, features[name][mode].values(), strict=True):
-            assert list(stage.shape) == want["shape"]
-            assert stage.mean().item() == pytest.approx(want["mean"], rel=1e-9)
-            assert stage.std(correction=0).item() == pytest.approx(want["std"], rel=1e-9)
-            at, values = zip(*want["samples"], strict=True)
-            np.testing.assert_allclose(stage.flatten()[list(at)], values, rtol=1e-9, atol=1e-11)
+        plain, wide = IBNResNet(depth), IBNResNet(depth, "c")
+    for name, module in plain.named_modules():
+        if isinstance(module, nn.Conv2d):
+            twice = name.endswith("conv2") and not name.startswith("layer4")
+            other = wide.get_submodule(name)
+            assert other.in_channels == module.in_channels * (2 if twice else 1), name
+            other.in_channels = module.in_channels
+            assert repr(other) == repr(module)
 
 
 # ---- a forward in functions, from the state dict alone ---------------------------------------
 
 
-def functional_norm(weights: dict, name: str, x: Tensor, training: bool) -> Tensor:
-    """IBN, BN or IN, whichever the keys below ``name`` say."""
-
-    def instance(key: str, part: Tensor) -> Tensor:
-        return F.instance_norm(part, weight=weights[f"{key}.weight"], bias=weights[f"{key}.bias"])
-
-    def batch(key: str, part: Tensor) -> Tensor:
-        stats = (weights[f"{key}.running_mean"].clone(), weights[f"{key}.running_var"].clone())
-        scale = (weights[f"{key}.weight"], weights[f"{key}.bias"])
-        return F.batch_norm(part, *stats, *scale, training=training)
-
-    if f"{name}.IN.weight" in weights:
-        half = x.shape[1] // 2
-        return torch.cat([instance(f"{name}.IN", x[:, :half]), batch(f"{name}.BN", x[:, half:])], 1)
-    return (batch if f"{name}.running_mean" in weights else instance)(name, x)
-
-
-def functional_resnet(weights, x, depth, variant, strides, dilations, training) -> list[Tensor]:
-    """The four stages of an IBN-ResNet, as in figure 3 of the paper."""
-
-    def conv(name: str, x: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-        weight = weights[f"{name}.weight"]
-        padding = dilation * (weight.shape[-1] // 2)
-        return F.conv2d(x, weight, stride=stride, padding=padding, dilation=dilation)
-
-    def norm(name: str, x: Tensor) -> Tensor:
-        return functional_norm(weights, name, x, training)
-
-    x = F.max_pool2d(norm("bn1", conv("conv1", x, 2)).relu(), 3, 2, 1)
-    counts = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth]
-    outs = []
-    for stage in range(4):
-        for i in range(counts[stage]):
-            name = f"layer{stage + 1}.{i}"
-            stride, dilation = (strides[stage] if i == 0 else 1), dilations[stage]
-            if depth == 18:
-                out = norm(f"{name}.bn1", conv(f"{name}.conv1", x, stride, dilation)).relu()
-                out = norm(f"{name}.bn2", conv(f"{name}.conv2", out))
-            else:
-                out = norm(f"{name}.bn1", conv(f"{name}.conv1", x)).relu()
-                out = norm(f"{name}.bn2", conv(f"{name}.conv2", out, stride, dilation)).relu()
-                out = norm(f"{name}.bn3", conv(f"{name}.conv3", out))
-            if f"{name}.downsample.0.weight" in weights:
-                x = norm(f"{name}.downsample.1", conv(f"{name}.downsample.0", x, stride))
-            x = out + x
-            if variant == "b" and stage < 2 and i == counts[stage] - 1:
-                x = norm(f"{name}.IN", x)
-            x = x.relu()
-        outs.append(x)
-    return outs
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(
-    "layout",
-    [dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)), DILATED, EARLY],
-    ids=["stride32", "stride8", "early"],
-)
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("depth", [18, 50])
-def test_forward(depth, variant, layout, training):
-    net = tiny(depth, variant, **layout).double().train(training)
+def check_forward(net: IBNResNet, layout: dict, training: bool) -> None:
+    net.double().train(training)
     randomise(net)
     x = images(2, 3, 64, 48, dtype=torch.float64)
     weights = {key: value.clone() for key, value in net.state_dict().items()}
-    want = functional_resnet(weights, x, depth, variant, **layout, training=training)
+    want = functional_resnet(weights, x, **layout, training=training)
     for own, reference in zip(net(x), want, strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("depth", "variant", "training"),
+    [
+        *((18, variant, False) for variant in VARIANTS),
+        *((50, variant, True) for variant in VARIANTS),
+        (18, "a&d", True),
+        (50, "a&d", False),
+        (50, "in", False),
+    ],
+)
+def test_forward(depth, variant, training):
+    layout = DILATED if training else EARLY
+    check_forward(tiny(depth, variant, **layout), layout, training)
+
+
+@pytest.mark.parametrize(
+    ("variant", "options"),
+    [
+        (None, dict()),
+        ("a", dict(ratio=(0.25, 0, 1, 0.5))),
+        ("b", dict(stages=(False, False, True, True))),
+        ("c", dict(stages=(True, False, False, True))),
+        ("d", dict(stages=(False, True, True, True), ratio=0.25)),
+        ("a&d", dict(stages=(True, False, True, True), ratio=(1, 0.75, 0, 0.125))),
+        ("ax2", dict(ratio=0.75)),
+        ("in", dict(stages=(False, True, False, True))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_forward_of_stages_and_ratios(variant, options):
+    check_forward(tiny(18, variant, **STRIDE_32, **options), STRIDE_32, training=True)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -186,10 +231,105 @@ def test_plain_resnet_is_torchvisions(depth):
     torch.testing.assert_close(net.eval()(x)[-1], want, rtol=1e-9, atol=1e-9)
 
 
+# ---- the extremes of the ratio, to the bit -----------------------------------------------------
+
+
+def outcome(net: nn.Module) -> list[Tensor]:
+    """Outputs, statistics and gradients (of the input and all that has channels) of training."""
+    x = images(2, 3, 64, 64).requires_grad_()
+    outs = net.train()(x)
+    sum(out.sin().sum() for out in outs).backward()
+    grads = [p.grad for p in net.parameters() if p.numel()]
+    return [*outs, x.grad, *grads, *(b for b in net.buffers() if b.numel() and b.ndim)]
+
+
+def without_empty(net: nn.Module, half: str) -> dict[str, Tensor]:
+    """The state dict with the layers that have all channels in one half as plain layers."""
+    weights = net.state_dict()
+    other = {"IN": "BN", "BN": "IN"}[half]
+    whole = [n for n, m in net.named_modules() if isinstance(m, IBN) and 0 in m.split]
+    assert whole
+    for name in whole:
+        for key in [key for key in weights if key.startswith(f"{name}.")]:
+            value = weights.pop(key)
+            if key.startswith(f"{name}.{half}."):
+                weights[key.replace(f"{name}.{half}.", f"{name}.")] = value
+            else:
+                assert key.startswith(f"{name}.{other}.")
+                assert not value.numel() or key.endswith("num_batches_tracked")
+    return weights
+
+
+def assert_same_outcome(net: nn.Module, other: nn.Module, weights: dict[str, Tensor]) -> None:
+    other.load_state_dict(weights, strict=True)
+    pairs = list(zip(outcome(net), outcome(other), strict=True))
+    assert all(torch.equal(own, theirs) for own, theirs in pairs)
+    with torch.no_grad():
+        x = images(1, 3, 65, 70)
+        assert all(map(torch.equal, net.eval()(x), other.eval()(x)))
+
+
+@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (18, "ax2"), (50, "ax2")])
+def test_ratio_0_is_plain(depth, variant):
+    net, other = tiny(depth, variant, ratio=0), tiny(depth)
+    randomise(net)
+    assert_same_outcome(net, other, without_empty(net, "BN"))
+
+
+@pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (18, "ax2"), (50, "ax2")])
+def test_ratio_1_is_instance_normalised(depth, variant):
+    net, other = tiny(depth, variant, ratio=1), tiny(depth)
+    randomise(net)
+    for block in blocks(other):
+        if block not in other.layer4:
+            for name in ("bn1", "bn2")[: 2 if variant == "ax2" else 1]:
+                channels = getattr(block, name).num_features
+                setattr(block, name, nn.InstanceNorm2d(channels, affine=True))
+    assert_same_outcome(net, other, without_empty(net, "IN"))
+
+
+def test_ratio_1_of_d_is_b():
+    net, other = tiny(18, "d", ratio=1), tiny(18, "b")
+    randomise(net)
+    weights = without_empty(net, "IN")
+    weights = {key.replace(".IBN.", ".IN."): value for key, value in weights.items()}
+    assert_same_outcome(net, other, weights)
+
+
+def test_ratios_0_and_1_by_stage():
+    """Stage 1 plain, stage 3 instance normalised; stage 2 as before."""
+    net, other = (
+        tiny(18, "a", ratio=(0, 0.5, 1, 0.5)),
+        tiny(18, "a", stages=(False, True, False, False)),
+    )
+    randomise(net)
+    for block in other.layer3:
+        block.bn1 = nn.InstanceNorm2d(32, affine=True)
+    weights = net.state_dict()
+    for stage, half in ((1, "BN"), (3, "IN")):
+        for name in [key for key in weights if key.startswith(f"layer{stage}.") and "bn1." in key]:
+            value = weights.pop(name)
+            if f".{half}." in name:
+                weights[name.replace(f".{half}.", ".")] = value
+    assert_same_outcome(net, other, weights)
+
+
+@pytest.mark.parametrize(
+    ("variant", "ratio"),
+    [("a", 0), ("d", 1), ("a&d", 0), ("ax2", 1), ("ax2", (0, 0.5, 1, 0.5)), ("a&d", None)],
+)
+def test_every_trained_parameter_has_a_gradient(variant, ratio):
+    """What ``DistributedDataParallel`` demands."""
+    net = tiny(18, variant, ratio=ratio).train()
+    sum(out.sum() for out in net(images(2, 3, 64, 64))).backward()
+    trained = {name for name, p in net.named_parameters() if p.requires_grad}
+    assert trained == {name for name, p in net.named_parameters() if p.grad is not None}
+    assert trained == {name for name, p in net.named_parameters() if p.numel()}
+
+
 # ---- mmseg's ResNet --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
     "kwargs",
     [
@@ -201,7 +341,7 @@ def test_plain_resnet_is_torchvisions(depth):
     ],
     ids=["plain", "stride8", "deep_stem", "multi_grid", "three_stages"],
 )
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(("depth", "training"), [(18, True), (50, True), (50, False)])
 def test_without_variant_equals_mmseg(depth, kwargs, training):
     if depth == 18 and "multi_grid" in kwargs:
         kwargs = dict(kwargs, multi_grid=(1, 2))
@@ -230,13 +370,19 @@ def test_same_seed_same_weights_as_mmseg(depth):
 # ---- initialisation ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("zero", [True, False])
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(
+    ("depth", "variant", "zero"),
+    [
+        *((18, variant, True) for variant in VARIANTS),
+        *((50, variant, True) for variant in ("a&d", "in")),
+        (18, "ax2", False),
+        (50, "in", False),
+    ],
+)
 def test_zero_init_residual(depth, variant, zero):
     net = tiny(depth, variant, zero_init_residual=zero)
-    last = {last_norm(block) for block in blocks(net)}
-    assert len(last) == {18: 8, 50: 16}[depth]
+    assert len(blocks(net)) == {18: 8, 50: 16}[depth]
+    last = {module for block in blocks(net) for module in last_norm(block).modules()}
     for module in net.modules():
         if isinstance(module, NORMS):
             weight = 0 if zero and module in last else 1
@@ -244,12 +390,14 @@ def test_zero_init_residual(depth, variant, zero):
             assert (module.bias == 0).all()
 
 
-@pytest.mark.parametrize("variant", ["a", "b"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_zero_init_makes_blocks_the_identity(variant):
-    """With nothing added, the last block of a stage of 'b' is its normalisation alone."""
+    """With nothing added, the last block of a stage that normalises sums is that alone."""
     net = tiny(18, variant).eval()
     x = images(2, 8, 6, 7).relu()
-    want = F.instance_norm(x).relu() if variant == "b" else x
+    instance, batch = F.instance_norm(x).relu(), x / (1 + 1e-5) ** 0.5
+    half = torch.cat([instance[:, :4], batch[:, 4:]], dim=1)
+    want = {"b": instance, "d": half, "a&d": half}.get(variant, x)
     torch.testing.assert_close(net.layer1[-1](x), want)
     x = images(2, 32, 6, 7).relu()
     torch.testing.assert_close(net.layer3[-1](x), x)
@@ -258,8 +406,10 @@ def test_zero_init_makes_blocks_the_identity(variant):
 # ---- freezing and modes ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stages", [-1, 0, 1, 2, 4])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "stages"),
+    [(None, 0), (None, 4), *(("a&d", i) for i in (-1, 0, 1, 4)), *((v, 2) for v in FEW)],
+)
 def test_frozen_stages(variant, stages):
     net = tiny(18, variant, frozen_stages=stages).train()
     frozen = ["conv1.", "bn1."] if stages >= 0 else []
@@ -267,7 +417,7 @@ def test_frozen_stages(variant, stages):
     for name, parameter in net.named_parameters():
         assert parameter.requires_grad is not name.startswith(frozen), name
     for name, module in net.named_modules():
-        if isinstance(module, (*NORMS, IBN)):
+        if isinstance(module, (*NORMS, IBN, INBN)):
             assert module.training is not f"{name}.".startswith(frozen), name
 
     before = deepcopy(net.state_dict())
@@ -276,14 +426,14 @@ def test_frozen_stages(variant, stages):
         assert torch.equal(buffer, before[name]) is name.startswith(frozen), name
 
 
-@pytest.mark.parametrize("variant", ["a", "b"])
+@pytest.mark.parametrize("variant", ["a", "b", "d"])
 def test_frozen_deep_stem(variant):
     net = tiny(18, variant, deep_stem=True, frozen_stages=0).train()
     assert not any(module.training for module in net.stem.modules())
     assert not any(parameter.requires_grad for parameter in net.stem.parameters())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FEW)
 def test_norm_eval(variant):
     net = tiny(18, variant, norm_eval=True)
     before = deepcopy(net.state_dict())
@@ -292,7 +442,7 @@ def test_norm_eval(variant):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FEW)
 def test_train_returns_the_network(variant):
     net = tiny(18, variant)
     assert net.train() is net
@@ -308,8 +458,10 @@ def test_train_returns_the_network(variant):
 
 
 @pytest.mark.filterwarnings("ignore:torch.utils.checkpoint:UserWarning")
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(
+    ("depth", "variant"),
+    [*((18, variant) for variant in FEW), (50, "b"), (50, "in")],
+)
 def test_checkpointing_changes_nothing(depth, variant):
     results = []
     for with_cp in (False, True):
@@ -328,27 +480,25 @@ def test_checkpointing_changes_nothing(depth, variant):
         torch.testing.assert_close(plain, checkpointed, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_norms_of_a_deep_stem(variant):
+def test_deep_stem(variant, training):
+    """All three of its normalisations are as the stem's."""
     net = IBNResNet(18, variant, deep_stem=True, norm_cfg=dict(type="BN", eps=0.5), **TINY)
-    norms = [layer for layer in net.stem if isinstance(layer, NORMS)]
-    kind = nn.InstanceNorm2d if variant == "b" else nn.BatchNorm2d
-    assert [type(norm) for norm in norms] == [kind] * 3
-    assert [norm.num_features for norm in norms] == [4, 4, 8]
-    assert all(norm.affine and norm.eps == 0.5 for norm in norms)
+    kind = {"b": "IN", "d": "IBN", "a&d": "IBN"}.get(variant, "BN")
+    assert [KINDS[type(net.stem[i])] for i in (1, 4, 7)] == [kind] * 3
 
-    net.double().eval()
-    x = images(2, 3, 16, 16, dtype=torch.float64)
-    want = x
+    net.double().train(training)
+    randomise(net.stem)
+    want = x = images(2, 3, 16, 16, dtype=torch.float64)
+    weights = {key: value.clone() for key, value in net.stem.state_dict().items()}
     for i, stride in ((0, 2), (3, 1), (6, 1)):
-        want = F.conv2d(want, net.stem[i].weight, stride=stride, padding=1)
-        # a new BN in eval mode has mean 0 and variance 1
-        want = F.instance_norm(want, eps=0.5) if variant == "b" else want / 1.5**0.5
-        want = want.relu()
+        want = F.conv2d(want, weights[f"{i}.weight"], stride=stride, padding=1)
+        want = functional_norm(weights, str(i + 1), want, training, eps=0.5).relu()
     torch.testing.assert_close(net.stem(x), want, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("variant", ["a", "b"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_norm_cfg_reaches_every_norm(variant):
     cfg = dict(type="SyncBN", momentum=0.3, eps=1e-3, requires_grad=False)
     net = IBNResNet(18, variant, norm_cfg=cfg, **TINY)
@@ -358,62 +508,79 @@ def test_norm_cfg_reaches_every_norm(variant):
     norms = [m for m in net.modules() if isinstance(m, NORMS)]
     assert {m.eps for m in norms} == {1e-3}
     assert not any(p.requires_grad for m in norms for p in m.parameters())
-    if variant == "a":
-        assert isinstance(net.layer1[0].bn1.BN, nn.SyncBatchNorm)
-        assert isinstance(net.layer4[0].bn1, nn.SyncBatchNorm)
+    assert all(m.weight.requires_grad for m in net.modules() if isinstance(m, nn.Conv2d))
     assert cfg == dict(type="SyncBN", momentum=0.3, eps=1e-3, requires_grad=False)
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50])
-def test_where_the_normalisations_are(depth):
-    a, b = IBNResNet(depth, "a", **TINY), IBNResNet(depth, "b", **TINY)
-    for stage in range(1, 5):
-        own = getattr(a, f"layer{stage}")
-        assert all(isinstance(block.norm1, IBN) is (stage <= 3) for block in own)
-        assert not any(isinstance(block.norm2, IBN) for block in own)
-        own = getattr(b, f"layer{stage}")
-        summed = [hasattr(block, "IN") for block in own]
-        assert summed == [False] * (len(own) - 1) + [stage <= 2]
-    assert type(a.norm1) is nn.BatchNorm2d
-    assert type(b.norm1) is nn.InstanceNorm2d
-    assert not any(isinstance(module, NORMS[1]) for module in IBNResNet(18, **TINY).modules())
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bfloat16_autocast(variant):
+    net = tiny(18, variant, **DILATED).train()
+    randomise(net)
+    x = images(2, 3, 64, 64)
+    with torch.no_grad():
+        want = deepcopy(net)(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        outs = net(x)
+        loss = sum(out.float().square().mean() for out in outs)
+    loss.backward()
+    for own, reference in zip(outs, want, strict=True):
+        assert own.dtype == torch.bfloat16
+        assert (own.float() - reference).norm() < 0.15 * reference.norm()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97)])
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(
+    ("depth", "variant"), [(18, "a&d"), (18, "in"), (50, None), (50, "b"), (50, "c"), (50, "ax2")]
+)
 def test_output_stride_8(depth, variant, size):
-    net = tiny(depth, variant, **DILATED, out_indices=(3, 0)).eval()
+    with torch.device("meta"):
+        net = IBNResNet(depth, variant, **DILATED, out_indices=(3, 0)).eval()
+        fine, coarse = net(torch.empty(1, 3, *size))
     height, width = size
     expansion = {18: 1, 50: 4}[depth]
-    with torch.no_grad():
-        fine, coarse = net(images(1, 3, *size))
-    assert fine.shape == (1, 8 * expansion, -(-height // 4), -(-width // 4))
-    assert coarse.shape == (1, 64 * expansion, -(-height // 8), -(-width // 8))
+    assert fine.shape == (1, 64 * expansion, -(-height // 4), -(-width // 4))
+    assert coarse.shape == (1, 512 * expansion, -(-height // 8), -(-width // 8))
 
 
 # ---- wrong input -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", ["e", "A", "", "ab", 1, True, ["a"]])
-def test_unknown_variant(variant):
-    with pytest.raises(ValueError, match="variant"):
-        IBNResNet(18, variant)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            dict(variant="e"),
+            "unknown variant 'e', expected one of (None, 'a', 'b', 'c', 'd', 'a&d', 'ax2', 'in')",
+        ),
+        (dict(variant=["a"]), "unknown variant ['a'], expected one of (None, 'a', "),
+        (dict(depth=20), "unknown depth 20, expected one of (18, 34, 50, 101, 152)"),
+        (dict(depth="18"), "unknown depth '18', expected one of (18, 34, 50, 101, 152)"),
+        (dict(depth=None, variant="a"), "unknown depth None, expected one of (18, 34, 50, "),
+        (dict(variant="a", stages=(True,) * 3), "expected 4 of True and False, as (True, "),
+        (dict(variant=None, stages=(True,) * 4), "needs a variant"),
+        (dict(variant="a", ratio=1.5), "ratio=1.5, expected a number in [0, 1], or 4 of them"),
+        (dict(variant="b", ratio=0.5), "needs a variant with IBN layers, which 'b' has not"),
+    ],
+    ids=str,
+)
+def test_wrong_input(options, message):
+    with pytest.raises(ValueError, match=f"^IBNResNet: .*{re.escape(message)}"):
+        IBNResNet(**{"depth": 18, **options})
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_unknown_depth(variant):
-    with pytest.raises(
-        ValueError, match=r"unknown depth 20, expected one of \(18, 34, 50, 101, 152\)"
-    ):
-        IBNResNet(20, variant)
-
-
-def test_no_plugins_in_the_first_stages_of_b():
+@pytest.mark.parametrize("variant", ["b", "c", "d", "a&d", "in"])
+def test_no_plugins_in_the_first_stages(variant):
     plugin = dict(cfg=dict(type="ContextBlock", ratio=0.25), position="after_conv3")
-    first = dict(plugin, stages=(False, True, False, False))
-    with pytest.raises(ValueError, match="plugins"):
-        IBNResNet(50, "b", plugins=[first], **TINY)
+    second = dict(plugin, stages=(False, True, False, False))
+    with pytest.raises(ValueError, match=f"variant {variant!r} takes no plugins"):
+        IBNResNet(50, variant, plugins=[second], **TINY)
+    last = dict(plugin, stages=(False, False, False, True))
+    with torch.device("meta"):
+        net = IBNResNet(50, variant, plugins=[last], **TINY)
+    assert all(hasattr(block, "context_block") for block in net.layer4)
 
 
 def test_multi_grid_reaches_a_last_stage_that_is_normalised():

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,46 @@ def test_a_broken_zip(target, archive, sizes, files) -> None:
         check_archive(archive, target, sizes)
     with pytest.raises(UserError, match=r"none.zip: no zip that can be opened"):
         check_archive(archive.with_name("none.zip"), target, sizes)
+
+
+def test_a_member_that_zipfile_cannot_unpack_is_named(target, archive, sizes, files) -> None:
+    """Encrypted, and of a compression that it does not know, as Deflate64 of large folders."""
+    name = min(files)
+    for offset, value, found in ((8, 1, "encrypted"), (10, 9, "compression method")):
+        content = bytearray(archive.read_bytes())
+        content[content.index(b"PK\x01\x02") + offset] = value  # in the first central header
+        broken = archive.with_name("broken.zip")
+        broken.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read \(.*{found}.*\); expected"):
+            check_archive(broken, target, sizes)
+
+
+def test_a_damaged_member_that_can_be_decoded_is_named(target, archive, sizes, files) -> None:
+    """Pillow decodes some flipped bits to other ids that the target takes."""
+    name, (one, other, *_) = min(files), target.ids.values()
+    ids = np.full(SIZE[::-1], one, np.uint8)
+    ids[20:, 10:40] = other
+    whole = png(ids)
+    places = range(whole.index(b"IDAT") + 4, whole.index(b"IEND") - 8)
+    for place, bit in product(places, range(8)):
+        content = bytearray(whole)
+        content[place] ^= 1 << bit
+        try:
+            decoded = np.asarray(Image.open(io.BytesIO(content)))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        if {*np.unique(decoded)} <= {*target.ids.values()} and (decoded != ids).any():
+            break
+    else:
+        pytest.fail("no flipped bit is decoded to other ids")
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(.*\); expected a PNG"):
+        check_archive(rewrite(archive, {name: bytes(content)}), target, sizes)
+
+
+def test_a_huge_member_is_not_decoded(target, archive, sizes, files, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=rf"{min(files)}: cannot be read \(.*exceeds limit"):
+        check_archive(archive, target, sizes)
 
 
 def test_folders_of_their_own_are_no_members(target, archive, sizes) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 
@@ -131,7 +132,10 @@ def test_an_interrupted_command_goes_on(run, roots, tmp_path, seen, capsys) -> N
     submit(run, None, out=out, **own)
     names = [f"02000000-{i:08d}" for i in range(4)]
     assert seen == [*names[:3], *names[2:]]
-    assert "(2 of them there already), checked" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert (
+        "(2 of them there already), checked (a form verified against an official tool)" in printed
+    )
     submit(run, None, out=tmp_path / "whole.zip", **own)
     assert (tmp_path / "whole.zip").read_bytes() == out.read_bytes()
 
@@ -149,8 +153,15 @@ def test_what_was_begun_is_of_one_network_and_one_split(run, roots, tmp_path, se
     data, own = changed(roots, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         submit(run, None, out=out, **own)
-    with pytest.raises(UserError, match=r"a.zip.parts: holds predictions of another checkpoint"):
+    with pytest.raises(UserError, match=r"parts: holds predictions of another tta_scales; g"):
         submit(run, None, out=out, tta=True, **own)
+    other = tmp_path / "other.pth"
+    weights = torch.load(run / "latest.pth", weights_only=False)
+    torch.save(weights | {"note": "other"}, other)
+    with pytest.raises(UserError, match="holds predictions of another checkpoint_sha256; give"):
+        submit(run, other, out=out, **own)
+    with pytest.raises(UserError, match="holds predictions of another target; give"):
+        submit(run, None, out=out, **own | dict(to="wad2018-drivable"))
     (data / "images/100k/test/02000000-00000001.jpg").unlink()
     with pytest.raises(UserError, match=r"parts: 02000000-00000001.png was to be predicted, and"):
         submit(run, None, out=out, **own)
@@ -206,6 +217,26 @@ def test_a_missing_image_is_named_where_its_label_is_there(run, roots, tmp_path)
     (data / "images/100k/val/01000000-00000001.jpg").unlink()
     with pytest.raises(UserError, match=r"01000000-00000001: no image in split 'val', which has"):
         submit(run, None, out=tmp_path / "a.zip", split="val", **own)
+
+
+def test_labels_of_both_releases_need_not_go(roots, tmp_path) -> None:
+    """For ``test`` they do not matter; of ``val`` the domain says which."""
+    data, _ = changed(roots, tmp_path)
+    other = Path(roots["streets_virtual_drivable_2018"])
+    shutil.copytree(other / "drivable_maps", data / "drivable_maps")
+    target, name = get_target("wad2018-drivable"), "streets_virtual_drivable"
+    cfg = Config.fromfile(config_folder() / f"_base_/domains/{name}.py")
+    assert len(module.split_images(target, cfg, name, "test", {name: str(data)})) == 4
+    with pytest.raises(UserError, match="has labels of several releases"):
+        module.split_images(target, cfg, name, "val", {name: str(data)})
+    folder = tmp_path / "_base_/domains"
+    folder.mkdir(parents=True)
+    base = config_folder() / f"_base_/domains/{name}.py"
+    own = f'_base_ = "{base}"\ndomain = dict(name="mine", dataset=dict(release="2018"))\n'
+    (folder / "mine.py").write_text(own)
+    (tmp_path / "config.py").write_text("")
+    cfg = Config.fromfile(tmp_path / "config.py")
+    assert len(module.split_images(target, cfg, "mine", "val", {name: str(data)})) == 3
 
 
 def test_the_official_split_has_its_number_and_size(run, roots, tmp_path, monkeypatch) -> None:

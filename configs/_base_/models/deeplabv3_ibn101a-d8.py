@@ -4,8 +4,6 @@ model_title = "DeepLabV3 IBN-Net101-a"
 model = dict(
     backbone=dict(
         depth=101,
-        init_cfg=dict(
-            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet101_ibn_a-59ea0ac6.pth"
-        ),
+        init_cfg=dict(checkpoint="ibnseg://resnet101_ibn_a"),
     )
 )

@@ -6,7 +6,7 @@ model = dict(
         variant="a",
         init_cfg=dict(
             type="Pretrained",
-            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet50_ibn_a-d9d0bb7b.pth",
+            checkpoint="ibnseg://resnet50_ibn_a",
         ),
     )
 )

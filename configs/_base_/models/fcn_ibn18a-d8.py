@@ -6,7 +6,7 @@ model = dict(
         variant="a",
         init_cfg=dict(
             type="Pretrained",
-            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet18_ibn_a-2f571257.pth",
+            checkpoint="ibnseg://resnet18_ibn_a",
         ),
     )
 )

@@ -6,7 +6,7 @@ model = dict(
         variant="b",
         init_cfg=dict(
             type="Pretrained",
-            checkpoint="https://github.com/XingangPan/IBN-Net/releases/download/v1.0/resnet50_ibn_b-9ca61e85.pth",
+            checkpoint="ibnseg://resnet50_ibn_b",
         ),
     )
 )

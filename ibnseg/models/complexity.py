@@ -1,0 +1,52 @@
+"""What a network costs: its parameters, and the operations of a forward pass."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ibnseg.models.classifier import build_backbone
+
+STRIDE_8 = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+
+
+class Complexity(NamedTuple):
+    """Numbers of parameters, and of operations of a forward pass of one image."""
+
+    parameters: int
+    flops: int
+
+
+def complexity(network: nn.Module, height: int, width: int) -> Complexity:
+    """The cost of a network on the meta device, where nothing is computed.
+
+    Args:
+        network: takes ``(1, 3, height, width)``.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        Operations are those of convolutions and linear layers alone, two for each multiplication
+        and addition (torch's ``FlopCounterMode``); normalisations, additions of maps and
+        activations are not counted.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.eval()(torch.empty(1, 3, height, width, device="meta"))
+    return Complexity(sum(p.numel() for p in network.parameters()), counter.get_total_flops())
+
+
+def of_backbone(name: str, height: int = 512, width: int = 1024) -> Complexity:
+    """The cost of a backbone of output stride 8, without a head.
+
+    Args:
+        name: one of :data:`ibnseg.models.classifier.NAMES`.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+    """
+    with torch.device("meta"):
+        backbone = build_backbone(name, **STRIDE_8)
+    return complexity(backbone, height, width)

@@ -1,0 +1,85 @@
+"""Networks by name, and whole ones with their classifier."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from ibnseg.errors import UserError
+from ibnseg.models import IBNDenseNet, IBNResNet, IBNResNeXt, IBNSEResNet
+from ibnseg.models.classifier import NAMES, build_backbone, load_classifier
+
+
+def test_names():
+    assert len(NAMES) == len(set(NAMES)) == 5 * 8 + 3 * 2 + 3 * 2 + 4 * 2
+    assert {"resnet50", "resnet18_ibn_a&d", "se_resnet101_ibn_a", "densenet201"} <= {*NAMES}
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "variant"),
+    [
+        ("resnet34_ibn_ax2", IBNResNet, "ax2"),
+        ("resnext50", IBNResNeXt, None),
+        ("se_resnet50_ibn_a", IBNSEResNet, "a"),
+        ("densenet169_ibn_a", IBNDenseNet, "a"),
+    ],
+)
+def test_a_backbone_by_its_name(name, network, variant):
+    with torch.device("meta"):
+        backbone = build_backbone(name, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+        stage = backbone(torch.empty(1, 3, 64, 64))[-1]
+    assert type(backbone) is network
+    assert backbone.variant == variant
+    assert stage.shape[1:] == (backbone.feat_dim, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["resnet50_ibn_e", "resnet", "resnext50_ibn_b", "ResNet50"])
+def test_unknown_names(name):
+    with pytest.raises(UserError, match=f"unknown network '{name}'; did you mean "):
+        build_backbone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("resnet18", "resnet18"), ("densenet121", "densenet121"), ("resnext50", "resnext50_32x4d")],
+)
+def test_logits_are_torchvisions(name, theirs):
+    torch.manual_seed(0)
+    other = getattr(torchvision.models, theirs)(weights=None, num_classes=7).double().eval()
+    x = torch.from_numpy(np.random.RandomState(0).standard_normal((2, 3, 64, 96)))
+    for buffer in other.buffers():
+        if buffer.ndim:
+            buffer.add_(torch.rand_like(buffer))
+    own = load_classifier(name, other.state_dict(), "theirs").double()
+    assert not own.training
+    with torch.no_grad():
+        torch.testing.assert_close(own(x), other(x), rtol=1e-6, atol=1e-6)
+
+
+def weights(classes: int = 5) -> dict[str, torch.Tensor]:
+    state = build_backbone("resnet18_ibn_a").state_dict()
+    return {**state, "fc.weight": torch.ones(classes, 512), "fc.bias": torch.zeros(classes)}
+
+
+def test_a_classifier_has_its_checkpoints_classes():
+    network = load_classifier("resnet18_ibn_a", weights(), "x.pth")
+    assert network.fc.out_features == 5
+    assert (network.fc.weight == 1).all()
+
+
+def test_a_checkpoint_without_a_classifier():
+    given = {k: v for k, v in weights().items() if k != "fc.bias"}
+    with pytest.raises(UserError, match=r"x\.pth: has no classifier"):
+        load_classifier("resnet18_ibn_a", given, "x.pth")
+
+
+@pytest.mark.parametrize("shape", [(5, 256), (4, 512)])
+def test_a_classifier_of_another_shape(shape):
+    given = weights() | {"fc.weight": torch.ones(shape)}
+    with pytest.raises(UserError, match=rf"x\.pth: fc\.weight is \({shape[0]}, {shape[1]}\)"):
+        load_classifier("resnet18_ibn_a", given, "x.pth")
+
+
+def test_weights_of_another_network():
+    with pytest.raises(UserError, match="they look like resnet18_ibn_a, expected resnet18_ibn_b"):
+        load_classifier("resnet18_ibn_b", weights(), "x.pth")

@@ -1,0 +1,56 @@
+"""Parameters and operations, by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from ibnseg.models.complexity import STRIDE_8, complexity, of_backbone
+
+
+def test_by_hand():
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
+    own = complexity(network, 6, 10)
+    assert own.parameters == 4 * 3 * 9 + 2 * 4
+    assert own.flops == 2 * (6 * 10) * 4 * (3 * 9)  # the normalisation is not counted
+
+
+def resnet50_at_stride_8(height: int, width: int) -> int:
+    """Multiplications and additions of ResNet50's convolutions, from its table of widths."""
+    area = height * width
+    total = area // 4 * 64 * 3 * 49
+    channels, here = 64, area // 16
+    for width_, blocks, stride in zip((64, 128, 256, 512), (3, 4, 6, 3), (1, 2, 1, 1), strict=True):
+        for i in range(blocks):
+            total += here * width_ * channels  # before the stride
+            here //= stride**2 if i == 0 else 1
+            total += here * width_ * width_ * 9 + here * 4 * width_ * width_
+            total += here * 4 * width_ * channels if i == 0 else 0
+            channels = 4 * width_
+    return 2 * total
+
+
+def test_of_a_backbone():
+    plain = of_backbone("resnet50", 64, 128)
+    assert plain.parameters == 25_557_032 - 2049 * 1000  # torchvision's, without the classifier
+    assert plain.flops == resnet50_at_stride_8(64, 128)
+    assert STRIDE_8["strides"] == (1, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters"),
+    [("a", 0), ("b", 2 * (256 + 512)), ("d", 2 * (256 + 512)), ("ax2", 0), ("in", 0)],
+)
+def test_what_variants_add(variant, parameters):
+    """Scale and shift of the normalised sums, and no operation of a convolution."""
+    plain, own = (of_backbone(name, 64, 128) for name in ("resnet50", f"resnet50_ibn_{variant}"))
+    assert own.parameters - plain.parameters == parameters
+    assert own.flops == plain.flops
+
+
+def test_c_pays():
+    """Each second convolution of stages 1 to 3 has twice the input, and its norm's BN beside IN."""
+    plain, own = (of_backbone(name, 64, 128) for name in ("resnet50", "resnet50_ibn_c"))
+    widths = [(64, 3, 64 * 128 // 16), (128, 4, 64 * 128 // 64), (256, 6, 64 * 128 // 64)]
+    assert own.parameters - plain.parameters == sum(n * (9 * w * w + 2 * w) for w, n, _ in widths)
+    assert own.flops - plain.flops == sum(2 * n * area * 9 * w * w for w, n, area in widths)

@@ -1,0 +1,94 @@
+"""The table of published checkpoints, and how one of it is read by its name."""
+
+import hashlib
+
+import pytest
+import torch
+import torchvision
+
+from ibnseg.errors import UserError
+from ibnseg.models import published as module
+from ibnseg.models.classifier import NAMES
+from ibnseg.models.published import AUTHORS, PAPER_PLAIN, PUBLISHED, Published, hash_in
+from ibnseg.models.weights import read_checkpoint
+
+THEIRS = {"resnext50": "resnext50_32x4d"}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A folder of downloads; there is no network."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a download")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_authors(published):
+    own = {name: (row.url, row.parameters) for name, row in PUBLISHED.items() if "_ibn_" in name}
+    assert own == {
+        name: (network["url"], network["parameters"])
+        for name, network in published.items()
+        if network["url"]
+    }
+    assert set(own) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if "_ibn_" not in name])
+def test_torchvisions(name):
+    weights = torchvision.models.get_model_weights(THEIRS.get(name, name)).IMAGENET1K_V1
+    row, accuracy = PUBLISHED[name], weights.meta["_metrics"]["ImageNet-1K"]
+    assert (row.url, row.parameters) == (weights.url, weights.meta["num_params"])
+    assert row.top1 == pytest.approx(100 - accuracy["acc@1"])
+    assert row.top5 == pytest.approx(100 - accuracy["acc@5"])
+
+
+def test_errors_that_the_authors_published():
+    """As their README has them: IBN-a is better than plain, each time."""
+    for name, plain in PAPER_PLAIN.items():
+        row = PUBLISHED.get(f"{name}_ibn_a")
+        assert row.top1 < plain[0]
+        assert row.top5 < plain[1]
+    assert (PUBLISHED["resnet50_ibn_a"].top1, PAPER_PLAIN["resnet50"][0]) == (22.54, 24.27)
+
+
+def test_hashes():
+    assert PUBLISHED["resnet50_ibn_a"].hash == "d9d0bb7b"
+    assert PUBLISHED["resnext50"].hash == "7cdf4587"
+    assert all(len(row.hash) == 8 for row in PUBLISHED.values())
+    assert (
+        hash_in("/a-deadbeef/net.pth") == hash_in("fcn-d8.pth") == hash_in("net-9ca61e8.pth") == ""
+    )
+
+
+def test_a_name_is_read_from_the_folder_of_downloads(hub, monkeypatch):
+    torch.save({"conv1.weight": torch.arange(3.0)}, hub / "x.pth")
+    digest = hashlib.sha256((hub / "x.pth").read_bytes()).hexdigest()[:8]
+    (hub / "x.pth").rename(hub / f"net-{digest}.pth")
+    row = Published(f"{AUTHORS}net-{digest}.pth", 3, None, None)
+    monkeypatch.setitem(module.PUBLISHED, "net", row)
+    content = read_checkpoint("ibnseg://net")
+    assert torch.equal(content["conv1.weight"], torch.arange(3.0))
+
+
+@pytest.mark.parametrize("where", ["hub", "path"])
+def test_a_file_that_is_not_the_one_its_name_tells_of(hub, tmp_path, where):
+    """A whole checkpoint of other weights under the name of a published one."""
+    name = "resnet50_ibn_a-d9d0bb7b.pth"
+    path = (hub if where == "hub" else tmp_path) / name
+    torch.save({"conv1.weight": torch.arange(3.0)}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    with pytest.raises(UserError) as error:
+        read_checkpoint("ibnseg://resnet50_ibn_a" if where == "hub" else path)
+    said = f"{path}: SHA-256 begins with {digest}, expected d9d0bb7b, as its name says"
+    assert said in str(error.value)
+
+
+def test_unknown_names():
+    with pytest.raises(UserError, match="unknown published weights 'resnet50_ibn_c'; did you mean"):
+        read_checkpoint("ibnseg://resnet50_ibn_c")

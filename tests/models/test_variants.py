@@ -1,0 +1,208 @@
+"""Where the normalisations of each variant stand, by hand, and what is no placement."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ibnseg.models.variants import VARIANTS, place
+
+PLAIN = ("BN", "BN", "BN", "BN", None)
+A = ("BN", "IBN", "BN", "BN", None)
+C = ("BN", "IN|BN", "BN", "BN", None)
+AX2 = ("BN", "IBN", "IBN", "BN", None)
+IN = ("BN", "IN", "IN", "IN", None)
+STAGES = {
+    # the stem, the first, second and third norm of a block, the norm of the last block's sum
+    None: [PLAIN, PLAIN, PLAIN, PLAIN],
+    "a": [A, A, A, PLAIN],
+    "b": [("IN", "BN", "BN", "BN", "IN")] * 2 + [("IN", "BN", "BN", "BN", None)] * 2,
+    "c": [C, C, C, PLAIN],
+    "d": [("IBN", "BN", "BN", "BN", "IBN")] * 2 + [("IBN", "BN", "BN", "BN", None)] * 2,
+    "a&d": [
+        ("IBN", "IBN", "BN", "BN", "IBN"),
+        ("IBN", "IBN", "BN", "BN", "IBN"),
+        ("IBN", "IBN", "BN", "BN", None),
+        ("IBN", "BN", "BN", "BN", None),
+    ],
+    "ax2": [AX2, AX2, AX2, PLAIN],
+    "in": [IN, IN, IN, PLAIN],
+}
+WITH_IBN = ("a", "d", "a&d", "ax2")
+WITHOUT_IBN = (None, "b", "c", "in")
+
+flags = st.lists(st.booleans(), min_size=4, max_size=4)
+shares = st.sampled_from([0, 1]) | st.floats(0, 1)
+
+
+def norms(placed) -> list[tuple]:
+    return [tuple(stage.norms) for stage in placed]
+
+
+def ratios(placed) -> list[float]:
+    return [stage.ratio for stage in placed]
+
+
+def test_every_variant_is_here():
+    assert set(VARIANTS) == set(STAGES)
+
+
+@pytest.mark.parametrize("variant", STAGES)
+def test_published_placement(variant):
+    placed = place("Net", variant, None, None)
+    assert norms(placed) == STAGES[variant]
+    assert ratios(placed) == [0.5] * 4
+    assert ratios(place("Net", variant, None, None, default_ratio=0.4)) == [0.4] * 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("variant", STAGES)
+def test_fewer_stages_are_the_first_ones(variant, count):
+    placed = place("Net", variant, None, None, count=count)
+    assert norms(placed) == STAGES[variant][:count]
+    assert ratios(placed) == [0.5] * count
+
+
+def test_stages_rule_blocks_and_sums():
+    placed = place("Net", "a&d", [False, True, False, True], None)
+    bare, full = ("IBN", "BN", "BN", "BN", None), ("IBN", "IBN", "BN", "BN", "IBN")
+    assert norms(placed) == [bare, full, bare, full]
+    placed = place("Net", "a", (False, False, True), None, count=3)
+    assert norms(placed) == [PLAIN, PLAIN, A]
+
+
+@given(variant=st.sampled_from([v for v in STAGES if v]), stages=flags)
+def test_a_stage_is_ruled_by_its_own_truth_value(variant, stages):
+    everywhere = norms(place("Net", variant, (True,) * 4, None))
+    nowhere = norms(place("Net", variant, (False,) * 4, None))
+    assert len({*everywhere}) == len({*nowhere}) == 1
+    stem = STAGES[variant][0][0]
+    assert nowhere[0] == (stem, "BN", "BN", "BN", None)
+    assert everywhere[0] == STAGES[variant][0]  # the first stage has all that a variant has
+    want = [everywhere[0] if stage else nowhere[0] for stage in stages]
+    assert norms(place("Net", variant, stages, None)) == want
+
+
+@given(variant=st.sampled_from(WITH_IBN), ratio=shares, count=st.integers(1, 4))
+def test_one_ratio_is_that_of_every_stage(variant, ratio, count):
+    placed = place("Net", variant, None, ratio, count=count)
+    assert ratios(placed) == [ratio] * count
+    assert placed == place("Net", variant, None, [ratio] * count, count=count)
+    assert norms(placed) == STAGES[variant][:count]
+
+
+@given(
+    variant=st.sampled_from(WITH_IBN),
+    ratio=st.lists(shares, min_size=4, max_size=4),
+    stages=st.none() | flags,
+)
+def test_a_ratio_for_each_stage(variant, ratio, stages):
+    placed = place("Net", variant, stages, tuple(ratio))
+    assert ratios(placed) == ratio
+    assert norms(placed) == norms(place("Net", variant, stages, None))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["e", "A", "", "ab", "None", 0, 1, True, ["a"], ("a",), {"a": 1}, float("nan")],
+    ids=repr,
+)
+def test_unknown_variant(variant):
+    with pytest.raises(ValueError, match="unknown variant") as error:
+        place("Net", variant, None, None)
+    assert str(error.value) == (
+        f"Net: unknown variant {variant!r}, expected one of "
+        "(None, 'a', 'b', 'c', 'd', 'a&d', 'ax2', 'in')"
+    )
+
+
+def test_variant_that_this_network_has_not():
+    with pytest.raises(ValueError, match=re.escape("'b', expected one of (None, 'a')")):
+        place("Net", "b", None, None, (None, "a"))
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (),
+        (True,) * 3,
+        (True,) * 5,
+        (1, 1, 1, 0),
+        (True, True, True, None),
+        (True, True, True, "False"),
+        "TTTF",
+        True,
+        3,
+        {0: True},
+        {True, False},
+    ],
+    ids=repr,
+)
+def test_stages_of_another_kind(stages):
+    with pytest.raises(ValueError, match="stages") as error:
+        place("Net", "a", stages, None)
+    assert str(error.value) == (
+        f"Net: stages={stages!r}, expected 4 of True and False, as (True, True, True, False)"
+    )
+
+
+def test_four_stages_for_a_network_of_three():
+    with pytest.raises(ValueError, match=r"expected 3 of True and False, as \(True, True, True\)$"):
+        place("Net", "a", (True, True, True, False), None, count=3)
+    with pytest.raises(ValueError, match=r"expected a number in \[0, 1\], or 3 of them$"):
+        place("Net", "a", None, (0.5, 0.5, 0.5, 0.5), count=3)
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        -0.1,
+        1.1,
+        2,
+        float("nan"),
+        float("inf"),
+        True,
+        "0.5",
+        "half",
+        (),
+        (0.5,) * 3,
+        (0.5,) * 5,
+        (0.5, 0.5, 0.5, None),
+        (0.5, 0.5, 0.5, True),
+        (0.5, 0.5, 0.5, "0"),
+        (0.5, 0.5, 0.5, -1),
+        (0.5, 0.5, 0.5, float("nan")),
+        {0: 0.5},
+        1j,
+    ],
+    ids=repr,
+)
+def test_ratio_of_another_kind(ratio):
+    with pytest.raises(ValueError, match="ratio") as error:
+        place("Net", "a", None, ratio)
+    assert str(error.value) == (f"Net: ratio={ratio!r}, expected a number in [0, 1], or 4 of them")
+
+
+@given(
+    ratio=st.lists(shares, min_size=4, max_size=4),
+    at=st.integers(0, 3),
+    bad=st.floats().filter(lambda r: not 0 <= r <= 1),
+)
+def test_one_ratio_outside_of_0_to_1_is_enough(ratio, at, bad):
+    ratio[at] = bad
+    with pytest.raises(ValueError, match="expected a number in"):
+        place("Net", "a", None, ratio)
+
+
+def test_stages_of_nothing():
+    with pytest.raises(ValueError, match=r"^Net: stages=\(True, .*needs a variant, as variant='a'"):
+        place("Net", None, (True, True, True, False), None)
+
+
+@pytest.mark.parametrize("variant", WITHOUT_IBN)
+def test_ratio_of_nothing(variant):
+    with pytest.raises(ValueError, match=f"needs a variant with IBN layers, which {variant!r} has"):
+        place("Net", variant, None, 0.5)

@@ -1,0 +1,144 @@
+"""Prints the tables of README and docs that are made from code; with --write, puts each between its
+markers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import get_domain
+from ibnseg.files import config_folder
+from ibnseg.models.classifier import FAMILIES
+from ibnseg.models.complexity import of_backbone
+from ibnseg.models.published import PAPER_PLAIN, PUBLISHED
+from ibnseg.models.variants import VARIANTS
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "python tools/tables.py --write"
+COLUMNS = ("config", "train", "test", "network", "schedule")
+
+
+def experiments() -> str:
+    """The experiments as a Markdown table; those that differ in the network alone share a row."""
+    found = [(path.stem, load_config(path)) for path in config_folder().glob("*.py")]
+    found.sort(key=lambda e: (_facts(e[1]), *_network(e[1].model.backbone), e[0]))
+    rows = []
+    for (train, test, network, schedule), group in groupby(found, lambda e: _facts(e[1])):
+        names, configs = zip(*group, strict=True)
+        titles = ", ".join(cfg.model_title for cfg in configs)
+        rows.append([_together(names), train, test, f"{titles}; {network}", schedule])
+    return markdown(COLUMNS, rows)
+
+
+def _facts(cfg: Config) -> tuple[str, str, str, str]:
+    """What a row says of an experiment beside its name and its network's."""
+    subset = cfg.get("train_subset", "full")
+    train = get_domain(cfg.train_domain, cfg)["title"] + (f", {subset}" * (subset != "full"))
+    tests = ", ".join(get_domain(name, cfg)["title"] for name in cfg.test_domains)
+    scratch = ", from scratch" * (cfg.model.backbone.get("init_cfg") is None)
+    unit = "epochs" if cfg.get("epochs") is not None else "iterations"
+    height, width = cfg.crop_size
+    schedule = f"{cfg[unit]} {unit}, crop {height}x{width}, batch {cfg.batch}"
+    head = cfg.model.decode_head.type.split(".")[-1]
+    return train, tests, head + scratch, schedule
+
+
+def _network(backbone: dict) -> tuple[int, str]:
+    """What networks are sorted by."""
+    names = [network.__name__ for network in FAMILIES.values()]
+    return names.index(backbone.type.removeprefix("ibnseg.")), backbone.get("variant") or ""
+
+
+def _together(names: tuple[str, ...]) -> str:
+    """``gta2city_r50`` and ``gta2city_ibn50a``, one word apart, as ``gta2city_{r50,ibn50a}``."""
+    split = [name.split("_") for name in names]
+    words = [list(dict.fromkeys(at)) for at in zip(*split, strict=False)]
+    if len(set(map(len, split))) > 1 or sum(len(at) > 1 for at in words) > 1:
+        return f"`{', '.join(names)}`"
+    joined = (at[0] if len(at) == 1 else f"{{{','.join(at)}}}" for at in words)
+    return f"`{'_'.join(joined)}`"
+
+
+def published() -> str:
+    """The published checkpoints."""
+    rows = [
+        [
+            f"`{name}`",
+            f"{row.parameters / 1e6:.2f} M",
+            *("-" if error is None else f"{error:.2f}" for error in (row.top1, row.top5)),
+            " / ".join(f"{error:.2f}" for error in PAPER_PLAIN.get(name.partition("_ibn")[0], ())),
+            f"[`{row.hash}`]({row.url})",
+        ]
+        for name, row in PUBLISHED.items()
+    ]
+    head = ("name", "parameters", "top-1", "top-5", "plain, by the authors", "file, SHA-256")
+    return markdown(head, rows)
+
+
+def costs() -> str:
+    """Parameters and operations of every network, and what its variants add."""
+    variants = list(VARIANTS)[1:]
+    rows = []
+    for family, network in FAMILIES.items():
+        for depth in network.DEPTHS:
+            plain = of_backbone(f"{family}{depth}")
+            row = [
+                f"{TITLES[family]}{depth}",
+                f"{plain.parameters / 1e6:.2f} M",
+                f"{plain.flops / 1e9:.1f} G",
+            ]
+            for variant in variants:
+                if variant not in network.VARIANTS:
+                    row.append("")
+                    continue
+                own = of_backbone(f"{family}{depth}_ibn_{variant}")
+                row.append(" / ".join(map(_more, own, plain)))
+            rows.append(row)
+    return markdown(("network", "parameters", "FLOPs", *variants), rows)
+
+
+TITLES = {
+    "resnet": "ResNet",
+    "resnext": "ResNeXt",
+    "se_resnet": "SE-ResNet",
+    "densenet": "DenseNet",
+}
+
+
+def _more(own: int, plain: int) -> str:
+    return "0" if own == plain else f"+{100 * (own - plain) / plain:.2g} %"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "configs": ("README.md", experiments),
+    "published": ("docs/networks.md", published),
+    "costs": ("docs/networks.md", costs),
+}
+"""What stands between the markers of this name, in which file."""
+
+
+def insert(name: str, text: str) -> str:
+    """The text of a file with the table of today between its markers."""
+    begin, end = f"<!-- {name}: {COMMAND} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}{TABLES[name][1]()}{end}{rest.partition(end)[2]}"
+
+
+if __name__ == "__main__":
+    for name, (file, table) in TABLES.items():
+        if sys.argv[1:] == ["--write"]:
+            path = ROOT / file
+            path.write_text(insert(name, path.read_text()))
+        else:
+            print(table())
