@@ -156,11 +156,11 @@ def divide(
     for name, layer in layers:
         if layer in halves:
             continue
-        of_bn = {key: weights.pop(f"{name}.{key}") for key in OF_BN if f"{name}.{key}" in weights}
-        if not of_bn:
+        if name.endswith((".IN", ".IBN")):  # of a sum
             counts[ANEW] += 1
             weights |= {key: value for key, value in own.items() if key.startswith(f"{name}.")}
             continue
+        of_bn = {key: weights.pop(f"{name}.{key}") for key in OF_BN if f"{name}.{key}" in weights}
         affine = {key: of_bn[key] for key in ("weight", "bias") if key in of_bn}
         if isinstance(layer, nn.InstanceNorm2d):
             counts[BECAME] += 1
