@@ -318,6 +318,47 @@ def _demo(args: argparse.Namespace) -> None:
     demo(args.out, args.seeds, args.quick)
 
 
+def _suite_arguments(parser: argparse.ArgumentParser) -> None:
+    suite = parser.add_argument(
+        "suite", metavar="SUITE", help="evidence, table6 or table8; or a file with a list of runs"
+    )
+    suite.complete = FILES
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=90,
+        help="of this sitting (default: 90); 0 for as long as it takes",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the runs and how far they are, and do nothing"
+    )
+    parser.add_argument(
+        "--task", type=int, metavar="K", help="do run K alone, as a job of an array"
+    )
+    parser.add_argument(
+        "--slurm", action="store_true", help="print a script that submits all as arrays of jobs"
+    )
+    out = parser.add_argument(
+        "--out", default="work_dirs/suites", help="where runs lie (default: work_dirs/suites)"
+    )
+    out.complete = FOLDERS
+    _add_data_root(parser)
+
+
+def _suite(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.experiments import suite
+
+    if args.list:
+        print(suite.listing(args.suite, args.out))
+    elif args.slurm:
+        print(suite.slurm(args.suite, args.out, dict(args.data_root)))
+    else:
+        minutes = args.minutes or None
+        roots = dict(args.data_root)
+        suite.suite(args.suite, out=args.out, minutes=minutes, task=args.task, roots=roots)
+
+
 def _models_arguments(parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -417,6 +458,14 @@ COMMANDS = {
             "ibnseg streets data --appearances virtual,real --train 400 --val 100",
             _streets_arguments,
             _streets,
+            go_on="the same command again",
+        ),
+        Command(
+            "suite",
+            "Work off a list of runs: what is finished is left, what was begun goes on.",
+            "ibnseg suite evidence --minutes 90",
+            _suite_arguments,
+            _suite,
             go_on="the same command again",
         ),
         Command(

@@ -4,10 +4,12 @@ pipeline."""
 from __future__ import annotations
 
 import logging
+import math
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,8 +23,15 @@ from ibnseg.errors import UserError, unknown_name
 with redirect_stdout(None):  # it prints a line for each optional package that it does not find
     from mmseg.datasets import BaseSegDataset
 
-SUBSETS = {"full": 1, "quarter": 4}
-"""Names of training subsets, and one image in how many they hold."""
+SUBSETS = {
+    "full": Fraction(1),
+    "quarter": Fraction(1, 4),
+    "30%": Fraction(3, 10),
+    "20%": Fraction(1, 5),
+    "10%": Fraction(1, 10),
+}
+"""Names of training subsets, and the share of the images that they hold; a smaller one lies within
+a larger one."""
 
 
 class DrivingDataset(BaseSegDataset):
@@ -35,8 +44,8 @@ class DrivingDataset(BaseSegDataset):
     Args:
         data_root: the folder that holds what the download unpacks to.
         split: one of the adapter's ``SPLITS``.
-        subset: ``'full'`` or ``'quarter'``, a fixed random quarter of the images that are
-            there, the same on every machine.
+        subset: one of :data:`SUBSETS`, as ``'quarter'``, a fixed random quarter of the images that
+            are there, the same on every machine.
         class_map: one of the adapter's ``CLASS_MAPS``, instead of ``LABEL_IDS``.
         pipeline, test_mode, lazy_init and others: as mmseg's ``BaseSegDataset``.
 
@@ -106,9 +115,10 @@ class DrivingDataset(BaseSegDataset):
         _require_same(labels, images, "label", "image")
         instances = self._all_or_none(labels, root) if self.test_mode else {}
         keys = sorted(images)
-        if SUBSETS[self.subset] > 1:
+        if self.subset != "full":
             order = np.random.RandomState(0).permutation(len(keys))  # RandomState is frozen
-            keys = [keys[i] for i in sorted(order[: max(1, len(keys) // SUBSETS[self.subset])])]
+            count = max(1, math.floor(len(keys) * SUBSETS[self.subset]))
+            keys = [keys[i] for i in sorted(order[:count])]
         return [
             dict(
                 img_path=str(images[key]),

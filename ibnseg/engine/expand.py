@@ -16,6 +16,7 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
 from ibnseg.engine import schedule
+from ibnseg.engine.checkpoint import LATEST
 from ibnseg.engine.domains import check_roots, class_set_of, domain_files, find_root, get_domain
 from ibnseg.errors import UserError, building, unknown_name
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name, get_protocol
@@ -23,6 +24,7 @@ from ibnseg.registry import DATASETS, TRANSFORMS
 
 DEFAULTS = dict(
     train_subset="full",
+    start_from=None,
     train_resize="domain",
     scale_sampling="log_uniform",
     interpolation="bilinear",
@@ -118,6 +120,7 @@ VALUES = {
     "optimizer": (lambda value: isinstance(value, Mapping) and "type" in value, "a dict with type"),
     "train_domain": (lambda value: isinstance(value, str), "a name"),
     "test_domains": _NAMES,
+    "start_from": (lambda value: value is None or isinstance(value, str), "a path, or None"),
     "protocol": _NAMES,
     "tta_scales": (
         lambda value: (
@@ -219,7 +222,7 @@ def expand(
     read = names if training else cfg.test_domains
     found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
     cfg.default_scope = "mmseg"
-    cfg.load_from, cfg.resume = None, False
+    cfg.load_from, cfg.resume = _start_of(cfg) if training else None, False
     cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
     for key in TRAINING_KEYS:
         cfg[key] = None
@@ -229,6 +232,19 @@ def expand(
     _expand_testing(cfg, found, protocols)
     _expand_runtime(cfg)
     return cfg
+
+
+def _start_of(cfg: Config) -> str | None:
+    """The checkpoint whose weights a training starts from."""
+    if cfg.start_from is None:
+        return None
+    path = Path(cfg.start_from).expanduser()
+    path = path / LATEST if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(
+            f"start_from: no checkpoint {path}; expected a finished run's folder or a checkpoint"
+        )
+    return str(path)
 
 
 def check_heads(model: Mapping, num_classes: int) -> None:

@@ -33,6 +33,7 @@ TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Of test-time augmentation: those of mmseg's configs."""
 
 RECIPE = (
+    "start_from",
     "train_domain",
     "train_subset",
     "class_uniform",

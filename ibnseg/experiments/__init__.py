@@ -1,0 +1,1 @@
+"""Suites: lists of runs that one command works off."""

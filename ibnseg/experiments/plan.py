@@ -1,0 +1,141 @@
+"""The runs of a suite, as its file lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ibnseg.engine.config import load_config
+from ibnseg.engine.expand import DEFAULTS
+from ibnseg.engine.run import RECIPE
+from ibnseg.errors import UserError, unknown_name
+from ibnseg.files import config_folder
+
+KEYS = ("config", "title", "options", "seeds", "start")
+"""Of an entry in a suite's list."""
+TRAINING = (*RECIPE, "epochs", "iterations", "precision", "channels_last", "sync_bn", "accumulate")
+"""Keys of a config that decide what a training comes to."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a suite."""
+
+    title: str
+    """What tables call its network."""
+    config: str
+    options: tuple[str, ...]
+    seed: int
+    start: Run | None
+    """The run whose weights it starts from."""
+    identity: str = field(compare=False)
+    """A hash of all that decides what the training comes to; the same in every suite."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder; the hash tells runs of one config apart, and finds one of another
+        suite."""
+        return f"{Path(self.config).stem}-{self.identity}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of runs, each after the one that it starts from."""
+
+    name: str
+    title: str
+    runs: tuple[Run, ...]
+
+
+def suites() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    return {path.stem: path for path in sorted((config_folder() / "suites").glob("*.py"))}
+
+
+def read_suite(source: str | Path) -> Suite:
+    """Reads a suite.
+
+    A suite's file has ``title``, ``seeds``, and ``runs``, a list of dicts: ``config``, a name or a
+    path; and, where wanted, ``title``, instead of the config's ``model_title``; ``options``, a
+    dict of changes with dotted keys; ``seeds``, instead of the suite's; ``start``, the title of an
+    earlier entry, whose run of the same seed (or of its only one) is finished first, and whose
+    weights are started from.
+
+    Args:
+        source: a path, or the name of a suite that comes with the package.
+
+    Raises:
+        UserError: if there is no such suite, or it is not as above.
+    """
+    path = Path(source)
+    if not path.is_file():
+        if str(source) not in suites():
+            raise unknown_name("suite", str(source), suites())
+        path = suites()[str(source)]
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # it is code: anything may be wrong with it
+        raise UserError(f"{path}: cannot be read as a suite ({error})") from error
+    entries, title = cfg.get("runs"), cfg.get("title", path.stem)
+    if not isinstance(entries, Sequence) or not entries:
+        raise UserError(f"{path}: runs is {entries!r}, expected a list of dicts")
+    found: dict[str, dict[int, Run]] = {}
+    for i, entry in enumerate(entries):
+        where = f"{path}: runs[{i}]"
+        if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*KEYS}:
+            raise UserError(f"{where} is {entry!r}, expected a dict with config, of {KEYS}")
+        runs = _runs(where, entry, cfg.get("seeds", (0,)), found)
+        (name,) = {run.title for run in runs}
+        found.setdefault(name, {}).update({run.seed: run for run in runs})
+    runs = tuple(dict.fromkeys(run for by_seed in found.values() for run in by_seed.values()))
+    return Suite(path.stem, title, runs)
+
+
+def _runs(where: str, entry: Mapping, seeds: Sequence[int], found: Mapping) -> list[Run]:
+    options = tuple(f"{k}={_written(v)}" for k, v in entry.get("options", {}).items())
+    cfg = load_config(entry["config"], options)
+    title = entry.get("title") or cfg.get("model_title") or Path(entry["config"]).stem
+    start = entry.get("start")
+    if start is not None and start not in found:
+        raise UserError(f"{where}: start is {start!r}, expected the title of an entry above it")
+    runs = []
+    for seed in entry.get("seeds", seeds):
+        earlier = None if start is None else _one(where, found[start], seed)
+        identity = _identity(cfg, earlier)
+        runs.append(Run(title, str(entry["config"]), options, seed, earlier, identity))
+    return runs
+
+
+def _written(value: object) -> str:
+    """A value as it is written on a command line."""
+    return value if isinstance(value, str) else str(value).replace(" ", "")
+
+
+def _one(where: str, runs: Mapping[int, Run], seed: int) -> Run:
+    if seed not in runs and len(runs) > 1:
+        raise UserError(f"{where}: no run of seed {seed} to start from, there are {sorted(runs)}")
+    return runs[seed] if seed in runs else next(iter(runs.values()))
+
+
+def _identity(cfg: Config, start: Run | None) -> str:
+    values = {key: cfg.get(key, DEFAULTS.get(key)) for key in TRAINING if key != "seed"}
+    # without defaults, so that a key that is new changes no hash
+    values = {key: value for key, value in values.items() if value != DEFAULTS.get(key)}
+    if start is not None:
+        values["start_from"] = f"{start.identity}, seed {start.seed}"
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def waves(runs: Sequence[Run]) -> Iterator[list[int]]:
+    """Indices of runs, in groups each of which needs only runs of the groups before."""
+    depth: dict[Run, int] = {}
+    for run in runs:
+        depth[run] = 0 if run.start is None else depth[run.start] + 1
+    for level in sorted(set(depth.values())):
+        yield [i for i, run in enumerate(runs) if depth[run] == level]

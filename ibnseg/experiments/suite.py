@@ -1,0 +1,179 @@
+"""Works a suite off, in as many sittings as it takes: what ``ibnseg suite`` does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ibnseg.engine.checkpoint import LATEST
+from ibnseg.engine.config import load_config
+from ibnseg.errors import UserError
+from ibnseg.evaluation import results
+from ibnseg.experiments.plan import Run, Suite, read_suite, waves
+from ibnseg.files import written_whole
+from ibnseg.report.gather import gather
+from ibnseg.report.markdown import markdown
+from ibnseg.report.terminal import terminal
+
+OUT = Path("work_dirs", "suites")
+"""Where runs of all suites lie, each once."""
+STATES = ("finished", "begun", "waiting")
+
+
+def suite(
+    source: str | Path,
+    *,
+    out: str | Path = OUT,
+    minutes: float | None = 90,
+    task: int | None = None,
+    roots: Mapping[str, str] | None = None,
+) -> None:
+    """Trains and tests the runs of a suite that are not finished, in order, and prints a table.
+
+    Each run is a process of its own, ``ibnseg train ... --resume``. One that is under way when the
+    time is over is stopped, and goes on in the next sitting from its last checkpoint. A run that
+    fails is told at the end; the others are not held up.
+
+    Args:
+        source: as of :func:`ibnseg.experiments.plan.read_suite`.
+        out: where the runs lie, by their identity.
+        minutes: of this sitting; ``None`` for as long as it takes.
+        task: the index of the only run to do, for an array of jobs.
+        roots: data folders by name.
+
+    Raises:
+        UserError: for a suite that cannot be read, an index out of range, a run to start from that
+            is not finished, or runs that failed.
+    """
+    plan, out = read_suite(source), Path(out)
+    if task is not None and not 0 <= task < len(plan.runs):
+        raise UserError(f"--task {task}: the suite has runs 0 to {len(plan.runs) - 1}")
+    begin, failed = time.monotonic(), []
+    chosen = plan.runs if task is None else plan.runs[task : task + 1]
+    for i, run in enumerate(chosen):
+        if state(run, out) == "finished":
+            continue
+        left = None if minutes is None else 60 * minutes - (time.monotonic() - begin)
+        if left is not None and left <= 0:
+            break
+        if run.start is not None and state(run.start, out) != "finished":
+            failed.append(f"{run.name} (starts from {run.start.name}, which is not finished)")
+            continue
+        print(f"[{i + 1}/{len(chosen)}] {run.title}, seed {run.seed}: {out / run.name}", flush=True)
+        code = _train(run, out, roots or {}, left)
+        if code == 0 and state(run, out) == "finished":
+            continue
+        if code == STOPPED:
+            break
+        failed.append(f"{run.name} (exit {code})")
+    if task is None:
+        report(plan, out)
+    if failed:
+        raise UserError(f"{len(failed)} runs failed: {'; '.join(failed)}")
+
+
+def state(run: Run, out: Path) -> str:
+    """One of :data:`STATES`: finished when every test domain of its config has its results."""
+    folder = out / run.name
+    if not os.path.lexists(folder / LATEST):
+        return "waiting"
+    file = folder / "results.json"
+    if not file.is_file():
+        return "begun"
+    wanted = load_config(run.config, run.options).test_domains
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    tested = {test["domain"] for test in results.read(file)["tests"]}
+    return "finished" if tested >= {*wanted} else "begun"
+
+
+STOPPED = -1
+"""Instead of an exit code: the time was over."""
+GRACE = 60.0
+"""Seconds that a run is given to stop in."""
+
+
+def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None) -> int:
+    start = [] if run.start is None else [f"start_from={out / run.start.name}"]
+    command = [
+        *(sys.executable, "-m", "ibnseg.cli", "train", run.config, "--resume"),
+        *("--seed", str(run.seed), "--work-dir", str(out / run.name)),
+        *("--cfg-options", f"model_title={run.title}", "console=bar", *run.options, *start),
+    ]
+    process = subprocess.Popen([*command, *_data_root(roots)])
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    except KeyboardInterrupt:  # the terminal has told the run, too
+        _end(process)
+        raise
+    _end(process)
+    return STOPPED
+
+
+def _data_root(roots: Mapping[str, str]) -> list[str]:
+    return ["--data-root", ",".join(f"{n}={path}" for n, path in roots.items())] if roots else []
+
+
+def _end(process: subprocess.Popen) -> None:
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def report(plan: Suite, out: Path) -> None:
+    """Prints how far a suite is, and the table of what is finished, which is written, too."""
+    states = [state(run, out) for run in plan.runs]
+    finished = [out / r.name for r, s in zip(plan.runs, states, strict=True) if s == "finished"]
+    if finished:
+        table = gather(finished)
+        with written_whole(out / f"{plan.name}.md") as temporary:
+            temporary.write_text(f"# {plan.title}\n\n{markdown(table)}\n")
+        print(f"\n{terminal(table)}\n\nResults: {out / f'{plan.name}.md'}")
+    counts = ", ".join(f"{states.count(s)} {s}" for s in STATES if s in states)
+    more = "" if len(finished) == len(states) else "; the same command goes on"
+    print(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")
+
+
+def listing(source: str | Path, out: str | Path = OUT) -> str:
+    """The runs of a suite, a line each: index, state, title, seed, folder."""
+    plan, out = read_suite(source), Path(out)
+    width = max(len(run.title) for run in plan.runs)
+    return "\n".join(
+        f"{i:3d}  {state(run, out):8s}  {run.title:{width}s}  seed {run.seed}  {out / run.name}"
+        for i, run in enumerate(plan.runs)
+    )
+
+
+def slurm(source: str | Path, out: str | Path = OUT, roots: Mapping[str, str] | None = None) -> str:
+    """A shell script that submits a suite as Slurm job arrays, one for runs that start from
+    nothing, and one after it for each step of runs that start from others.
+
+    Args:
+        source: as of :func:`suite`.
+        out: as of :func:`suite`.
+        roots: as of :func:`suite`.
+    """
+    plan = read_suite(source)
+    lines = [
+        "#!/bin/sh",
+        "# partition, account and time: SBATCH_PARTITION and the like, or edit here",
+    ]
+    words = ["ibnseg", "suite", str(source), "--out", str(out), *_data_root(roots or {})]
+    before = ""
+    for number, indices in enumerate(waves(plan.runs)):
+        array = ",".join(map(str, indices))
+        after = f" --dependency=afterok:${before}" if before else ""
+        before = f"wave{number}"
+        lines.append(
+            f"{before}=$(sbatch --parsable --gres=gpu:1 --array={array}{after} "
+            f"--wrap '{' '.join(words)} --minutes 0 --task $SLURM_ARRAY_TASK_ID')"
+        )
+    return "\n".join(lines)
