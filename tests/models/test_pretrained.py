@@ -9,11 +9,20 @@ import pytest
 import torch
 import torchvision
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from ibnseg.errors import UserError
-from ibnseg.models import IBN, IBNDenseNet, IBNResNet, IBNResNeXt, Segmentor
-from ibnseg.models.pretrained import ANEW, BECAME, DIVIDED, divide, split_backbone
+from ibnseg.models import IBN, IBNDenseNet, IBNResNet, IBNResNeXt, IBNSEResNet, Segmentor
+from ibnseg.models.pretrained import (
+    ANEW,
+    BECAME,
+    DIVIDED,
+    SplitPretrained,
+    divide,
+    load_backbone,
+    split_backbone,
+)
 from ibnseg.registry import MODELS
 
 NARROW = dict(base_channels=8, stem_channels=8)
@@ -97,6 +106,72 @@ def test_ratio_0_from_plain_weights_computes_what_the_plain_network_does():
     x = torch.rand(2, 3, 64, 64)
     pairs = zip(net.eval()(x), other.eval()(x), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("network", "depth", "variant", "narrow"),
+    [
+        (IBNResNet, 18, "a", NARROW),
+        (IBNResNet, 18, "ax2", NARROW),
+        (IBNResNet, 18, "in", NARROW),
+        (IBNResNet, 50, "a", NARROW),
+        (IBNResNeXt, 50, "a", dict(NARROW, groups=2)),
+        (IBNSEResNet, 50, "a", dict(base_channels=16, stem_channels=16)),
+        (IBNDenseNet, 121, "a", dict(growth_rate=4, stem_channels=10)),
+    ],
+)
+def test_one_image_in_training_sees_no_difference(network, depth, variant, narrow):
+    """The statistics of a batch of one image are that image's: IN is BN then, if every channel has
+    its own scale and shift."""
+    weights = plain(network, depth, **narrow)
+    other, net = network(depth, **narrow), network(depth, variant, **narrow)
+    other.load_state_dict(weights)
+    net.load_state_dict(divide(net, weights)[0], strict=False)
+    x = torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        pairs = zip(net.double().train()(x), other.double().train()(x), strict=True)
+        for own, theirs in pairs:
+            torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("variant", ["b", "d"])
+def test_the_stem_alone_from_one_image(variant):
+    """As above, in front of the sums that start anew."""
+    weights = plain(**NARROW)
+    other, net = IBNResNet(18, **NARROW), IBNResNet(18, variant, **NARROW)
+    other.load_state_dict(weights)
+    net.load_state_dict(divide(net, weights)[0], strict=False)
+    x = torch.rand(1, 8, 6, 6)
+    torch.testing.assert_close(net.train().norm1(x), other.train().norm1(x))
+
+
+@pytest.mark.parametrize("kind", ["Pretrained", "mmengine.Pretrained", PretrainedInit])
+def test_every_name_of_pretrained_loads_exactly(tmp_path, kind):
+    weights = plain(**NARROW)
+    cfg = dict(type=kind, checkpoint=saved(tmp_path, weights))
+    net = IBNResNet(18, init_cfg=cfg, **NARROW)
+    net.init_weights()
+    assert all(torch.equal(value, weights[key]) for key, value in net.state_dict().items())
+    with pytest.raises(UserError, match="does not fit IBNResNet"):
+        IBNResNet(18, "a", init_cfg=cfg, **NARROW).init_weights()
+    with pytest.raises(TypeError, match="prefx"):
+        IBNResNet(18, init_cfg=dict(cfg, prefx="backbone"), **NARROW).init_weights()
+
+
+@pytest.mark.parametrize("kind", ["ibnseg.SplitPretrained", SplitPretrained])
+def test_in_an_encoder_decoder_below_a_prefix(tmp_path, kind):
+    narrow = dict(growth_rate=4, stem_channels=10)
+    weights = plain(IBNDenseNet, 121, **narrow)
+    checkpoint = saved(tmp_path, {f"backbone.{key}": value for key, value in weights.items()})
+    init_cfg = dict(type=kind, checkpoint=checkpoint, prefix="backbone")
+    backbone = dict(type="ibnseg.IBNDenseNet", depth=121, variant="a", init_cfg=init_cfg, **narrow)
+    head = dict(type="mmseg.FCNHead", in_channels=128, in_index=3, channels=8, num_classes=19)
+    model = MODELS.build(dict(type="mmseg.EncoderDecoder", backbone=backbone, decode_head=head))
+    model.init_weights()
+    want, _ = divide(model.backbone, weights)
+    own = model.backbone.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in want.items())
+    assert {key for key in own if not key.endswith("num_batches_tracked")} <= want.keys()
 
 
 def test_through_a_config_and_the_log_says_so(tmp_path, caplog):
@@ -186,8 +261,63 @@ def test_plain_weights_are_no_ibn_weights(tmp_path, variant):
 
 
 def test_c_has_no_plain_weights(tmp_path):
+    """It says so before anything is fetched."""
     with pytest.raises(UserError, match="cannot fill variant 'c'"):
-        split_backbone(IBNResNet(18, "c", **NARROW), saved(tmp_path, plain(**NARROW)))
+        split_backbone(IBNResNet(18, "c", **NARROW), str(tmp_path / "nowhere.pth"))
+
+
+def refused(net: nn.Module, checkpoint: str, load=split_backbone) -> str:
+    """What is said of a checkpoint that does not fit; the network is as it was."""
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        load(net, checkpoint)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    return str(error.value)
+
+
+@pytest.mark.parametrize("variant", ["a", "b", "d", "in"])
+@pytest.mark.parametrize("lack", ["bn1", "layer1.0.bn1", "layer2.1.bn2", "layer3.0.downsample.1"])
+def test_a_whole_bn_that_is_missing_does_not_start_anew(tmp_path, variant, lack):
+    weights = {k: v for k, v in plain(**NARROW).items() if not k.startswith(f"{lack}.")}
+    said = refused(IBNResNet(18, variant, **NARROW), saved(tmp_path, weights))
+    assert f"missing: {lack}." in said
+    assert "look like" not in said
+
+
+@pytest.mark.parametrize("lack", ["weight", "bias"])
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_half_a_bn_is_none(tmp_path, variant, lack):
+    name = "layer1.0.bn1" if variant == "a" else "bn1"
+    weights = {k: v for k, v in plain(**NARROW).items() if k != f"{name}.{lack}"}
+    assert f"missing: {name}." in refused(
+        IBNResNet(18, variant, **NARROW), saved(tmp_path, weights)
+    )
+
+
+@pytest.mark.parametrize("load", [split_backbone, load_backbone])
+@pytest.mark.parametrize("variant", ["a", "b", "d", "in"])
+def test_plain_weights_of_another_width(tmp_path, variant, load):
+    wide = plain(base_channels=12, stem_channels=12)
+    said = refused(IBNResNet(18, variant, **NARROW), saved(tmp_path, wide), load)
+    assert ": does not fit IBNResNet: " in said
+    assert "(12, 3, 7, 7) for (8, 3, 7, 7)" in said
+
+
+def test_plain_weights_of_another_densenet(tmp_path):
+    """Of DenseNet161, whose layers are wider, for DenseNet121."""
+    with torch.device("meta"):
+        other = IBNDenseNet(161, growth_rate=6, stem_channels=12).state_dict()
+    checkpoint = saved(tmp_path, {k: torch.zeros(v.shape) for k, v in other.items()})
+    said = refused(IBNDenseNet(121, "a", growth_rate=4, stem_channels=8), checkpoint)
+    assert said.endswith("; they look like densenet161, expected densenet121")
+
+
+@pytest.mark.parametrize("key", ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.BN.weight"])
+def test_a_key_that_recognition_needs(tmp_path, key):
+    """A checkpoint without it is refused like any other."""
+    net = IBNResNet(18, "a", **NARROW)
+    weights = {k: v for k, v in net.state_dict().items() if k != key}
+    assert f"1 missing: {key}" in refused(net, saved(tmp_path, weights), load_backbone)
 
 
 def test_ibn_weights_are_not_divided(tmp_path):

@@ -66,6 +66,31 @@ def test_hashes():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("net-d9d0bb7b.pth", "d9d0bb7b"),
+        ("fcn_20200604_192608-efe53f0d.pth", "efe53f0d"),
+        ("a-b-0123456a.tar.gz", "0123456a"),
+        ("net-" + "a1" * 32 + ".pth", "a1" * 32),
+        ("net-20180908.pth", ""),  # a date
+        ("net-00040000.pth", ""),  # a count
+        ("net-D9D0BB7B.pth", ""),
+        ("net_d9d0bb7b.pth", ""),
+        ("net-d9d0bb7b", ""),
+        ("", ""),
+    ],
+)
+def test_hash_in_a_name(name, found):
+    assert hash_in(name) == found
+    assert hash_in(f"https://host/x-12345678.d/{name}") == found
+
+
+def test_a_date_in_the_name_of_ones_own_file(tmp_path):
+    torch.save({"conv1.weight": torch.arange(3.0)}, tmp_path / "mine-20240131.pth")
+    assert read_checkpoint(tmp_path / "mine-20240131.pth").keys() == {"conv1.weight"}
+
+
 def test_a_name_is_read_from_the_folder_of_downloads(hub, monkeypatch):
     torch.save({"conv1.weight": torch.arange(3.0)}, hub / "x.pth")
     digest = hashlib.sha256((hub / "x.pth").read_bytes()).hexdigest()[:8]

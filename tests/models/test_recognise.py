@@ -1,8 +1,12 @@
 """Networks told by the names and shapes of their weights."""
 
+from functools import cache
+
 import pytest
 import torch
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ibnseg.models import IBNResNet
 from ibnseg.models.classifier import NAMES, Classifier, build_backbone
@@ -40,3 +44,40 @@ def test_others():
         rare = IBNResNet(18, "a", ratio=(0, 0.5, 0.5, 0.5)).state_dict()
     assert recognise(whole) is None  # backbone.conv1 ...
     assert recognise(rare) == "resnet18_ibn_a"
+
+
+def test_a_depth_that_this_package_has_not():
+    """Still the better word in an error message."""
+    with torch.device("meta"):
+        other = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [2, 2, 2, 2])
+    assert recognise(other.state_dict()) == "resnet26"
+
+
+def test_normalisations_of_no_variant():
+    with torch.device("meta"):
+        a, b = IBNResNet(18, "a").state_dict(), IBNResNet(18, "b").state_dict()
+    sums = {key: value for key, value in b.items() if ".IN." in key and ".bn" not in key}
+    assert len(sums) == 4
+    assert recognise(a | sums) is None
+
+
+@cache
+def state_of(name: str) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return build_backbone(name).state_dict()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(
+        ["resnet18_ibn_a&d", "resnet50_ibn_c", "resnet50_ibn_in", "densenet121_ibn_a"]
+    ),
+    data=st.data(),
+)
+def test_parts_of_a_network_are_no_crash(name, data):
+    """Whatever is missing, the answer is a name or none."""
+    state = state_of(name)
+    early = [key for key in state if not key.startswith(("layer2", "layer3", "layer4"))][:60]
+    lost = data.draw(st.sets(st.sampled_from(early)))
+    found = recognise({key: value for key, value in state.items() if key not in lost})
+    assert found is None or found.startswith(("resnet", "densenet"))
