@@ -84,30 +84,24 @@ def read_suite(source: str | Path) -> Suite:
     entries, title = cfg.get("runs"), cfg.get("title", path.stem)
     if not isinstance(entries, Sequence) or not entries:
         raise UserError(f"{path}: runs is {entries!r}, expected a list of dicts")
-    found: dict[str, dict[int, Run]] = {}
+    runs: list[Run] = []
     for i, entry in enumerate(entries):
         where = f"{path}: runs[{i}]"
         if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*KEYS}:
             raise UserError(f"{where} is {entry!r}, expected a dict with config, of {KEYS}")
-        runs = _runs(where, entry, cfg.get("seeds", (0,)), found)
-        (name,) = {run.title for run in runs}
-        found.setdefault(name, {}).update({run.seed: run for run in runs})
-    runs = tuple(dict.fromkeys(run for by_seed in found.values() for run in by_seed.values()))
-    return Suite(path.stem, title, runs)
+        runs += _runs(where, entry, cfg.get("seeds", (0,)), runs)
+    return Suite(path.stem, title, tuple(dict.fromkeys(runs)))
 
 
-def _runs(where: str, entry: Mapping, seeds: Sequence[int], found: Mapping) -> list[Run]:
+def _runs(where: str, entry: Mapping, seeds: Sequence[int], earlier: list[Run]) -> list[Run]:
     options = tuple(f"{k}={_written(v)}" for k, v in entry.get("options", {}).items())
     cfg = load_config(entry["config"], options)
     title = entry.get("title") or cfg.get("model_title") or Path(entry["config"]).stem
-    start = entry.get("start")
-    if start is not None and start not in found:
-        raise UserError(f"{where}: start is {start!r}, expected the title of an entry above it")
     runs = []
     for seed in entry.get("seeds", seeds):
-        earlier = None if start is None else _one(where, found[start], seed)
-        identity = _identity(cfg, earlier)
-        runs.append(Run(title, str(entry["config"]), options, seed, earlier, identity))
+        start = None if "start" not in entry else _start(where, entry["start"], seed, earlier)
+        identity = _identity(cfg, start)
+        runs.append(Run(title, str(entry["config"]), options, seed, start, identity))
     return runs
 
 
@@ -116,10 +110,17 @@ def _written(value: object) -> str:
     return value if isinstance(value, str) else str(value).replace(" ", "")
 
 
-def _one(where: str, runs: Mapping[int, Run], seed: int) -> Run:
-    if seed not in runs and len(runs) > 1:
-        raise UserError(f"{where}: no run of seed {seed} to start from, there are {sorted(runs)}")
-    return runs[seed] if seed in runs else next(iter(runs.values()))
+def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
+    """The run of this title, and of this seed if there are several."""
+    titled = [run for run in earlier if run.title == title]
+    found = titled if len(titled) == 1 else [run for run in titled if run.seed == seed]
+    if len(found) != 1:
+        seeds = [run.seed for run in titled]
+        raise UserError(
+            f"{where}: start is {title!r}, for seed {seed} expected the title of one run above, "
+            f"found those of seeds {seeds}"
+        )
+    return found[0]
 
 
 def _identity(cfg: Config, start: Run | None) -> str:

@@ -102,7 +102,13 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
     command = [
         *(sys.executable, "-m", "ibnseg.cli", "train", run.config, "--resume"),
         *("--seed", str(run.seed), "--work-dir", str(out / run.name)),
-        *("--cfg-options", f"model_title={run.title}", "console=bar", *run.options, *start),
+        *(
+            "--cfg-options",
+            f"name={Path(run.name).parent}",
+            f"model_title={run.title}",
+            "console=bar",
+        ),
+        *(*run.options, *start),
     ]
     process = subprocess.Popen([*command, *_data_root(roots)])
     try:

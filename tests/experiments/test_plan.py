@@ -1,0 +1,139 @@
+"""Suites as their files list them, and what tells one run from another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ibnseg.errors import UserError
+from ibnseg.experiments.plan import read_suite, suites, waves
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return path
+
+
+def test_table_6_has_two_directions_and_three_networks():
+    suite = read_suite("table6")
+    assert [run.config for run in suite.runs] == [
+        *("city2gta_r50", "city2gta_ibn50a", "city2gta_ibn50b"),
+        *("gta2city_r50", "gta2city_ibn50a", "gta2city_ibn50b"),
+    ]
+    assert {(run.seed, run.start) for run in suite.runs} == {(0, None)}
+
+
+def test_table_8_fine_tunes_what_table_6_trains():
+    runs = read_suite("table8").runs
+    assert len(runs) == 2 + 2 * 4
+    six = {run.config: run for run in read_suite("table6").runs}
+    for run in runs[:2]:
+        assert run.identity == six[run.config].identity  # is trained once
+        assert run.name == six[run.config].name
+    for run in runs[2:]:
+        assert run.config.removeprefix("city2gta") == run.start.config.removeprefix("gta2city")
+        assert {"optimizer.lr=0.003", "epochs=40", "test_domains=[cityscapes]"} < {*run.options}
+    subsets = [option for run in runs[2:6] for option in run.options if "subset" in option]
+    assert subsets == [f"train_subset={name}" for name in ("10%", "20%", "30%", "full")]
+    assert list(waves(runs)) == [[0, 1], [2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+@pytest.mark.parametrize("name", suites())
+def test_every_suite_has_each_run_once(name):
+    runs = read_suite(name).runs
+    assert len({run.name for run in runs}) == len(runs)
+    for i, run in enumerate(runs):
+        assert run.start is None or run.start in runs[:i]
+
+
+ENTRY = 'dict(config="streets_r18"{})'
+
+
+def identity(folder: Path, more: str = "", seeds: str = "(0,)") -> str:
+    text = f"seeds = {seeds}\nruns = [{ENTRY.format(more)}]\n"
+    return read_suite(written(folder, text)).runs[0].identity
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ', options={"iterations": 400}',
+        ', options={"optimizer.lr": 0.1}',
+        ', options={"train_domain": "streets_real"}',
+        ', options={"model.backbone.variant": "a"}',
+        ', options={"precision": "bfloat16"}',
+    ],
+)
+def test_what_changes_a_training_changes_its_identity(tmp_path, more):
+    assert identity(tmp_path, more) != identity(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ', title="other"',
+        ', options={"test_domains": "[streets_real]"}',
+        ', options={"workers": 3, "log_interval": 7, "console": "log"}',
+        ', options={"iterations": 500, "seed": 0, "class_balance": 0.0, "start_from": None}',
+    ],
+)
+def test_what_does_not_change_a_training_does_not(tmp_path, more):
+    assert identity(tmp_path, more) == identity(tmp_path)
+
+
+def test_runs_of_several_seeds_lie_below_one_identity(tmp_path):
+    text = f"seeds = (3, 5)\nruns = [{ENTRY.format('')}, {ENTRY.format(', seeds=(7,)')}]\n"
+    runs = read_suite(written(tmp_path, text)).runs
+    assert [run.seed for run in runs] == [3, 5, 7]
+    assert [Path(run.name).name for run in runs] == ["seed3", "seed5", "seed7"]
+    assert len({Path(run.name).parent for run in runs}) == 1
+
+
+def test_a_run_starts_from_that_of_its_seed_or_the_only_one(tmp_path):
+    start = ', title="one"', ', title="two", start="one"', ', title="three", start="two"'
+    entries = ", ".join(ENTRY.format(more) for more in start)
+    text = f"seeds = (0, 1)\nruns = [{entries}]\n"
+    runs = read_suite(written(tmp_path, text)).runs
+    assert [(run.title, run.seed) for run in runs] == [
+        *(("one", 0), ("one", 1), ("two", 0), ("two", 1), ("three", 0), ("three", 1)),
+    ]
+    assert [run.start for run in runs] == [None, None, *runs[:4]]
+    assert len({run.identity for run in runs}) == 4 + 1  # a start of another seed is another one
+    assert list(waves(runs)) == [[0, 1], [2, 3], [4, 5]]
+    single = text.replace('title="one"', 'title="one", seeds=(9,)')
+    runs = read_suite(written(tmp_path, single)).runs
+    assert [run.start and run.start.seed for run in runs] == [None, 9, 9, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs = []", r"runs is \[\], expected a list of dicts"),
+        ("title = 'x'", "runs is None, expected a list of dicts"),
+        ("runs = ['streets_r18']", r"runs\[0\] is 'streets_r18', expected a dict with config"),
+        ("runs = [dict(options={})]", r"runs\[0\] is .*expected a dict with config"),
+        ("runs = [dict(config='streets_r18', sedes=(1,))]", "expected a dict with config"),
+        ("runs = [dict(config='streets_r19')]", "unknown config 'streets_r19'; did you mean"),
+        ("runs = [dict(config='streets_r18', options=dict(itrations=3))]", "unknown config key"),
+        (
+            "runs = [dict(config='streets_r18', start='it')]",
+            r"runs\[0\]: start is 'it', for seed 0 .* found those of seeds \[\]",
+        ),
+        ("runs = [", "cannot be read as a suite"),
+        (
+            "runs = [dict(config='streets_r18', title='a', seeds=(1, 2)),"
+            " dict(config='streets_r18', start='a', seeds=(3,))]",
+            r"runs\[1\]: start is 'a', for seed 3 .* found those of seeds \[1, 2\]",
+        ),
+    ],
+)
+def test_wrong_files(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read_suite(written(tmp_path, text))
+
+
+def test_unknown_suite():
+    with pytest.raises(UserError, match="unknown suite 'table7'; did you mean table"):
+        read_suite("table7")
