@@ -170,10 +170,10 @@ def sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
         images = max(record["images"] for record in here)
         notes = [
             f"{images} images. Drop: the mIoU of origin minus this one.",
-            "Conditions: the mean over their severities, and each severity.",
+            "Of a condition, mIoU and drop are means over its severities; then comes each.",
         ]
         if several:
-            notes.append("Mean, and ± standard deviation, over the seeds.")
+            notes.append("± : mean and standard deviation over the seeds.")
         found.append(
             Sheet(
                 title=f"mIoU in percent on {title}, protocol {result['protocol']['name']}",
@@ -293,13 +293,12 @@ def _lines(ax: Axes, values: Mapping, domain: str, styles: Mapping, name: str) -
 
 
 def _dots(ax: Axes, values: Mapping, domain: str, styles: Mapping, names: Sequence[str]) -> None:
-    """Appearances without severity: a dot a network beside a short line, its images as they are."""
+    """Appearances without severity: a dot a network, with the standard deviation over seeds."""
     ax.set_title("others", fontsize=9, color=INK, loc="left")
     shown = ["origin", *names]
     ax.set_xlim(-0.6, len(shown) - 0.4)
-    texts = [name.replace(" of ", " of\n") for name in shown]
-    ax.set_xticks(range(len(shown)), texts, fontsize=6.5, rotation=30, ha="right")
-    ax.xaxis.set_tick_params(pad=1)
+    ax.set_xticks(range(len(shown)), shown, fontsize=6.5, rotation=45, ha="right")
+    ax.xaxis.set_tick_params(pad=0)
     step = 0.5 / max(len(styles), 2)
     for i, (network, style) in enumerate(styles.items()):
         shift = step * (i - (len(styles) - 1) / 2)

@@ -238,13 +238,13 @@ class Condition:
 
 
 CONDITIONS: dict[str, Condition] = {
-    "brightness": Condition(brightness, "factor", 1, (1.2, 1.5, 1.8, 2.2, 2.7)),
+    "brightness": Condition(brightness, "factor", 1, (1.15, 1.3, 1.5, 1.7, 2.0)),
     "contrast": Condition(contrast, "factor", 1, (0.75, 0.55, 0.4, 0.25, 0.15)),
     "saturation": Condition(saturation, "factor", 1, (0.75, 0.5, 0.3, 0.15, 0.0)),
     "hue": Condition(hue, "angle (degrees)", 0, (10, 20, 35, 60, 90)),
-    "gamma": Condition(gamma, "exponent", 1, (1.3, 1.7, 2.2, 3.0, 4.0)),
+    "gamma": Condition(gamma, "exponent", 1, (1.2, 1.5, 1.9, 2.4, 3.0)),
     "temperature": Condition(
-        temperature, "colour temperature (K)", NEUTRAL, (5500, 4500, 3700, 3000, 2500)
+        temperature, "black body (K)", NEUTRAL, (5500, 4500, 3700, 3000, 2500)
     ),
     "noise": Condition(noise, "deviation (of 255)", 0, (5, 10, 18, 30, 45), random=True),
     "blur": Condition(blur, "sigma (pixels)", 0, (0.7, 1.2, 2.0, 3.0, 4.5)),
