@@ -160,6 +160,8 @@ def test_everything_is_shown_by_default() -> None:
     for each in shown:
         changed = each.change(image, generator(0, "x"))
         assert changed.shape == image.shape
+        in_floats = each.name in PAPER.keys() - {"origin"}
+        assert changed.dtype == (np.float32 if in_floats else np.uint8)
 
 
 def test_other_looks_are_kept_apart() -> None:
