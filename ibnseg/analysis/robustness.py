@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from ibnseg.analysis import robustness_report as report
-from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, generator
+from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Condition, Look, generator
 from ibnseg.datasets.appearance import look_of, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.engine.domains import domain_files, domain_titles, find_root, get_domain
@@ -121,7 +121,7 @@ def _in_floats(change: Callable, image: np.ndarray, rng: np.random.Generator) ->
     return change(image.astype(np.float32))
 
 
-def _at(condition, severity: int, image: np.ndarray, rng: np.random.Generator) -> Image:
+def _at(condition: Condition, severity: int, image: np.ndarray, rng: np.random.Generator) -> Image:
     return condition.at(image, severity, rng)
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -22,6 +23,9 @@ from ibnseg.files import written_whole
 from ibnseg.report.markdown import sheet_markdown
 from ibnseg.report.sheet import NOTHING, Sheet
 from ibnseg.report.terminal import sheet_text
+
+if TYPE_CHECKING:
+    from ibnseg.analysis.robustness import Appearance
 
 COLUMNS = (
     "run", "model", "train_domain", "seed", "domain", "appearance", "severity", "parameter",
@@ -42,7 +46,7 @@ def write(
     out: Path,
     result: Mapping,
     titles: Mapping[str, str],
-    pictures: Sequence[tuple[object, np.ndarray]],
+    pictures: Sequence[tuple[Appearance, np.ndarray]],
 ) -> None:
     """Writes and prints everything.
 
@@ -202,7 +206,7 @@ INK, FAINT = "#333333", "#dddddd"
 PER_ROW = 5
 PANEL, GAP = (1.95, 1.55), (0.2, 0.62)
 """(width, height) of a panel and between panels, in inches."""
-LEFT, RIGHT, TOP, TITLE, BOTTOM = 0.6, 0.2, 0.5, 0.62, 0.25
+LEFT, RIGHT, TOP, TITLE, BOTTOM = 0.6, 0.2, 0.5, 0.7, 0.45
 """Margins, the space of the legend, that above a domain's panels, and below the last ones."""
 
 
@@ -228,7 +232,13 @@ def plot(result: Mapping, titles: Mapping[str, str]) -> Figure:
     for d, (domain, title) in enumerate(result["domains"].items()):
         top, first = TOP + d * block, None
         figure.text(
-            LEFT / width, 1 - (top + 0.2) / height, title, fontsize=11, color=INK, weight="bold"
+            LEFT / width,
+            1 - (top + 0.2) / height,
+            title,
+            va="top",
+            fontsize=11,
+            color=INK,
+            weight="bold",
         )
         here = {n: styles[n] for n in names if (domain, n, "origin", None) in values}
         for i, name in enumerate(panels):
@@ -317,7 +327,7 @@ CELL = 300
 """Width of a picture on the sheet, in pixels."""
 
 
-def contact_sheet(pictures: Sequence[tuple[object, np.ndarray]]) -> Figure:
+def contact_sheet(pictures: Sequence[tuple[Appearance, np.ndarray]]) -> Figure:
     """One image in every appearance: a row a condition, by severity, and others in rows of their
     own; floats are clipped to be shown.
 
@@ -351,13 +361,13 @@ def contact_sheet(pictures: Sequence[tuple[object, np.ndarray]]) -> Figure:
     return figure
 
 
-def _caption(appearance: object) -> str:
+def _caption(appearance: Appearance) -> str:
     if appearance.severity is None:
         return appearance.name
     return f"{appearance.name} {appearance.severity}: {_with_unit(appearance)}"
 
 
-def _with_unit(appearance: object) -> str:
+def _with_unit(appearance: Appearance) -> str:
     """The parameter, as ``sigma 0.7 pixels``."""
     what, _, unit = CONDITIONS[appearance.name].parameter.partition(" (")
     return f"{what} {appearance.parameter:g} {unit.rstrip(')')}".strip()
