@@ -299,6 +299,55 @@ def _imagenet(args: argparse.Namespace) -> None:
     )
 
 
+def _robustness_arguments(parser: argparse.ArgumentParser) -> None:
+    runs = parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
+    runs.complete = FOLDERS
+    parser.add_argument(
+        "--domains", type=_names, metavar="A,B", help="domains to test on instead of the config's"
+    )
+    out = parser.add_argument(
+        "--out", default="robustness", metavar="DIR", help="where to (default: robustness)"
+    )
+    out.complete = FOLDERS
+    parser.add_argument(
+        "--conditions", type=_names, metavar="A,B", help="only these, as RGB+50,blur (default: all)"
+    )
+    parser.add_argument(
+        "--severities",
+        type=_numbers,
+        default=[1, 2, 3, 4, 5],
+        metavar="1,3,5",
+        help="of the conditions (default: 1,2,3,4,5)",
+    )
+    parser.add_argument(
+        "--look",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="domains, or folders of images, whose look the images are given",
+    )
+    parser.add_argument(
+        "--protocol", default="native", metavar="NAME", help="test protocol (default: native)"
+    )
+    _add_data_root(parser)
+
+
+def _robustness(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.analysis.robustness import robustness
+
+    robustness(
+        args.runs,
+        args.domains,
+        args.out,
+        conditions=args.conditions,
+        severities=args.severities,
+        looks=args.look,
+        protocol=args.protocol,
+        roots=dict(args.data_root),
+    )
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="where all of it goes (default: demo)"
@@ -442,6 +491,16 @@ COMMANDS = {
             "ibnseg imagenet resnet50_ibn_b imagenet/val --styled imagenet/val_monet",
             _imagenet_arguments,
             _imagenet,
+            go_on="the same command again",
+        ),
+        Command(
+            "robustness",
+            "Measure what runs lose when scenes look different: colours, noise, blur, other "
+            "domains' looks.",
+            "ibnseg robustness work_dirs/gta2city_r50 work_dirs/gta2city_ibn50a "
+            "--domains gta5,cityscapes --out robustness",
+            _robustness_arguments,
+            _robustness,
             go_on="the same command again",
         ),
         Command(

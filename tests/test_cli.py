@@ -113,6 +113,34 @@ def test_arguments_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(("resnet50", "val"), default), (("resnet50", "val"), given)]
 
 
+def test_arguments_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ibnseg.analysis import robustness
+
+    calls = []
+    monkeypatch.setattr(
+        robustness, "robustness", lambda *args, **kwargs: calls.append((args, kwargs))
+    )
+    assert cli.main(["robustness", "a", "b"]) == 0
+    default = dict(
+        conditions=None, severities=[1, 2, 3, 4, 5], looks=[], protocol="native", roots={}
+    )
+    line = (
+        "robustness a --domains x,y --out o --conditions RGB+50,blur --severities 1,3 --look z,p/q"
+    )
+    assert cli.main([*line.split(), "--protocol", "paper", "--data-root", "x=/d"]) == 0
+    given = dict(
+        conditions=["RGB+50", "blur"],
+        severities=[1, 3],
+        looks=["z", "p/q"],
+        protocol="paper",
+        roots={"x": "/d"},
+    )
+    assert calls == [
+        ((["a", "b"], None, "robustness"), default),
+        ((["a"], ["x", "y"], "o"), given),
+    ]
+
+
 def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg.report import formats, gather
 

@@ -16,11 +16,13 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from ibnseg import cli
+from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES
 from ibnseg.datasets.labels import CLASSES, GTA5_IDS
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import KEYS
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
 from ibnseg.evaluation import protocols
+from ibnseg.evaluation.tables import table
 from ibnseg.files import config_folder
 from ibnseg.registry import MODELS
 from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
@@ -260,6 +262,28 @@ def test_table_of_protocols() -> None:
     text = (DOCS / "protocols.md").read_text()
     table = text.partition("<!-- protocols -->\n")[2].partition("<!-- end of protocols -->")[0]
     assert table == protocols.markdown()
+
+
+def test_conditions_of_the_road(capsys: pytest.CaptureFixture) -> None:
+    """The table of docs/robustness.md is the code's, its commands can be given, its example prints
+    what stands below it."""
+    path = DOCS / "robustness.md"
+    text = path.read_text()
+    rows = [
+        (f"`{name}`", condition.parameter, *(f"{value:g}" for value in condition.severities))
+        for name, condition in CONDITIONS.items()
+    ]
+    expected = table(("name", "parameter", *map(str, SEVERITIES)), rows, 2)
+    found = text.partition("<!-- conditions -->\n")[2].partition("\n<!-- end of conditions -->")[0]
+    assert found == expected
+    lines = commands(path)
+    assert len(lines) >= 3
+    for words in lines:
+        args = cli.build_parser().parse_args(words[1:])
+        assert set(args.conditions or ()) <= {*CONDITIONS, *PAPER, *LOOKS}
+    example, printed = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[-2:]
+    exec(example, {})
+    assert capsys.readouterr().out == printed
 
 
 def test_links() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from ibnseg.appearance.road import blur
 from ibnseg.registry import TRANSFORMS
 
 ADJUSTMENTS = {
@@ -92,12 +92,5 @@ class GaussianBlur(BaseTransform):
         self.sigma = sigma
 
     def transform(self, results: dict) -> dict:
-        sigma = np.random.uniform(*self.sigma)
-        side = 2 * int(4 * sigma + 0.5) + 1
-        results["img"] = cv2.GaussianBlur(
-            np.ascontiguousarray(results["img"]),
-            (side, side),
-            sigma,
-            borderType=cv2.BORDER_REPLICATE,
-        )
+        results["img"] = blur(results["img"], np.random.uniform(*self.sigma))
         return results

@@ -9,10 +9,11 @@ from ibnseg.report.sheet import Best, Sheet, sheets
 
 def markdown(report: Report) -> str:
     """A heading, a table and a list of notes for each sheet."""
-    return "\n\n".join(map(_sheet, sheets(report)))
+    return "\n\n".join(map(sheet_markdown, sheets(report)))
 
 
-def _sheet(sheet: Sheet) -> str:
+def sheet_markdown(sheet: Sheet) -> str:
+    """A table with its title above and its notes, a list, below."""
     rows = [tuple(map(_text, line)) for part in sheet.parts for row in part for line in row]
     notes = "\n".join(f"- {_escaped(note)}" for note in sheet.notes)
     head = tuple(map(_text, sheet.head))

@@ -143,7 +143,7 @@ def test_blur_is_a_gaussian_cut_at_four_deviations(seed: int, sigma: float) -> N
 def test_blur_draws_sigma_uniformly(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(
-        "ibnseg.datasets.photometric.cv2.GaussianBlur",
+        "cv2.GaussianBlur",
         lambda image, ksize, sigma, borderType: drawn.append((sigma, ksize)) or image,
     )
     np.random.seed(0)

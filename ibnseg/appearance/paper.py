@@ -1,4 +1,4 @@
-"""What changes how a scene looks and never where things are: pure functions over images.
+"""The paper's appearances: constants added to the channels, and the contrast stretched.
 
 An image is ``(..., 3)``, channels last, RGB; a NumPy array or a tensor, floating point, on the
 scale of 0 to 255 and never clipped to it. What comes back is of the same shape, dtype and device.

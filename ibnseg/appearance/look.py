@@ -1,0 +1,125 @@
+"""The look of another domain without a style network: its colours' statistics, and the amplitudes
+of its lowest frequencies.
+
+An image is (H, W, 3) uint8, RGB, and so is what comes back: computed in floating point, rounded and
+clipped at the end. Where things are is in the phases and in the shape of the values, which stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from scipy import fft
+
+from ibnseg.appearance.pixels import as_uint8, to_uint8
+
+SIDE = 256
+"""Images are shrunk to SIDE x SIDE, by areas, before their amplitudes are taken: low frequencies,
+counted in waves across the image, hardly change by it."""
+
+BETA = 0.01
+"""The least of the three that the paper of FDA uses."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a set of images."""
+
+    mean: np.ndarray
+    """(3,) float64, of R, G and B."""
+    deviation: np.ndarray
+    """(3,) float64, standard deviation of R, G and B over the pixels of all images."""
+    amplitude: np.ndarray
+    """(SIDE, SIDE // 2 + 1, 3) float64: of ``scipy.fft.rfft2`` over the number of pixels, mean over
+    the images; ``[v, u]`` has v waves from top to bottom and u from left to right."""
+
+
+def describe(images: Iterable[np.ndarray]) -> Look:
+    """The look of a set of images, in which each image weighs the same.
+
+    Args:
+        images: (H, W, 3) uint8, RGB, of any sizes; at least one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    count, first, second = 0, np.zeros(3), np.zeros(3)
+    amplitude = np.zeros((SIDE, SIDE // 2 + 1, 3))
+    for image in images:
+        mean, deviation = _moments(image)
+        first += mean
+        second += deviation**2 + mean**2
+        small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        amplitude += np.abs(fft.rfft2(small, axes=(0, 1))) / SIDE**2
+        count += 1
+    if not count:
+        raise ValueError("expected at least one image")
+    mean = first / count
+    return Look(mean, np.sqrt((second / count - mean**2).clip(0)), amplitude / count)
+
+
+def match_moments(image: np.ndarray, look: Look) -> np.ndarray:
+    """Gives each channel the mean and standard deviation of a look.
+
+    As Reinhard et al., "Color Transfer between Images" (IEEE CG&A 2001), in RGB. A channel of one
+    value gets the mean.
+
+    Args:
+        image: as above.
+        look: from :func:`describe`.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    mean, deviation = _moments(image)
+    factor = look.deviation / np.where(deviation > 0, deviation, 1)
+    return to_uint8(look.mean + factor * (image - mean))
+
+
+def match_amplitudes(image: np.ndarray, look: Look, beta: float = BETA) -> np.ndarray:
+    """Gives the lowest frequencies the amplitudes of a look and leaves all phases.
+
+    Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation" (CVPR 2020),
+    equation 3, with the mean amplitude of many images in place of one image's. Replaced is the
+    square of up to ``floor(beta * min(H, W))`` waves across the image in either direction, as in
+    the authors' code; with 0 of them the mean alone.
+
+    Args:
+        image: as above.
+        look: from :func:`describe`.
+        beta: half the side of the square, as a share of the shorter edge; in [0, 0.5).
+
+    Raises:
+        TypeError: if the image is not uint8.
+        ValueError: for another beta, or one that asks for more waves than a look has.
+    """
+    height, width = image.shape[:2]
+    reach = int(beta * min(height, width))
+    if not 0 <= beta < 0.5 or reach >= SIDE // 2:
+        raise ValueError(
+            f"beta is {beta}, expected 0 to 0.5, and at most {SIDE // 2 - 1} waves in "
+            f"{width}x{height}"
+        )
+    spectrum = fft.rfft2(as_uint8(image).astype(np.float32), axes=(0, 1))
+    down = np.arange(-reach, reach + 1)
+    square = (down[:, None], np.arange(reach + 1))
+    phase = np.exp(1j * np.angle(spectrum[square]))
+    spectrum[square] = height * width * look.amplitude[square] * phase
+    return to_uint8(fft.irfft2(spectrum, (height, width), axes=(0, 1)))
+
+
+LOOKS: dict[str, Callable[[np.ndarray, Look], np.ndarray]] = {
+    "moments": match_moments,
+    "fourier": partial(match_amplitudes, beta=BETA),
+}
+"""What can be taken from a look, by name."""
+
+
+def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, (3,) float64."""
+    mean, deviation = cv2.meanStdDev(as_uint8(image))
+    return mean.ravel(), deviation.ravel()

@@ -1,0 +1,21 @@
+"""Images of 8 bits: what is asked of them, and how floating point becomes one again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def as_uint8(image: np.ndarray) -> np.ndarray:
+    """A uint8 image, contiguous, as OpenCV wants it.
+
+    Raises:
+        TypeError: for another dtype.
+    """
+    if image.dtype != np.uint8:
+        raise TypeError(f"expected a uint8 image, got {image.dtype}")
+    return np.ascontiguousarray(image)
+
+
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Rounded to the nearest (halves to even), and clipped to 0 to 255."""
+    return np.rint(values).clip(0, 255).astype(np.uint8)

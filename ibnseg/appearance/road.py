@@ -1,0 +1,268 @@
+"""What light, lens, sensor and compression do to images on the road, each at five severities.
+
+An image is (H, W, 3) uint8, RGB, and so is what comes back: rounded to the nearest, and clipped to
+0 to 255. None of them moves anything: what a label says of a pixel stays true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ibnseg.appearance.pixels import as_uint8, to_uint8
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in how light a pixel is: ITU-R BT.601's, as OpenCV and Pillow have them."""
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    """Multiplies every value, as a longer exposure: what is light saturates.
+
+    Args:
+        image: as above.
+        factor: 0 or more; 1 changes nothing.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    return _mapped(image, factor * _VALUES)
+
+
+def contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Moves every value towards the image's mean luma ``m``: ``m + factor * (x - m)``, as haze.
+
+    Args:
+        image: as above.
+        factor: 0 or more; 1 changes nothing, 0 leaves a grey plane.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    image = as_uint8(image)
+    mean = float(np.dot(cv2.mean(image)[:3], LUMA))
+    return _mapped(image, mean + factor * (_VALUES - mean))
+
+
+def saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Moves every pixel towards its own luma ``y``: ``y + factor * (x - y)``.
+
+    Args:
+        image: as above.
+        factor: 0 or more; 1 changes nothing, 0 leaves no colour.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    image = as_uint8(image)
+    matrix = factor * np.eye(3) + (1 - factor) * np.array([LUMA] * 3)
+    # in float32, since OpenCV multiplies 8-bit images in fixed point
+    return to_uint8(cv2.transform(image.astype(np.float32), matrix))
+
+
+def hue(image: np.ndarray, angle: float) -> np.ndarray:
+    """Turns the hue, with saturation and value (HSV) as they are.
+
+    Args:
+        image: as above.
+        angle: in degrees; 120 turns red to green, 0 changes nothing.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    image = as_uint8(image)
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + angle) % 360
+    return to_uint8(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+
+
+def gamma(image: np.ndarray, exponent: float) -> np.ndarray:
+    """Raises every value to a power: ``255 * (x / 255) ** exponent``; black and white stay.
+
+    Args:
+        image: as above.
+        exponent: above 0; more than 1 darkens, 1 changes nothing.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    return _mapped(image, 255 * (_VALUES / 255) ** exponent)
+
+
+NEUTRAL = 6500.0
+"""Colour temperature of the light, in kelvin, in which images are taken to be."""
+
+
+def temperature(image: np.ndarray, kelvin: float) -> np.ndarray:
+    """As if lit by a black body of another temperature, with a camera set for 6500 K.
+
+    Each channel's light (sRGB, linearised as IEC 61966-2-1 says) is multiplied by the ratio of the
+    two lights in it, times a common factor that keeps the luminance of white.
+
+    Args:
+        image: as above.
+        kelvin: from 2222 to 25000; less than 6500 is warmer, 6500 changes nothing.
+
+    Raises:
+        TypeError: if the image is not uint8.
+        ValueError: for a temperature out of bounds.
+    """
+    gains = planckian(kelvin) / planckian(NEUTRAL)
+    gains /= gains @ _LUMINANCE
+    value = _VALUES[:, None] / 255
+    light = gains * np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return _mapped(image, 255 * value)
+
+
+def planckian(kelvin: float) -> np.ndarray:
+    """Linear sRGB of a black body's light, (3,) float64, at Y = 1.
+
+    By the cubics of Kim et al., US patent 7024034 (2006), for the CIE 1931 chromaticity.
+
+    Args:
+        kelvin: from 2222 to 25000.
+
+    Raises:
+        ValueError: for a temperature out of bounds.
+    """
+    if not 2222 <= kelvin <= 25000:
+        raise ValueError(f"temperature is {kelvin} K, expected 2222 to 25000")
+    of_x, of_y = _WARM if kelvin < 4000 else _COLD
+    x = np.polyval(of_x, 1e3 / kelvin)
+    y = np.polyval(of_y, x)
+    return _XYZ_TO_RGB @ (x / y, 1.0, (1 - x - y) / y)
+
+
+_WARM = (
+    (-0.2661239, -0.2343589, 0.8776956, 0.179910),
+    (-0.9549476, -1.37418593, 2.09137015, -0.16748867),
+)
+_COLD = (
+    (-3.0258469, 2.1070379, 0.2226347, 0.240390),
+    (3.0817580, -5.87338670, 3.75112997, -0.37001483),
+)
+"""Coefficients of x over 1000 K / T, and of y over x, below and from 4000 K."""
+_XYZ_TO_RGB = np.array(
+    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+)
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Of IEC 61966-2-1: the primaries of sRGB."""
+
+
+def noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Adds Gaussian noise to every value, independently.
+
+    Args:
+        image: as above.
+        deviation: standard deviation, in grey levels of 255; 0 changes nothing.
+        rng: of the noise; see :func:`generator`.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    image = as_uint8(image)
+    return to_uint8(image + deviation * rng.standard_normal(image.shape, np.float32))
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blurs by a Gaussian that ends at four deviations; outside the border is repeated.
+
+    Args:
+        image: as above.
+        sigma: standard deviation in pixels; 0 changes nothing.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    image = as_uint8(image)
+    side = 2 * int(4 * sigma + 0.5) + 1
+    if side == 1:
+        return image.copy()
+    return cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)
+
+
+def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
+    """Compresses as JPEG and reads it again.
+
+    Args:
+        image: as above.
+        quality: of libjpeg, 0 to 100, which is the best and not without loss.
+
+    Raises:
+        TypeError: if the image is not uint8.
+    """
+    image = as_uint8(image)
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return cv2.imdecode(code, cv2.IMREAD_COLOR_RGB)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A change of images with one parameter."""
+
+    change: Callable[..., np.ndarray]
+    """Of an image and the parameter; of a generator too, if ``random``."""
+    parameter: str
+    """What the parameter is, with its unit in brackets if it has one."""
+    none: float
+    """The parameter that changes nothing (JPEG: least)."""
+    severities: tuple[float, float, float, float, float]
+    """The parameter of severities 1 to 5."""
+    random: bool = False
+
+    def at(self, image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+        """The image under this condition.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            severity: 0, for nothing, to 5.
+            rng: of what is random; the same one gives the same.
+
+        Raises:
+            TypeError: if the image is not uint8.
+            ValueError: for another severity.
+        """
+        if severity not in (0, *SEVERITIES):
+            raise ValueError(f"severity is {severity}, expected 0 to {SEVERITIES[-1]}")
+        if severity == 0:
+            return image.copy()
+        parameter = self.severities[severity - 1]
+        return self.change(image, parameter, rng) if self.random else self.change(image, parameter)
+
+
+CONDITIONS: dict[str, Condition] = {
+    "brightness": Condition(brightness, "factor", 1, (1.15, 1.3, 1.5, 1.7, 2.0)),
+    "contrast": Condition(contrast, "factor", 1, (0.75, 0.55, 0.4, 0.25, 0.15)),
+    "saturation": Condition(saturation, "factor", 1, (0.75, 0.5, 0.3, 0.15, 0.0)),
+    "hue": Condition(hue, "angle (degrees)", 0, (10, 20, 35, 60, 90)),
+    "gamma": Condition(gamma, "exponent", 1, (1.2, 1.5, 1.9, 2.4, 3.0)),
+    "temperature": Condition(
+        temperature, "black body (K)", NEUTRAL, (5500, 4500, 3700, 3000, 2500)
+    ),
+    "noise": Condition(noise, "deviation (of 255)", 0, (5, 10, 18, 30, 45), random=True),
+    "blur": Condition(blur, "sigma (pixels)", 0, (0.7, 1.2, 2.0, 3.0, 4.5)),
+    "jpeg": Condition(jpeg, "quality (of 100)", 100, (50, 30, 18, 10, 5)),
+}
+"""All conditions by name. The severities are of this project: each begins with what is hardly seen
+and ends where a person still knows the scene."""
+
+
+def generator(seed: int, key: str) -> np.random.Generator:
+    """What is random in an image: the same for a seed and the image's key, whatever came before."""
+    of_key = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+    return np.random.default_rng([seed, of_key])
+
+
+_VALUES = np.arange(256, dtype=np.float64)
+
+
+def _mapped(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """An image through a table of what becomes of 0 to 255: (256,), or (256, 3) by channel."""
+    return cv2.LUT(as_uint8(image), to_uint8(table).reshape(1, 256, -1))
