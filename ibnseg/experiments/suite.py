@@ -98,19 +98,10 @@ GRACE = 60.0
 
 
 def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None) -> int:
-    start = [] if run.start is None else [f"start_from={out / run.start.name}"]
-    command = [
-        *(sys.executable, "-m", "ibnseg.cli", "train", run.config, "--resume"),
-        *("--seed", str(run.seed), "--work-dir", str(out / run.name)),
-        *(
-            "--cfg-options",
-            f"name={Path(run.name).parent}",
-            f"model_title={run.title}",
-            "console=bar",
-        ),
-        *(*run.options, *start),
-    ]
-    process = subprocess.Popen([*command, *_data_root(roots)])
+    folder = out / run.name
+    command = [sys.executable, "-m", "ibnseg.cli", "train", str(write_config(run, out)), "--resume"]
+    command += ["--seed", str(run.seed), "--work-dir", str(folder), *_data_root(roots)]
+    process = subprocess.Popen(command)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -120,6 +111,21 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
         raise
     _end(process)
     return STOPPED
+
+
+def write_config(run: Run, out: Path) -> Path:
+    """Writes a run's config, whole, beside its folder; returns its path."""
+    cfg = load_config(run.config, run.options)
+    cfg.name = Path(run.name).parent.as_posix()
+    cfg.model_title = run.title
+    cfg.console = "bar"
+    if run.start is not None:
+        cfg.start_from = str(out / run.start.name)
+    path = out / f"{run.name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        cfg.dump(temporary)
+    return path
 
 
 def _data_root(roots: Mapping[str, str]) -> list[str]:

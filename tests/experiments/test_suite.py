@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from ibnseg.engine.config import load_config
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.experiments import suite as module
 from ibnseg.experiments.plan import read_suite
-from ibnseg.experiments.suite import listing, slurm, state, suite
+from ibnseg.experiments.suite import listing, slurm, state, suite, write_config
 
 SUITE = """
 title = "Mine"
 seeds = (0, 1)
 runs = [
-    dict(config={config!r}, title="one"),
-    dict(config={config!r}, title="two", options={{"iterations": 3}}, start="one"),
+    dict(config={config!r}, title="the first"),
+    dict(config={config!r}, title="two", options={{"iterations": 3}}, start="the first"),
 ]
 """
 
@@ -113,14 +115,14 @@ def test_a_run_that_fails_holds_up_none_but_what_starts_from_it(
 
 def test_a_list_of_the_runs(mine, trained_runs, tmp_path):
     finish(read_suite(mine).runs[0], tmp_path)
-    lines = [line.split() for line in listing(mine, tmp_path).splitlines()]
-    assert [line[:5] for line in lines] == [
-        ["0", "finished", "one", "seed", "0"],
-        ["1", "waiting", "one", "seed", "1"],
+    lines = listing(mine, tmp_path).splitlines()
+    assert [line.rpartition("  ")[0].split() for line in lines] == [
+        ["0", "finished", "the", "first", "seed", "0"],
+        ["1", "waiting", "the", "first", "seed", "1"],
         ["2", "waiting", "two", "seed", "0"],
         ["3", "waiting", "two", "seed", "1"],
     ]
-    assert [line[5] for line in lines] == [str(tmp_path / name) for name in names(mine)]
+    assert [line.split()[-1] for line in lines] == [str(tmp_path / name) for name in names(mine)]
 
 
 def test_a_script_for_slurm(mine, tmp_path):
@@ -155,6 +157,21 @@ def test_a_suite_from_nothing_to_its_table(mine, data: Path, tmp_path, capsys, m
     assert results.read(out / names(mine)[0] / "results.json") == before
     printed = capsys.readouterr().out
     assert "Suite mine: 4 runs, 4 finished\n" in printed
+    assert re.search(r"GTA5 +the first ", printed)  # a blank in a title stays
     assert (out / "mine.md").read_text().startswith("# Mine\n")
     log = next((out / names(mine)[2]).glob("*/*.log")).read_text()
     assert f"Loaded {out / names(mine)[0]}" in log
+
+
+def test_a_runs_config_says_all(mine, tmp_path):
+    """Titles with blanks and commas, names, and where it starts from, in a file of its own."""
+    text = mine.read_text().replace('title="two"', 'title="IBN-a, stages 1-2"')
+    mine.write_text(text)
+    run = read_suite(mine).runs[3]
+    path = write_config(run, tmp_path)
+    assert path == tmp_path / f"{run.name}.py"
+    cfg = load_config(path)
+    assert cfg.model_title == "IBN-a, stages 1-2"
+    assert cfg.name == Path(run.name).parent.name
+    assert cfg.start_from == str(tmp_path / run.start.name)
+    assert (cfg.iterations, cfg.crop_size, cfg.train_domain) == (3, (64, 64), "gta5")
