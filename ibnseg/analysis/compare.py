@@ -108,6 +108,10 @@ def measure(
             + (" with --content" if content else "")
             + "; expected two domains, or one with either --transform or --content"
         )
+    if len(set(domains)) < len(domains):
+        raise UserError("divergence: a domain is named twice; name two, or give --transform")
+    if len({Path(run).resolve() for run in runs}) < len(runs):
+        raise UserError("divergence: a run is named twice; name each once")
     found = [find_network(run, None, ()) for run in runs]
     question = _question(found[0][0], domains, transform, content, min_share, roots or {})
     names = _line_names(runs, [cfg for cfg, _ in found])
@@ -256,8 +260,6 @@ def _line_names(runs: Sequence[str | Path], configs: Sequence[Config]) -> list[s
     only one of that title."""
     titles = [cfg.get("model_title") or cfg.get("name") or "network" for cfg in configs]
     folders = ["/".join(Path(run).resolve().parts[-2:]) for run in runs]
-    if len({Path(run).resolve() for run in runs}) < len(runs):
-        raise UserError("divergence: a run is named twice; name each once")
     return [
         title if titles.count(title) == 1 else f"{title} ({folder})"
         for title, folder in zip(titles, folders, strict=True)
@@ -290,7 +292,8 @@ def _layer(record: Mapping) -> LayerDivergence:
 def markdown(result: Mapping) -> str:
     """The table of a result: a row a layer, a column a run; and a note for each layer that has
     constant channels."""
-    rows: dict[str, dict[str, str]] = {}
+    longest = max((run["layers"] for run in result["runs"]), key=len)
+    rows: dict[str, dict[str, str]] = {layer["layer"]: {} for layer in longest}
     notes = []
     for run in result["runs"]:
         for layer in map(_layer, run["layers"]):

@@ -63,10 +63,11 @@ class LayerDivergence(NamedTuple):
 def divergence(a: FeatureMoments, b: FeatureMoments) -> list[LayerDivergence]:
     """The divergence of each layer between two sets of images.
 
-    The interval is the basic bootstrap's, ``2 D - q`` at the quantiles q of the replicates, and not
-    below 0. A divergence of few images is larger than that of all, and a replicate's is larger by
-    as much again: the basic interval takes that off, an interval between the replicates' quantiles
-    would add it. Replicates in which a set has fewer than 2 different images are left out.
+    The interval is the basic bootstrap's of ``log(1 + D)``: ``2 log(1 + D) - log(1 + q)`` at the
+    quantiles q of the replicates, and not below 0. A divergence of few images is larger than that
+    of all, and a replicate's is larger by as much again: the basic interval takes that off, an
+    interval between the replicates' quantiles would add it. So it may lie below D. Replicates in
+    which a set has fewer than 2 different images are left out.
 
     Args:
         a, b: of the same network and replicates.
@@ -104,5 +105,6 @@ def _interval(value: float, replicates: np.ndarray) -> tuple[float, float] | Non
     if len(replicates) < FEWEST_REPLICATES:
         return None
     tail = (1 - CONFIDENCE) / 2
-    high, low = 2 * value - np.quantile(replicates, (tail, 1 - tail))
-    return max(0.0, float(low)), max(0.0, float(high))
+    quantiles = np.quantile(replicates, (1 - tail, tail))
+    ends = np.expm1(2 * np.log1p(value) - np.log1p(quantiles)).clip(min=0)
+    return float(ends[0]), float(ends[1])

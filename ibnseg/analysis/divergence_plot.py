@@ -9,13 +9,16 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ibnseg.files import written_whole
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by colour-blind eyes, too (Okabe and Ito, "Color Universal Design", 2008)."""
 MARKERS = "osD^vPX"
+WIDE = 30
+"""Largest over smallest divergence from which the axis is logarithmic."""
 INK, PALE = "#333333", "#8A8A8A"
 STYLE = {
     "font.size": 10,
@@ -48,7 +51,8 @@ def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -
 def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
     """The figure; arguments as for :func:`write_plot`.
 
-    Each layer has ``layer``, ``divergence`` and ``interval`` (two numbers or None). Networks of the
+    Each layer has ``layer``, ``divergence``, ``interval`` (two numbers or None) and ``constant``
+    (channels of A, of B), with which its marker is hollow. Networks of the
     same layers share an axis of their names; others are drawn over their relative depth.
     """
     names = [[layer["layer"] for layer in layers] for layers in lines.values()]
@@ -65,16 +69,33 @@ def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
     else:
         axes.set_xlabel("depth: first to last layer")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylabel("symmetric KL divergence (nats)")
+    _scale(axes, [layer["divergence"] for layers in lines.values() for layer in layers])
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
-    axes.legend(frameon=False, handlelength=2.2)
+    handles = axes.get_legend_handles_labels()[0]
+    if any(any(layer["constant"]) for layers in lines.values() for layer in layers):
+        hollow = dict(color=PALE, marker="o", markerfacecolor="white", linewidth=0, markersize=5)
+        handles.append(Line2D([], [], label="channels constant in a set", **hollow))
+    axes.legend(handles=handles, handlelength=2.2, edgecolor="none", framealpha=0.85)
     return figure
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """A linear axis from 0, or a logarithmic one where otherwise most would lie on the ground."""
+    least = min(values)
+    logarithmic = least > 0 and max(values) > WIDE * least
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=least / 2)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.set_ylabel(f"symmetric KL divergence (nats{', log scale' if logarithmic else ''})")
 
 
 def _draw_line(
@@ -97,6 +118,18 @@ def _draw_line(
         zorder=3,
         clip_on=False,
     )
+    hollow = [i for i, layer in enumerate(layers) if any(layer["constant"])]
+    if hollow:
+        axes.plot(
+            [at[i] for i in hollow],
+            [values[i] for i in hollow],
+            MARKERS[look],
+            color=COLORS[look],
+            markerfacecolor="white",
+            markersize=5,
+            zorder=4,
+            clip_on=False,
+        )
     known = [(x, layer["interval"]) for x, layer in zip(at, layers, strict=True)]
     known = [(x, interval) for x, interval in known if interval is not None]
     if known:
@@ -111,10 +144,9 @@ def _name_layers(axes: Axes, names: Sequence[str]) -> None:
     split = [name.rpartition(".") for name in names]
     stages = [(stage, len(list(own))) for stage, own in groupby(split, key=lambda part: part[0])]
     axes.set_xlim(-0.5, len(names) - 0.5)
-    # a name that is repeated over several layers stands for a stage; other names are told in full
-    if max(count for stage, count in stages if stage) < 2 if any(s for s, _ in stages) else True:
-        long = max(map(len, names)) > 6 and len(names) > 4
-        axes.set_xticks(range(len(names)), names, **(dict(rotation=40, ha="right") if long else {}))
+    if not any(stage and count > 1 for stage, count in stages):
+        turned = dict(rotation=40, ha="right") if sum(map(len, names)) > 60 else {}
+        axes.set_xticks(range(len(names)), names, **turned)
         return
     axes.set_xticks(range(len(names)), [last for *_, last in split])
     start = 0
