@@ -225,7 +225,8 @@ def _moments(
             ):
                 height, width = sample.image.shape[1:3]
                 with enough_memory(
-                    f"{sample.path} ({width}x{height})", "name fewer --layers, or smaller images"
+                    f"{sample.path} ({width}x{height})",
+                    "name fewer --layers, or take smaller images",
                 ):
                     means = means_of(sample.image)
                 (others if sample.matches is False else whole).update(means, [i])

@@ -99,7 +99,7 @@ def image_weights(indices: Sequence[int], replicates: int, key: Sequence[int] = 
         (1 + R, N) float64.
     """
     drawn = [np.random.default_rng([*key, i]).poisson(1, replicates) for i in indices]
-    return np.vstack([np.ones(len(drawn)), np.array(drawn, float).reshape(-1, replicates).T])
+    return np.vstack([np.ones(len(drawn)), np.array(drawn).reshape(len(drawn), replicates).T])
 
 
 class FeatureMoments:
