@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -79,7 +80,9 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
     names = [name for name, _ in network.named_modules() if name]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise unknown_name("layer of the network", pattern, names)
+            near = get_close_matches(pattern, names, cutoff=0.5)
+            outer = [name for name in names if name.count(".") < 2]
+            raise unknown_name("layer of the network", pattern, near or outer)
     return [Layer(n, n) for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
 
 

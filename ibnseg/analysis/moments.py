@@ -35,12 +35,6 @@ class Moments:
     m2: np.ndarray
 
     @classmethod
-    def empty(cls, weightings: int, channels: int) -> Moments:
-        """Of no images."""
-        zeros = np.zeros((weightings, channels))
-        return cls(np.zeros(weightings, np.int64), np.zeros(weightings), zeros, zeros)
-
-    @classmethod
     def of(cls, values: np.ndarray, weights: np.ndarray) -> Moments:
         """Of some images at once.
 

@@ -89,6 +89,11 @@ def test_layers_by_pattern(network: nn.Module) -> None:
     ]
     with pytest.raises(UserError, match=r"unknown layer of the network 'backbone.layr1'; did you "):
         find_layers(network, ["backbone.layr1"])
+    with pytest.raises(
+        UserError, match=r"'\*\?zzz'; known: backbone, .*backbone.layer4, "
+    ) as error:
+        find_layers(network, ["*?zzz"])
+    assert "layer4.0" not in str(error.value)
 
 
 def test_backbone_without_default() -> None:

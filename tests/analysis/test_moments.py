@@ -60,14 +60,14 @@ def test_a_constant_has_no_variance() -> None:
     assert found.variance.max() < 1e-30
 
 
-def test_no_images_and_no_weight() -> None:
-    none = Moments.empty(2, 1)
+def test_images_of_no_weight() -> None:
+    none = Moments.of(np.array([[9.0]]), np.zeros((2, 1)))
     some = Moments.of(np.array([[3.0], [5.0]]), np.array([[1, 1], [0, 0]]))
     for merged in (none.merge(some), some.merge(none)):
         assert merged.mean.tolist() == [[4], [0]]
         assert merged.variance.tolist() == [[1], [0]]
     with pytest.raises(ValueError, match="shapes"):
-        none.merge(Moments.empty(2, 3))
+        none.merge(Moments.of(np.zeros((1, 3)), np.ones((2, 1))))
 
 
 def test_weights_are_an_images_own() -> None:
