@@ -134,6 +134,63 @@ def _matrix(args: argparse.Namespace) -> None:
         print(f"ibnseg: nothing is published of {args.metric} for these domains", file=sys.stderr)
 
 
+def _divergence_arguments(parser: argparse.ArgumentParser) -> None:
+    runs = parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
+    runs.complete = FOLDERS
+    parser.add_argument(
+        "--domains",
+        type=_names,
+        required=True,
+        metavar="A,B",
+        help="two domains; or one, with --transform or --content",
+    )
+    parser.add_argument(
+        "--transform",
+        metavar="NAME",
+        help="compare the domain with itself in another look: RGB+50, R+50, 'std x1.5'",
+    )
+    parser.add_argument(
+        "--content",
+        metavar="CLASSES",
+        help="compare images of the domain that have classes with all others, as 'car and not "
+        "person'",
+    )
+    parser.add_argument(
+        "--min-share",
+        type=_percent,
+        default=0.001,
+        metavar="PERCENT",
+        help="of an image's pixels that a class of --content needs to be there (default: 0.1)",
+    )
+    parser.add_argument(
+        "--layers",
+        type=_names,
+        metavar="A,B",
+        help="modules, as 'backbone.layer?' (default: the stem and every block)",
+    )
+    out = parser.add_argument(
+        "--out", default="divergence", metavar="DIR", help="where to (default: divergence)"
+    )
+    out.complete = FOLDERS
+    _add_data_root(parser)
+
+
+def _divergence(args: argparse.Namespace) -> None:
+    check_stack()
+    from ibnseg.analysis.compare import measure
+
+    measure(
+        args.runs,
+        args.domains,
+        args.out,
+        transform=args.transform,
+        content=args.content,
+        min_share=args.min_share,
+        layers=args.layers,
+        roots=dict(args.data_root),
+    )
+
+
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     _add_network(parser)
     images = parser.add_argument(
@@ -469,6 +526,14 @@ COMMANDS = {
             _matrix,
         ),
         Command(
+            "divergence",
+            "Measure where in networks two domains differ, layer by layer, and plot it.",
+            "ibnseg divergence work_dirs/gta2city_r50 work_dirs/gta2city_ibn50b "
+            "--domains gta5,cityscapes",
+            _divergence_arguments,
+            _divergence,
+        ),
+        Command(
             "predict",
             "Write label maps and overlays for images and videos.",
             "ibnseg predict work_dirs/gta2city_ibn50a photos/",
@@ -644,6 +709,17 @@ def _count(least: int) -> Callable[[str], int]:
         return int(text)
 
     return count
+
+
+def _percent(text: str) -> float:
+    """A share in [0, 1], of a percentage."""
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a percentage, 0 to 100")
+    return percent / 100
 
 
 def _size(text: str) -> tuple[int, int]:

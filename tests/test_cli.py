@@ -141,6 +141,28 @@ def test_arguments_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_arguments_of_divergence(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from ibnseg.analysis import compare
+
+    calls = []
+    monkeypatch.setattr(compare, "measure", lambda *args, **kwargs: calls.append((args, kwargs)))
+    default = dict(transform=None, content=None, min_share=0.001, layers=None, roots={})
+    assert cli.main(["divergence", "x", "y", "--domains", "a,b"]) == 0
+    line = "divergence x --domains a --transform R+50 --layers s,t --min-share 2 --out o"
+    assert cli.main([*line.split(), "--content", "car", "--data-root", "a=/d"]) == 0
+    given = dict(
+        transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}
+    )
+    assert calls == [
+        ((["x", "y"], ["a", "b"], "divergence"), default),
+        ((["x"], ["a"], "o"), given),
+    ]
+    for wrong in ("101", "-1", "nan", "much"):
+        with pytest.raises(SystemExit):
+            cli.main(["divergence", "x", "--domains", "a", f"--min-share={wrong}"])
+        assert f"'{wrong}': expected a percentage, 0 to 100" in capsys.readouterr().err
+
+
 def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg.report import formats, gather
 

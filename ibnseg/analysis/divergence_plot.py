@@ -1,0 +1,167 @@
+"""The divergence of each layer as a plot: a line a network, and its interval as a band."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from ibnseg.files import written_whole
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by colour-blind eyes, too (Okabe and Ito, "Color Universal Design", 2008)."""
+MARKERS = "osD^vPX"
+WIDE = 30
+"""Largest over smallest divergence from which the axis is logarithmic."""
+INK, PALE = "#333333", "#8A8A8A"
+STYLE = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ibnseg",
+    "axes.edgecolor": PALE,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -> None:
+    """Writes ``<stem>.png`` and ``<stem>.svg``.
+
+    Args:
+        stem: path without suffix.
+        title: of the plot.
+        lines: by the name of each network its layers, in order, as :func:`draw` takes them.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = draw(title, lines)
+        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
+            with written_whole(stem.with_suffix(f".{suffix}")) as temporary:
+                figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+
+
+def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
+    """The figure; arguments as for :func:`write_plot`.
+
+    Each layer has ``layer``, ``divergence``, ``interval`` (two numbers or None) and ``constant``
+    (channels of A, of B), with which its marker is hollow. Networks of the
+    same layers share an axis of their names; others are drawn over their relative depth.
+    """
+    names = [[layer["layer"] for layer in layers] for layers in lines.values()]
+    same = all(own == names[0] for own in names)
+    longest = max(map(len, names))
+    figure = Figure(figsize=(min(max(6.4, 1.6 + 0.42 * longest), 16), 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for i, (name, layers) in enumerate(lines.items()):
+        last = max(len(layers) - 1, 1)
+        at = [k if same else k / last for k in range(len(layers))]
+        _draw_line(axes, at, layers, name, i)
+    if same:
+        _name_layers(axes, names[0])
+    else:
+        axes.set_xlabel("depth: first to last layer")
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+    _scale(axes, [layer["divergence"] for layers in lines.values() for layer in layers])
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10)
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(length=0)
+    handles = axes.get_legend_handles_labels()[0]
+    if any(any(layer["constant"]) for layers in lines.values() for layer in layers):
+        hollow = dict(color=PALE, marker="o", markerfacecolor="white", linewidth=0, markersize=5)
+        handles.append(Line2D([], [], label="channels constant in a set", **hollow))
+    axes.legend(handles=handles, handlelength=2.2, edgecolor="none", framealpha=0.85)
+    return figure
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """A linear axis from 0, or a logarithmic one where otherwise most would lie on the ground."""
+    least = min(values)
+    logarithmic = least > 0 and max(values) > WIDE * least
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.set_ylim(bottom=least / 2)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.set_ylabel(f"symmetric KL divergence (nats{', log scale' if logarithmic else ''})")
+
+
+def _draw_line(
+    axes: Axes, at: Sequence[float], layers: Sequence[Mapping], name: str, number: int
+) -> None:
+    look = number % len(COLORS)
+    dashes = ("-", "--", ":", "-.")[number // len(COLORS) % 4]
+    values = [layer["divergence"] for layer in layers]
+    axes.plot(
+        at,
+        values,
+        dashes,
+        color=COLORS[look],
+        marker=MARKERS[look],
+        markersize=4.5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        linewidth=1.8,
+        label=name,
+        zorder=3,
+        clip_on=False,
+    )
+    hollow = [i for i, layer in enumerate(layers) if any(layer["constant"])]
+    if hollow:
+        axes.plot(
+            [at[i] for i in hollow],
+            [values[i] for i in hollow],
+            MARKERS[look],
+            color=COLORS[look],
+            markerfacecolor="white",
+            markersize=5,
+            zorder=4,
+            clip_on=False,
+        )
+    known = [(x, layer["interval"]) for x, layer in zip(at, layers, strict=True)]
+    known = [(x, interval) for x, interval in known if interval is not None]
+    if known:
+        xs, intervals = zip(*known, strict=True)
+        low, high = zip(*intervals, strict=True)
+        axes.fill_between(xs, low, high, color=COLORS[look], alpha=0.16, linewidth=0, zorder=2)
+
+
+def _name_layers(axes: Axes, names: Sequence[str]) -> None:
+    """Layers below the axis; those of one stage, ``layer1.0`` and ``layer1.1``, by their last part
+    above the stage's name, with faint lines between stages."""
+    split = [name.rpartition(".") for name in names]
+    stages = [(stage, len(list(own))) for stage, own in groupby(split, key=lambda part: part[0])]
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    if not any(stage and count > 1 for stage, count in stages):
+        turned = dict(rotation=40, ha="right") if sum(map(len, names)) > 60 else {}
+        axes.set_xticks(range(len(names)), names, **turned)
+        return
+    axes.set_xticks(range(len(names)), [last for *_, last in split])
+    start = 0
+    for stage, count in stages:
+        if start:
+            axes.axvline(start - 0.5, color="#DDDDDD", linewidth=0.8, zorder=1)
+        axes.annotate(
+            stage,
+            (start + (count - 1) / 2, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, -20),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=PALE,
+        )
+        start += count
