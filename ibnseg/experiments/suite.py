@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -105,7 +104,7 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # SIGINT is ignored below a shell's background job
     except KeyboardInterrupt:  # the terminal has told the run, too
         _end(process)
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_a_script_for_slurm(mine, tmp_path):
     calls = (tmp_path / "calls").read_text().splitlines()
     assert "--dependency=afterok:42" in calls[1]
     assert calls[0].endswith("--minutes 0 --task $SLURM_ARRAY_TASK_ID")  # of the job, not of now
+
+
+@pytest.mark.parametrize("trap", ["", "trap '' INT"])
+def test_a_run_is_stopped_when_its_time_is_over(mine, tmp_path, monkeypatch, trap):
+    """Below a job that ignores the terminal's interrupt, too."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{trap}\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    begin = time.monotonic()
+    run = read_suite(mine).runs[0]
+    assert module._train(run, tmp_path / "runs", {}, 0.5) == module.STOPPED
+    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.slow
