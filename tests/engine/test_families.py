@@ -34,6 +34,8 @@ def test_ten_iterations_and_a_test(config: str, roots, tmp_path: Path) -> None:
     options = [
         "iterations=10",
         "batch=2",
+        "log_interval=1",
+        "workers=0",
         "crop_size=(64,64)",
         "precision=float32",
         f"model.decode_head.in_channels={WIDTHS[config]}",
