@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -340,7 +341,7 @@ def read_ranks(file: Path, identity: Mapping[str, object], listing: Listing) -> 
             stamps = map(tuple, stored["stamps"].tolist())
             kept = stored["ranks"]
             columns = {key: i for i, key in enumerate(zip(stored["paths"], stamps, strict=True))}
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, BadZipFile, zlib.error):
         return None
     keys = zip(listing.paths, map(tuple, listing.stamps.tolist()), strict=True)
     missing = kept.shape[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -234,7 +235,9 @@ def test_ranks_are_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.Mo
     assert written == [2, 4, 6, 8, 9, 9]
 
 
-@pytest.mark.parametrize("change", ["weights", "image", "more", "appearances", "damaged", "none"])
+@pytest.mark.parametrize(
+    "change", ["weights", "image", "more", "appearances", "cut", "bits", "none"]
+)
 def test_what_is_of_something_else_is_shown_again(tmp_path: Path, change: str, capsys) -> None:
     file, folder = tmp_path / "ranks.npz", write_colours(tmp_path / "val")
     run(MeanColour(), list_images(folder), file)
@@ -247,8 +250,15 @@ def test_what_is_of_something_else_is_shown_again(tmp_path: Path, change: str, c
         save_rgb(folder / "red" / "new.png", np.zeros((9, 9, 3), np.uint8))
     elif change == "appearances":
         looks = dict(list(PAPER.items())[:3])
-    elif change == "damaged":
+    elif change == "cut":
         file.write_bytes(file.read_bytes()[:100])
+    elif change == "bits":  # the first byte of what is compressed, behind the member's header
+        content = bytearray(file.read_bytes())
+        with ZipFile(file) as stored:
+            begin = stored.getinfo("ranks.npy").header_offset
+        name, extra = np.frombuffer(content[begin + 26 : begin + 30], "<u2").tolist()
+        content[begin + 30 + name + extra] = 0xFF
+        file.write_bytes(content)
     listing, network = list_images(folder), MeanColour()
     found = run(network, listing, file, weights, looks)
     shown = {"none": 0, "image": 1, "more": 1}.get(change, 9)
