@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
 import torch
 from mmengine.runner.checkpoint import get_torchvision_models
@@ -53,12 +54,13 @@ def read_checkpoint(source: str | Path) -> dict:
         ) from error
     except UnpicklingError as error:
         raise UserError(
-            f"{source}: not a file of weights: it is damaged, or holds objects other than tensors, "
+            f"{path}: not a file of weights: it is damaged, or holds objects other than tensors, "
             "which are not loaded because they can run code"
         ) from error
     except Exception as error:  # reading a damaged file can fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{source}: truncated or not a checkpoint ({reason})") from error
+        at = path if path.is_file() else source
+        raise UserError(f"{at}: truncated or not a checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict):
         raise UserError(
             f"{source}: holds a {type(checkpoint).__name__}, expected a dict of tensors"
@@ -82,7 +84,7 @@ def locate(source: str | Path) -> tuple[str, Path]:
             raise unknown_name("torchvision weights", name, urls)
         source = urls[name]
     if source.startswith(REMOTE):
-        return source, hub_folder() / Path(source).name
+        return source, hub_folder() / Path(urlsplit(source).path).name
     return source, Path(source).expanduser()
 
 

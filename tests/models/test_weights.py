@@ -22,7 +22,7 @@ from torch import nn
 from ibnseg.errors import UserError
 from ibnseg.models import IBNResNet, weights
 from ibnseg.models.pretrained import load_backbone
-from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.weights import load_exactly, locate, read_checkpoint, state_dict_of
 
 NARROW = dict(base_channels=8, stem_channels=8)
 
@@ -394,6 +394,22 @@ def test_download_once(published, server, hub):
         assert all(torch.equal(v, values[k]) for k, v in backbone.state_dict().items())
     assert [path for path in server.asked if path == "/ibn.pth"] == ["/ibn.pth"]
     assert [path.name for path in hub.iterdir()] == ["ibn.pth"]
+
+
+def test_damaged_in_the_folder(hub):
+    """The file to be removed is named, not the address that it once had."""
+    hub.mkdir(parents=True)
+    (hub / "net.pth").write_bytes(payload(True)[:-9])
+    with pytest.raises(UserError, match=f"^{re.escape(str(hub / 'net.pth'))}: truncated"):
+        read_checkpoint("https://example.org/net.pth?download=1")
+
+
+def test_address_with_a_query(server, hub):
+    (server.folder / "net.pth").write_bytes(payload(True))
+    address = f"{server.address}/net.pth?download=1"
+    assert set(read_checkpoint(address)) == {"conv1.weight", "bn1.bias"}
+    assert locate(address) == (address, hub / "net.pth")
+    assert locate(address)[1].is_file()
 
 
 def test_hash_in_the_name(server, hub):
