@@ -109,6 +109,12 @@ WRONG = {
     f"{TRAIN} --cfg-options test_domains=[]": "test_domains is [], expected a name",
     f"{TRAIN} --cfg-options optimizer.rl=1": "optimizer: cannot be built from the config",
     f"{TRAIN} --cfg-options model.backbone.dept=1": "unexpected keyword argument 'dept'",
+    f"{TRAIN} --cfg-options model.backbone.init_cfg=x.pth": (
+        "model: cannot be built from the config (IBNResNet: init_cfg='x.pth', expected a dict"
+    ),
+    f"{TRAIN} --cfg-options model.decode_head.init_cfg.type=Kaming": (
+        "model: cannot be built from the config ('Kaming is not in the"
+    ),
     f"{TRAIN} --seed -1": "seed is -1, expected a whole number from 0",
     f"{TEST} --cfg-options {SLIDE}": "mode 'slide' without crop_size and stride",
     f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=3 model.test_cfg.stride=3": (

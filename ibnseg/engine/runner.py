@@ -47,6 +47,10 @@ class Runner(mmengine.runner.Runner):
         with building("model"):
             return super().build_model(model)
 
+    def _init_model_weights(self) -> None:
+        with building("model"):
+            super()._init_model_weights()
+
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         with building("optimizer"):
             return super().build_optim_wrapper(optim_wrapper)

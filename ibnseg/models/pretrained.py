@@ -20,11 +20,17 @@ CLASSIFIERS = ("fc.", "classifier.")
 
 class Pretrainable:
     """A backbone whose ``init_cfg`` of type ``Pretrained`` or ``ibnseg.SplitPretrained`` fills all
-    of it or is an error."""
+    of it or is an error; one that is no dict with a type is a ``ValueError``."""
 
     def init_weights(self) -> None:
         given = self.init_cfg
         several = given if isinstance(given, list) else [given] if given else []
+        for cfg in several:
+            if not isinstance(cfg, Mapping) or "type" not in cfg:
+                raise ValueError(
+                    f"{type(self).__name__}: init_cfg={cfg!r}, expected a dict with its type, as "
+                    "dict(type='Pretrained', checkpoint=...)"
+                )
         loading = [cfg for cfg in several if _initialiser(cfg) in LOADERS]
         self.init_cfg = [cfg for cfg in several if cfg not in loading]
         super().init_weights()
