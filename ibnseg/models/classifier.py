@@ -59,7 +59,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: nn.Module, classes: int = 1000) -> None:
         super().__init__()
         self.backbone = backbone
-        self.fc = nn.Linear(backbone.feat_dim, classes)
+        self.fc = nn.Linear(backbone.out_channels[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.backbone(x)[-1].mean(dim=(2, 3)))
@@ -86,10 +86,10 @@ def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Cl
             "weights of a whole network, as published"
         )
     weight, bias = weights[f"{found[0]}weight"], weights[f"{found[0]}bias"]
-    if weight.shape != (len(bias), backbone.feat_dim):
+    if weight.shape != (len(bias), backbone.out_channels[-1]):
         raise UserError(
             f"{source}: {found[0]}weight is {tuple(weight.shape)}, expected "
-            f"{(len(bias), backbone.feat_dim)}"
+            f"{(len(bias), backbone.out_channels[-1])}"
         )
     network = Classifier(backbone, len(bias))
     with torch.no_grad():

@@ -107,7 +107,6 @@ class IBNDenseNet(Pretrainable, BaseModule):
         self.features = DenseNet(
             growth_rate, LAYERS[depth], width, num_classes=1, memory_efficient=with_cp
         ).features
-        self.feat_dim = self.features.norm5.num_features
         for parent in list(self.features.modules()):
             for key, module in list(parent.named_children()):
                 if isinstance(module, nn.BatchNorm2d):
@@ -122,6 +121,12 @@ class IBNDenseNet(Pretrainable, BaseModule):
             if i and strides[i] == 1:
                 self._transition(i - 1).pool = nn.Identity()
         self._freeze()
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of the features, one for each of ``out_indices``."""
+        norms = [self._transition(i).norm for i in range(3)] + [self.features.norm5]
+        return tuple(norms[i].num_features for i in sorted(self.out_indices))
 
     def _block(self, i: int) -> nn.ModuleDict:
         return self.features.get_submodule(f"denseblock{i + 1}")

@@ -97,6 +97,12 @@ class IBNResNet(Pretrainable, ResNet):
         self._placed = place(name, variant, stages, ratio, self.VARIANTS, count=count)
         super().__init__(depth=depth, **kwargs)
 
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of the features, one for each of ``out_indices``."""
+        first = self.base_channels * self.block.expansion
+        return tuple(first * 2**i for i in sorted(self.out_indices))
+
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
         norms, ratio = self._placed[0]

@@ -76,8 +76,21 @@ class Segmentor(EncoderDecoder):
 
     Raises:
         ValueError: for a head with one output channel: classes are told apart by their largest
-            logit.
+            logit; for a head whose input is not as wide as the feature that it takes, where the
+            backbone says how wide they are.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        widths = getattr(self.backbone, "out_channels", None)
+        for name, head in self.heads().items() if widths else ():
+            at = head.in_index
+            if isinstance(at, int) and [head.in_channels] != [*widths[at:][:1]]:
+                raise ValueError(
+                    f"Segmentor: the {name} head has in_index {at} and in_channels "
+                    f"{head.in_channels}, the features of {type(self.backbone).__name__} have "
+                    f"{', '.join(map(str, widths))} channels"
+                )
 
     def _init_decode_head(self, decode_head: dict) -> None:
         super()._init_decode_head(decode_head)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import torch
+from mmengine.dist import barrier, is_main_process
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
@@ -24,8 +26,9 @@ def read_checkpoint(source: str | Path) -> dict:
     """Reads a checkpoint to the CPU with ``weights_only=True``, so that it cannot run code.
 
     Args:
-        source: a path, an ``http(s)://`` address (downloaded once, to torch's hub folder; a hash in
-            the file's name, as in ``resnet50_ibn_a-d9d0bb7b.pth``, is checked),
+        source: a path, an ``http(s)://`` address (downloaded once, to torch's hub folder, by the
+            main of several processes, all of which have to call; a hash in the file's name, as in
+            ``resnet50_ibn_a-d9d0bb7b.pth``, is checked),
             ``torchvision://NAME``, or ``ibnseg://NAME`` of
             :data:`~ibnseg.models.published.PUBLISHED`.
 
@@ -34,6 +37,24 @@ def read_checkpoint(source: str | Path) -> dict:
             the file that the hash in its name tells of.
     """
     source, path = locate(source)
+    if source.startswith(REMOTE):
+        with _main_process_first():  # downloads; the others find it there
+            return _read(source, path)
+    return _read(source, path)
+
+
+@contextmanager
+def _main_process_first() -> Iterator[None]:
+    if not is_main_process():
+        barrier()
+    try:
+        yield
+    finally:
+        if is_main_process():
+            barrier()
+
+
+def _read(source: str, path: Path) -> dict:
     remote = source.startswith(REMOTE)
     if path.is_file():
         _check_hash(path)

@@ -30,7 +30,7 @@ def test_a_backbone_by_its_name(name, network, variant):
         stage = backbone(torch.empty(1, 3, 64, 64))[-1]
     assert type(backbone) is network
     assert backbone.variant == variant
-    assert stage.shape[1:] == (backbone.feat_dim, 8, 8)
+    assert stage.shape[1:] == (backbone.out_channels[-1], 8, 8)
 
 
 @pytest.mark.parametrize("name", ["resnet50_ibn_e", "resnet", "resnext50_ibn_b", "ResNet50"])

@@ -702,3 +702,32 @@ def test_forward_modes(segmentor):
         np.testing.assert_allclose(segmentor(x), head_logits(segmentor, x), rtol=1e-4, atol=1e-4)
         (result,) = segmentor(x, batch, mode="predict")
     assert result.pred_sem_seg.shape == (40, 56)
+
+
+# ---- heads and what they take ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(in_channels=77, channels=77), "in_index -1 and in_channels 77"),
+        (dict(in_index=2), "in_index 2 and in_channels 64"),
+        (dict(in_index=4), "in_index 4 and in_channels 64"),
+    ],
+)
+def test_a_head_of_another_width_is_refused(changes, said):
+    message = f"the decode head has {said}, the features of IBNResNet have 8, 16, 32, 64 channels"
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type="ibnseg.Segmentor", **config(head_cfg(**changes))))
+
+
+def test_heads_of_the_right_width_are_not():
+    backbone = dict(BACKBONE, out_indices=(1, 3))
+    for head in (
+        head_cfg(),
+        head_cfg(in_index=1),
+        head_cfg(in_index=0, in_channels=16, channels=16),
+    ):
+        MODELS.build(dict(type="ibnseg.Segmentor", **config(head, backbone=backbone)))
+    several = head_cfg(in_index=(2, 3), in_channels=(32, 64), input_transform="resize_concat")
+    MODELS.build(dict(type="ibnseg.Segmentor", **config(dict(several, channels=96))))

@@ -412,6 +412,23 @@ def test_address_with_a_query(server, hub):
     assert locate(address)[1].is_file()
 
 
+@pytest.mark.parametrize("is_main", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_of_several_processes_the_main_one_downloads(server, monkeypatch, is_main, there):
+    """It tells the others when it has, or cannot; they ask after that."""
+    order = []
+    monkeypatch.setattr(weights, "is_main_process", lambda: is_main)
+    monkeypatch.setattr(weights, "barrier", lambda: order.append(f"barrier, {len(server.asked)}"))
+    if there:
+        (server.folder / "net.pth").write_bytes(payload(True))
+        read_checkpoint(f"{server.address}/net.pth")
+    else:
+        with pytest.raises(UserError, match="cannot be downloaded"):
+            read_checkpoint(f"{server.address}/net.pth")
+    assert order == ["barrier, 0" if not is_main else f"barrier, {len(server.asked)}"]
+    assert server.asked
+
+
 def test_hash_in_the_name(server, hub):
     content = payload(True)
     right = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
