@@ -259,7 +259,7 @@ def test_an_interrupt_that_a_library_turns_into_another_error(
 @pytest.mark.slow
 def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     """SIGINT once the first prediction is there, as the terminal sends it; then the rest."""
-    for i in range(200):
+    for i in range(80):
         save_rgb(tmp_path / "photos" / f"{i:03d}.png", scene(i)[0])
     command = ["-m", "ibnseg.cli", "predict", str(trained[1]), "photos"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -283,11 +283,11 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     assert err == "ibnseg: interrupted; to go on: the same command again\n"
     assert not list(tmp_path.glob("predictions/**/.*"))
     done = len(list(tmp_path.glob("predictions/overlays/*")))
-    assert done < 200
+    assert done < 80
     again = run(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert f"200 predictions ({done} of them there already)" in again.stdout
-    assert len(list(tmp_path.glob("predictions/labels/*"))) == 200
+    assert f"80 predictions ({done} of them there already)" in again.stdout
+    assert len(list(tmp_path.glob("predictions/labels/*"))) == 80
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def complexity(network: nn.Module, height: int, width: int) -> Complexity:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network.eval()(torch.empty(1, 3, height, width, device="meta"))
-    return Complexity(sum(p.numel() for p in network.parameters()), counter.get_total_flops())
+    return Complexity(count_parameters(network), counter.get_total_flops())
 
 
 def of_backbone(name: str, height: int = 512, width: int = 1024) -> Complexity:
@@ -49,4 +49,17 @@ def of_backbone(name: str, height: int = 512, width: int = 1024) -> Complexity:
     """
     with torch.device("meta"):
         backbone = build_backbone(name, **STRIDE_8)
-    return complexity(backbone, height, width)
+    layers = tuple(str(m) for m in backbone.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+    if (layers, height, width) not in _FLOPS:
+        _FLOPS[layers, height, width] = complexity(backbone, height, width).flops
+    return Complexity(count_parameters(backbone), _FLOPS[layers, height, width])
+
+
+_FLOPS: dict[tuple, int] = {}
+"""Of backbones by the layers whose operations count, in order, and the size of the image: variants
+that differ in normalisations alone are run once."""
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(p.numel() for p in network.parameters())
