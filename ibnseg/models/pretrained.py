@@ -65,7 +65,8 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     """
     found, wanted = recognise(weights), recognise(backbone.state_dict())
     hint = ""
-    if found and wanted and wanted.startswith(f"{found}_ibn_"):
+    splits = not any(isinstance(module, INBN) for module in backbone.modules())
+    if splits and found and wanted and wanted.startswith(f"{found}_ibn_"):
         hint = "; init_cfg.type='ibnseg.SplitPretrained' starts from plain weights on purpose"
     _load(backbone, weights, source, f"{_likeness(found, wanted)}{hint}")
 

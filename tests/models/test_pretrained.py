@@ -260,6 +260,12 @@ def test_plain_weights_are_no_ibn_weights(tmp_path, variant):
     assert all(torch.equal(net.state_dict()[key], before[key]) for key in buffers)
 
 
+def test_c_is_not_told_of_a_way_that_it_has_not(tmp_path):
+    checkpoint = saved(tmp_path, plain(**NARROW))
+    with pytest.raises(UserError, match="they look like resnet18, expected resnet18_ibn_c$"):
+        load_backbone(IBNResNet(18, "c", **NARROW), checkpoint)
+
+
 def test_c_has_no_plain_weights(tmp_path):
     """It says so before anything is fetched."""
     with pytest.raises(UserError, match="cannot fill variant 'c'"):
