@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -136,6 +137,16 @@ def write_drivable(root: Path, release: str = "2021") -> None:
     }[release]
     ids = np.repeat(np.array(rows, np.uint8), 16)[:, None].repeat(64, axis=1)
     write_bdd100k(root, "images/100k", folder, suffix, ids)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_no_garbage() -> None:
+    """Every dataset collects garbage when it is made; what was imported by then is not looked
+    through again and again, which takes a third of a second each time."""
+    import ibnseg.engine.run  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
