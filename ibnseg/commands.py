@@ -100,8 +100,7 @@ def _test(args: argparse.Namespace) -> None:
 
 
 def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
-    runs = parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs")
-    runs.complete = FOLDERS
+    _add_runs(parser, "*")
     parser.add_argument(
         "--metric",
         default="mIoU",
@@ -135,8 +134,7 @@ def _matrix(args: argparse.Namespace) -> None:
 
 
 def _divergence_arguments(parser: argparse.ArgumentParser) -> None:
-    runs = parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
-    runs.complete = FOLDERS
+    _add_runs(parser, "+")
     parser.add_argument(
         "--domains",
         type=_names,
@@ -168,10 +166,7 @@ def _divergence_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="modules, as 'backbone.layer?' (default: the stem and every block)",
     )
-    out = parser.add_argument(
-        "--out", default="divergence", metavar="DIR", help="where to (default: divergence)"
-    )
-    out.complete = FOLDERS
+    _add_out(parser, "divergence")
     _add_data_root(parser)
 
 
@@ -197,10 +192,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "images", metavar="INPUT", help="folder of images or videos, or one of them"
     )
     images.complete = FILES
-    out = parser.add_argument(
-        "--out", default="predictions", metavar="DIR", help="where to (default: predictions)"
-    )
-    out.complete = FOLDERS
+    _add_out(parser, "predictions")
     _add_options(parser)
 
 
@@ -357,15 +349,11 @@ def _imagenet(args: argparse.Namespace) -> None:
 
 
 def _robustness_arguments(parser: argparse.ArgumentParser) -> None:
-    runs = parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
-    runs.complete = FOLDERS
+    _add_runs(parser, "+")
     parser.add_argument(
         "--domains", type=_names, metavar="A,B", help="domains to test on instead of the config's"
     )
-    out = parser.add_argument(
-        "--out", default="robustness", metavar="DIR", help="where to (default: robustness)"
-    )
-    out.complete = FOLDERS
+    _add_out(parser, "robustness")
     parser.add_argument(
         "--conditions", type=_names, metavar="A,B", help="only these, as RGB+50,blur (default: all)"
     )
@@ -406,9 +394,7 @@ def _robustness(args: argparse.Namespace) -> None:
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", default="demo", metavar="DIR", help="where all of it goes (default: demo)"
-    ).complete = FOLDERS
+    _add_out(parser, "demo")
     parser.add_argument(
         "--seeds", type=_numbers, default=[0], metavar="0,1", help="of the trainings (default: 0)"
     )
@@ -444,10 +430,7 @@ def _suite_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slurm", action="store_true", help="print a script that submits all as arrays of jobs"
     )
-    out = parser.add_argument(
-        "--out", default="work_dirs/suites", help="where runs lie (default: work_dirs/suites)"
-    )
-    out.complete = FOLDERS
+    _add_out(parser, "work_dirs/suites")
     _add_data_root(parser)
 
 
@@ -642,6 +625,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="changes to the config, as batch=8 model.backbone.depth=101",
     )
+
+
+def _add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    out = parser.add_argument(
+        "--out", default=default, metavar="DIR", help=f"where to (default: {default})"
+    )
+    out.complete = FOLDERS
+
+
+def _add_runs(parser: argparse.ArgumentParser, least: str) -> None:
+    runs = parser.add_argument("runs", nargs=least, metavar="RUN", help="folders of runs")
+    runs.complete = FOLDERS
 
 
 def _add_data_root(parser: argparse.ArgumentParser) -> None:

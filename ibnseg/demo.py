@@ -18,7 +18,7 @@ from ibnseg.datasets.streets.write import write_streets
 from ibnseg.draw import colored, contact_sheet
 from ibnseg.engine import run
 from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import get_domain
+from ibnseg.engine.domains import dataset_of, get_domain
 from ibnseg.engine.network import load, predict_image
 from ibnseg.engine.precision import fast_bfloat16
 from ibnseg.evaluation.matrix import Row
@@ -135,9 +135,7 @@ def _items(name: str, root: str) -> list[dict]:
     """The first images of a domain's test split, loaded with their labels."""
     domain = get_domain(name, Config())
     steps = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
-    dataset = DATASETS.build(
-        dict(**domain["dataset"], data_root=root, split=domain["test_split"], pipeline=steps)
-    )
+    dataset = DATASETS.build(dataset_of(domain, root, domain["test_split"], steps))
     return [dataset[i] for i in range(min(SHOWN, len(dataset)))]
 
 

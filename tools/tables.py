@@ -86,7 +86,8 @@ def costs() -> str:
     rows = []
     for family, network in FAMILIES.items():
         for depth in network.DEPTHS:
-            plain = of_backbone(f"{family}{depth}")
+            known: dict[tuple, int] = {}
+            plain = of_backbone(f"{family}{depth}", known=known)
             row = [
                 f"{TITLES[family]}{depth}",
                 f"{plain.parameters / 1e6:.2f} M",
@@ -96,7 +97,7 @@ def costs() -> str:
                 if variant not in network.VARIANTS:
                     row.append("")
                     continue
-                own = of_backbone(f"{family}{depth}_ibn_{variant}")
+                own = of_backbone(f"{family}{depth}_ibn_{variant}", known=known)
                 row.append(" / ".join(map(_more, own, plain)))
             rows.append(row)
     return markdown(("network", "parameters", "FLOPs", *variants), rows)

@@ -1,4 +1,4 @@
-# Which of the paper's claims hold at small scale: docs/evidence.md. Seed by seed, so that whatever
+# Which of the paper's claims hold at small scale? Seed by seed, so that whatever
 # is finished can be compared in pairs.
 title = "Evidence"
 streets = {"iterations": 300, "precision": "float32"}

@@ -22,7 +22,14 @@ from ibnseg.analysis.features import Layer, find_layers, watching
 from ibnseg.analysis.moments import REPLICATES, FeatureMoments
 from ibnseg.appearance import PAPER
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.engine.domains import check_roots, class_set_of, domain_files, find_root, get_domain
+from ibnseg.engine.domains import (
+    check_roots,
+    class_set_of,
+    dataset_of,
+    domain_files,
+    find_root,
+    get_domain,
+)
 from ibnseg.engine.network import find_network, load_network
 from ibnseg.environment import versions
 from ibnseg.errors import UserError, unknown_name
@@ -168,17 +175,13 @@ def _question(
     passes = [
         Pass(
             DATASETS.build(
-                dict(
-                    domain["dataset"],
-                    data_root=find_root(domain, roots),
-                    split=domain["test_split"],
-                    pipeline=pipeline,
-                    test_mode=True,
+                dataset_of(
+                    domain, find_root(domain, roots), domain["test_split"], pipeline, test_mode=True
                 )
             ),
             domain["title"],
-            None,
-            (SEED, i),
+            transform=None,
+            key=(SEED, i),
         )
         for i, domain in enumerate(known)
     ]

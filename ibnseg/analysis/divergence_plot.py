@@ -12,25 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ibnseg.files import written_whole
+from ibnseg.analysis.style import FAINT, PALE, STYLE, line_style, save
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by colour-blind eyes, too (Okabe and Ito, "Color Universal Design", 2008)."""
 MARKERS = "osD^vPX"
 WIDE = 30
 """Largest over smallest divergence from which the axis is logarithmic."""
-INK, PALE = "#333333", "#8A8A8A"
-STYLE = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ibnseg",
-    "axes.edgecolor": PALE,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -> None:
@@ -43,9 +29,7 @@ def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -
     """
     with matplotlib.rc_context(STYLE):
         figure = draw(title, lines)
-        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
-            with written_whole(stem.with_suffix(f".{suffix}")) as temporary:
-                figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+    save(figure, stem)
 
 
 def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
@@ -58,7 +42,8 @@ def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
     names = [[layer["layer"] for layer in layers] for layers in lines.values()]
     same = all(own == names[0] for own in names)
     longest = max(map(len, names))
-    figure = Figure(figsize=(min(max(6.4, 1.6 + 0.42 * longest), 16), 4.4), layout="constrained")
+    size = (min(max(6.4, 1.6 + 0.42 * longest), 16), 4.4)
+    figure = Figure(size, dpi=160, layout="constrained")
     axes = figure.add_subplot()
     for i, (name, layers) in enumerate(lines.items()):
         last = max(len(layers) - 1, 1)
@@ -71,7 +56,7 @@ def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
     _scale(axes, [layer["divergence"] for layers in lines.values() for layer in layers])
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10)
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
@@ -102,15 +87,13 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 def _draw_line(
     axes: Axes, at: Sequence[float], layers: Sequence[Mapping], name: str, number: int
 ) -> None:
-    look = number % len(COLORS)
-    dashes = ("-", "--", ":", "-.")[number // len(COLORS) % 4]
+    look, marker = line_style(number), MARKERS[number % len(MARKERS)]
     values = [layer["divergence"] for layer in layers]
     axes.plot(
         at,
         values,
-        dashes,
-        color=COLORS[look],
-        marker=MARKERS[look],
+        **look,
+        marker=marker,
         markersize=4.5,
         markeredgecolor="white",
         markeredgewidth=0.6,
@@ -124,8 +107,8 @@ def _draw_line(
         axes.plot(
             [at[i] for i in hollow],
             [values[i] for i in hollow],
-            MARKERS[look],
-            color=COLORS[look],
+            marker,
+            color=look["color"],
             markerfacecolor="white",
             markersize=5,
             zorder=4,
@@ -136,7 +119,7 @@ def _draw_line(
     if known:
         xs, intervals = zip(*known, strict=True)
         low, high = zip(*intervals, strict=True)
-        axes.fill_between(xs, low, high, color=COLORS[look], alpha=0.16, linewidth=0, zorder=2)
+        axes.fill_between(xs, low, high, color=look["color"], alpha=0.16, linewidth=0, zorder=2)
 
 
 def _name_layers(axes: Axes, names: Sequence[str]) -> None:
@@ -153,7 +136,7 @@ def _name_layers(axes: Axes, names: Sequence[str]) -> None:
     start = 0
     for stage, count in stages:
         if start:
-            axes.axvline(start - 0.5, color="#DDDDDD", linewidth=0.8, zorder=1)
+            axes.axvline(start - 0.5, color=FAINT, linewidth=0.8, zorder=1)
         axes.annotate(
             stage,
             (start + (count - 1) / 2, 0),

@@ -25,7 +25,13 @@ from ibnseg.analysis import robustness_report as report
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Condition, Look, generator
 from ibnseg.datasets.appearance import look_of, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.engine.domains import domain_files, domain_titles, find_root, get_domain
+from ibnseg.engine.domains import (
+    dataset_of,
+    domain_files,
+    domain_titles,
+    find_root,
+    get_domain,
+)
 from ibnseg.engine.expand import expand
 from ibnseg.engine.network import find_network, load_network
 from ibnseg.engine.predicted import describe_network, stamp
@@ -481,8 +487,8 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
     if "/" in name or name not in domain_files(cfg):
         raise UserError(f"look '{name}': neither a folder of images nor a domain; see ibnseg env")
     domain = get_domain(name, cfg)
-    own = dict(data_root=find_root(domain, roots), split=domain["test_split"], pipeline=[])
-    dataset = DATASETS.build({**domain["dataset"], **own, "test_mode": True})
+    root = find_root(domain, roots)
+    dataset = DATASETS.build(dataset_of(domain, root, domain["test_split"], test_mode=True))
     paths = [dataset.get_data_info(i)["img_path"] for i in range(len(dataset))]
     return domain["title"], look_of(paths)
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ibnseg.analysis.style import FAINT, INK, STYLE, line_style, save
 from ibnseg.appearance import CONDITIONS, SEVERITIES
 from ibnseg.files import written_whole
 from ibnseg.report.markdown import sheet_markdown
@@ -65,20 +66,14 @@ def write(
     for name, text in texts.items():
         with written_whole(out / name) as temporary:
             temporary.write_text(text)
-    figure = plot(result, titles)
-    for name in ("robustness.png", "robustness.svg"):
-        save(figure, out / name)
-    save(contact_sheet(pictures), out / "conditions.png")
+    with matplotlib.rc_context(STYLE):
+        figure = plot(result, titles)
+        sheet = contact_sheet(pictures)
+    save(figure, out / "robustness")
+    save(sheet, out / "conditions", ["png"])
     print("\n" + "\n\n".join(map(sheet_text, shown)))
     print(f"\nResults: {', '.join(str(out / name) for name in texts)}")
     print(f"Plot: {out}/robustness.png, .svg; what was shown: {out / 'conditions.png'}")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure whole, in the format of the suffix."""
-    FigureCanvasAgg(figure)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, facecolor="white")
 
 
 # ---- numbers -----------------------------------------------------------------------------------
@@ -199,10 +194,6 @@ def _mean(values: np.ndarray, spread: bool = True) -> str:
 
 # ---- the plot ----------------------------------------------------------------------------------
 
-COLORS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#777777", "#222222")
-"""Paul Tol's bright scheme, which colour-blind readers tell apart; after it dashes begin."""
-DASHES = ("-", "--", ":", "-.")
-INK, FAINT = "#333333", "#dddddd"
 PER_ROW = 5
 PANEL, GAP = (1.95, 1.55), (0.2, 0.62)
 """(width, height) of a panel and between panels, in inches."""
@@ -228,7 +219,7 @@ def plot(result: Mapping, titles: Mapping[str, str]) -> Figure:
     block = TITLE + lines * (PANEL[1] + GAP[1])
     height = TOP + len(result["domains"]) * block + BOTTOM
     figure = Figure((width, height), dpi=150)
-    styles = {network: _style(i) for i, network in enumerate(names)}
+    styles = {network: line_style(i) for i, network in enumerate(names)}
     for d, (domain, title) in enumerate(result["domains"].items()):
         top, first = TOP + d * block, None
         figure.text(
@@ -262,11 +253,6 @@ def plot(result: Mapping, titles: Mapping[str, str]) -> Figure:
         borderaxespad=0.4,
     )  # fmt: skip
     return figure
-
-
-def _style(i: int) -> dict:
-    """Colour and dashes of the i-th network."""
-    return dict(color=COLORS[i % len(COLORS)], linestyle=DASHES[i // len(COLORS) % len(DASHES)])
 
 
 def _bare(ax: Axes, leftmost: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -145,3 +145,19 @@ def find_root(domain: Mapping, roots: Mapping[str, str]) -> str:
         "there (see data/README.md), or say where it is with "
         f"--data-root {domain['data_root']}=PATH or IBNSEG_DATA"
     )
+
+
+def dataset_of(
+    domain: Mapping, root: str, split: str, pipeline: Sequence[dict] = (), **kwargs
+) -> dict:
+    """The config of a domain's dataset.
+
+    Args:
+        domain: from :func:`get_domain`.
+        root: from :func:`find_root`.
+        split: one of its adapter's.
+        pipeline: what samples go through.
+        kwargs: other arguments of the adapter.
+    """
+    own = dict(data_root=root, split=split, pipeline=list(pipeline))
+    return {**domain["dataset"], **own, **kwargs}

@@ -17,7 +17,14 @@ from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
 from ibnseg.engine import schedule
 from ibnseg.engine.checkpoint import LATEST
-from ibnseg.engine.domains import check_roots, class_set_of, domain_files, find_root, get_domain
+from ibnseg.engine.domains import (
+    check_roots,
+    class_set_of,
+    dataset_of,
+    domain_files,
+    find_root,
+    get_domain,
+)
 from ibnseg.errors import UserError, building, unknown_name
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name, get_protocol
 from ibnseg.registry import DATASETS, TRANSFORMS
@@ -312,11 +319,6 @@ def _require_same_classes(domain: Mapping, class_set: ClassSet, train_domain: st
         )
 
 
-def _dataset(domain: Mapping, root: str, split: str, pipeline: Sequence[dict], **kwargs) -> dict:
-    own = dict(data_root=root, split=split, pipeline=list(pipeline))
-    return {**domain["dataset"], **own, **kwargs}
-
-
 def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> None:
     domain = cfg.domains[cfg.train_domain]
     parts = world_size * cfg.accumulate
@@ -351,7 +353,7 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
         *cfg.augment,
         dict(type="ibnseg.Pack"),
     ]
-    dataset = _dataset(
+    dataset = dataset_of(
         domain, found[cfg.train_domain], domain["train_split"], pipeline, subset=cfg.train_subset
     )
     total = cfg.get("iterations") or schedule.iterations(
@@ -404,7 +406,7 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
     selected = _files(cfg.val_dataloader.dataset)
     for name in cfg.test_domains:
         tested = cfg.domains[name]
-        dataset = _dataset(tested, found[name], tested["test_split"], [], test_mode=True)
+        dataset = dataset_of(tested, found[name], tested["test_split"], test_mode=True)
         common = selected & _files(dataset)
         if common:
             raise UserError(
@@ -522,7 +524,7 @@ def _test_dataloader(
         batch_size=1,
         num_workers=cfg.workers,
         sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
-        dataset=_dataset(domain, root, split, pipeline, test_mode=True, **class_map),
+        dataset=dataset_of(domain, root, split, pipeline, test_mode=True, **class_map),
     )
 
 

@@ -310,10 +310,14 @@ def _recipe_of(checkpoint: Path) -> str | None:
     if not before or any(before.get(key) is None for key in needed):
         return None
     told = {key: before.get(key, DEFAULTS.get(key)) for key in RECIPE if key != "seed"}
-    # without defaults, so that a key that is new to the recipe changes no hash
-    values = {key: value for key, value in told.items() if value != DEFAULTS.get(key)}
-    values["iterations"] = before.train_cfg.get("max_iters")
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return hash_of(told | {"iterations": before.train_cfg.get("max_iters")})[:12]
+
+
+def hash_of(values: Mapping) -> str:
+    """A SHA-256 of a config's values but those that are defaults, so that a key that is new, with
+    its default, changes no hash."""
+    told = {key: value for key, value in values.items() if value != DEFAULTS.get(key)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _record(runner: Runner, test: Mapping) -> dict:

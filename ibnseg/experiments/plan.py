@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from mmengine.config import Config
 
 from ibnseg.engine.config import load_config
 from ibnseg.engine.expand import DEFAULTS
-from ibnseg.engine.run import RECIPE
+from ibnseg.engine.run import RECIPE, hash_of
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.files import config_folder
 
@@ -125,12 +123,9 @@ def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
 
 def _identity(cfg: Config, start: Run | None) -> str:
     values = {key: cfg.get(key, DEFAULTS.get(key)) for key in TRAINING if key != "seed"}
-    # without defaults, so that a key that is new changes no hash
-    values = {key: value for key, value in values.items() if value != DEFAULTS.get(key)}
     if start is not None:
         values["start_from"] = f"{start.identity}, seed {start.seed}"
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hash_of(values)[:8]
 
 
 def waves(runs: Sequence[Run]) -> Iterator[list[int]]:

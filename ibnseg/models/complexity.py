@@ -39,25 +39,25 @@ def complexity(network: nn.Module, height: int, width: int) -> Complexity:
     return Complexity(count_parameters(network), counter.get_total_flops())
 
 
-def of_backbone(name: str, height: int = 512, width: int = 1024) -> Complexity:
+def of_backbone(
+    name: str, height: int = 512, width: int = 1024, known: dict[tuple, int] | None = None
+) -> Complexity:
     """The cost of a backbone of output stride 8, without a head.
 
     Args:
         name: one of :data:`ibnseg.models.classifier.NAMES`.
         height: of the image, in pixels.
         width: of the image, in pixels.
+        known: operations of backbones by the layers that they count for; is added to, so that of
+            several variants those that differ in normalisations alone are run once.
     """
     with torch.device("meta"):
         backbone = build_backbone(name, **STRIDE_8)
     layers = tuple(str(m) for m in backbone.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
-    if (layers, height, width) not in _FLOPS:
-        _FLOPS[layers, height, width] = complexity(backbone, height, width).flops
-    return Complexity(count_parameters(backbone), _FLOPS[layers, height, width])
-
-
-_FLOPS: dict[tuple, int] = {}
-"""Of backbones by the layers whose operations count, in order, and the size of the image: variants
-that differ in normalisations alone are run once."""
+    known = {} if known is None else known
+    if layers not in known:
+        known[layers] = complexity(backbone, height, width).flops
+    return Complexity(count_parameters(backbone), known[layers])
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -125,8 +125,7 @@ class IBNDenseNet(Pretrainable, BaseModule):
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of the features, one for each of ``out_indices``."""
-        norms = [self._transition(i).norm for i in range(3)] + [self.features.norm5]
-        return tuple(norms[i].num_features for i in sorted(self.out_indices))
+        return tuple(self._norm(i).num_features for i in sorted(self.out_indices))
 
     def _block(self, i: int) -> nn.ModuleDict:
         return self.features.get_submodule(f"denseblock{i + 1}")
@@ -134,21 +133,21 @@ class IBNDenseNet(Pretrainable, BaseModule):
     def _transition(self, i: int) -> nn.Sequential:
         return self.features.get_submodule(f"transition{i + 1}")
 
+    def _norm(self, i: int) -> nn.Module:
+        """What normalises a block's output: its transition, or the last layer."""
+        return self.features.norm5 if i == 3 else self._transition(i).norm
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         stem = self.features
         x = stem.pool0(stem.relu0(stem.norm0(stem.conv0(x))))
         outs = []
         for i in range(4):
-            x = self._block(i)(x)
-            if i == 3:
-                x = stem.norm5(x).relu()
-            else:
-                transition = self._transition(i)
-                x = transition.norm(x).relu()
+            if i:
+                transition = self._transition(i - 1)
+                x = transition.pool(transition.conv(x))
+            x = self._norm(i)(self._block(i)(x)).relu()
             if i in self.out_indices:
                 outs.append(x)
-            if i < 3:
-                x = transition.pool(transition.conv(x))
         return tuple(outs)
 
     def train(self, mode: bool = True) -> IBNDenseNet:

@@ -85,7 +85,9 @@ class Segmentor(EncoderDecoder):
         widths = getattr(self.backbone, "out_channels", None)
         for name, head in self.heads().items() if widths else ():
             at = head.in_index
-            if isinstance(at, int) and [head.in_channels] != [*widths[at:][:1]]:
+            if isinstance(at, int) and (
+                not -len(widths) <= at < len(widths) or widths[at] != head.in_channels
+            ):
                 raise ValueError(
                     f"Segmentor: the {name} head has in_index {at} and in_channels "
                     f"{head.in_channels}, the features of {type(self.backbone).__name__} have "

@@ -16,6 +16,7 @@ from PIL import Image
 from ibnseg import cli, load, predict
 from ibnseg.analysis import robustness as module
 from ibnseg.analysis import robustness_report as report
+from ibnseg.analysis import style
 from ibnseg.analysis.robustness import (
     Tally,
     appearances,
@@ -382,7 +383,7 @@ def test_the_plot_of_origin_alone_and_of_many_networks(tmp_path: Path) -> None:
     many = [r for i in range(10) for r in made_up(f"n{i}", 0, scores(0.5, 0.4, 0.1 * i / 2))]
     for records in (made_up("a", 0, {("origin", None): 0.5}), many):
         figure = report.plot(dict(RESULT, records=records), {})
-        report.save(figure, tmp_path / "x.png")
+        style.save(figure, tmp_path / "x")
     styles = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(styles) == 10
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ibnseg.engine.config import load_config
 from ibnseg.errors import UserError
 from ibnseg.experiments.plan import read_suite, suites, waves
 
@@ -132,6 +133,17 @@ def test_a_run_starts_from_that_of_its_seed_or_the_only_one(tmp_path):
 def test_wrong_files(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         read_suite(written(tmp_path, text))
+
+
+def test_the_example_of_the_docs(tmp_path):
+    """What starts from another run has its network."""
+    page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
+    runs = read_suite(written(tmp_path, page.split("```python\n")[1].split("```")[0])).runs
+    assert len(runs) == 4 * 3
+    for run in runs[-3:]:
+        own, start = (load_config(r.config, r.options) for r in (run, run.start))
+        assert (own.train_domain, start.train_domain) == ("streets_real", "streets_virtual")
+        assert own.model == start.model
 
 
 def test_unknown_suite():

@@ -721,13 +721,13 @@ def test_a_head_of_another_width_is_refused(changes, said):
         MODELS.build(dict(type="ibnseg.Segmentor", **config(head_cfg(**changes))))
 
 
-def test_heads_of_the_right_width_are_not():
+def test_heads_of_the_right_width_are_built():
     backbone = dict(BACKBONE, out_indices=(1, 3))
-    for head in (
-        head_cfg(),
-        head_cfg(in_index=1),
-        head_cfg(in_index=0, in_channels=16, channels=16),
-    ):
-        MODELS.build(dict(type="ibnseg.Segmentor", **config(head, backbone=backbone)))
+    first = head_cfg(in_index=0, in_channels=16, channels=16)
+    for head in (head_cfg(), head_cfg(in_index=1), first):
+        model = MODELS.build(dict(type="ibnseg.Segmentor", **config(head, backbone=backbone)))
+        width = model.backbone.out_channels[model.decode_head.in_index]
+        assert width == head["in_channels"] == model.decode_head.in_channels
     several = head_cfg(in_index=(2, 3), in_channels=(32, 64), input_transform="resize_concat")
-    MODELS.build(dict(type="ibnseg.Segmentor", **config(dict(several, channels=96))))
+    model = MODELS.build(dict(type="ibnseg.Segmentor", **config(dict(several, channels=96))))
+    assert model.decode_head.in_channels == 32 + 64
