@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 from pathlib import Path
 
 import cv2
@@ -137,6 +138,21 @@ def write_drivable(root: Path, release: str = "2021") -> None:
     }[release]
     ids = np.repeat(np.array(rows, np.uint8), 16)[:, None].repeat(64, axis=1)
     write_bdd100k(root, "images/100k", folder, suffix, ids)
+
+
+def shown_twice(transform, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """What a transform makes of an image, which NumPy's state alone decides; neither the label nor
+    what it was given is touched."""
+    before, results = image.copy(), []
+    for i in range(2):
+        np.random.seed(5)
+        torch.manual_seed(i)
+        random.seed(i)
+        results.append(transform(dict(img=before, gt_seg_map=label.copy())))
+    np.testing.assert_array_equal(results[0]["img"], results[1]["img"])
+    np.testing.assert_array_equal(before, image)
+    np.testing.assert_array_equal(results[0]["gt_seg_map"], label)
+    return results[0]["img"]
 
 
 @pytest.fixture(scope="session", autouse=True)
