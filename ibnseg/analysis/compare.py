@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ibnseg.analysis.content import classes_present, parse_query
-from ibnseg.analysis.divergence import CONFIDENCE, EPSILON, LayerDivergence, divergence
-from ibnseg.analysis.divergence_plot import write_plot
+from ibnseg.analysis.divergence import EPSILON, divergence
+from ibnseg.analysis.divergence_report import Measured, networks, write
 from ibnseg.analysis.features import Layer, find_layers, watching
 from ibnseg.analysis.moments import REPLICATES, FeatureMoments
 from ibnseg.appearance import PAPER
@@ -27,19 +25,23 @@ from ibnseg.engine.domains import (
     class_set_of,
     dataset_of,
     domain_files,
+    domain_titles,
     find_root,
     get_domain,
 )
 from ibnseg.engine.network import find_network, load_network
+from ibnseg.engine.run import describe_run
 from ibnseg.environment import versions
 from ibnseg.errors import UserError, unknown_name
-from ibnseg.evaluation.tables import table
-from ibnseg.files import require_writable, sha256, written_whole
+from ibnseg.evaluation.runs import check_seeds
+from ibnseg.evaluation.statistics import CONFIDENCE
+from ibnseg.files import require_writable
 from ibnseg.memory import enough_memory
+from ibnseg.models.weights import read_checkpoint
 from ibnseg.progress import bar
 from ibnseg.registry import DATASETS
 
-SCHEMA = 1
+SCHEMA = 2
 SEED = 0
 """Of the bootstrap."""
 
@@ -86,7 +88,7 @@ def measure(
     """Writes ``divergence.json``, ``.csv``, ``.png`` and ``.svg``, and prints the table.
 
     Args:
-        runs: folders of runs.
+        runs: folders of runs; those that differ in their seed alone are one network.
         domains: two, whose test splits are compared; or one, with a transform or content.
         out: folder.
         transform: a name of ``ibnseg.appearance.PAPER``; the domain is compared with itself so
@@ -117,43 +119,37 @@ def measure(
         )
     if len(set(domains)) < len(domains):
         raise UserError("divergence: a domain is named twice; name two, or give --transform")
-    if len({Path(run).resolve() for run in runs}) < len(runs):
-        raise UserError("divergence: a run is named twice; name each once")
     found = [find_network(run, None, ()) for run in runs]
+    described = [
+        describe_run(cfg, checkpoint, read_checkpoint(checkpoint), Path(run))
+        for run, (cfg, checkpoint) in zip(runs, found, strict=True)
+    ]
+    check_seeds(zip(map(Path, runs), described, strict=True))
     question = _question(found[0][0], domains, transform, content, min_share, roots or {})
-    names = _line_names(runs, [cfg for cfg, _ in found])
     for cfg, checkpoint in found:  # what is wrong with the last is told before the first is run
         find_layers(load_network(cfg, checkpoint), layers)
     require_writable(out)
-    records = []
+    measured = []
     with bar() as progress:
-        for run, name, (cfg, checkpoint) in zip(runs, names, found, strict=True):
-            network = load_network(cfg, checkpoint)
+        for run, own, (cfg, checkpoint) in zip(runs, described, found, strict=True):
+            network, name = load_network(cfg, checkpoint), own["title"]
             a, b = _moments(network, find_layers(network, layers), question, progress, name, cfg)
-            records.append(
-                dict(
-                    run=os.fspath(run),
-                    name=name,
-                    checkpoint_sha256=sha256(checkpoint),
-                    layers=[layer._asdict() for layer in divergence(a, b)],
-                )
-            )
+            measured.append(Measured({**own, "folder": os.fspath(run)}, divergence(a, b)))
     sets = [{**facts, "images": s.images} for facts, s in zip(question.sets, (a, b), strict=True)]
     result = dict(
         schema=SCHEMA,
         kind=question.kind,
+        title=question.title,
         sets=sets,
         epsilon=EPSILON,
         confidence=CONFIDENCE,
         replicates=REPLICATES,
         seed=SEED,
-        runs=records,
+        networks=networks(measured, domain_titles([m.run["train_domain"] for m in measured], cfg)),
+        runs=[each.record() for each in measured],
         versions=versions(),
     )
-    _write(out, question.title, result)
-    print(f"\n{question.title}, {sets[0]['images']} and {sets[1]['images']} images\n")
-    print(markdown(result))
-    print(f"\nDivergence: {out}/divergence.png, divergence.svg, divergence.csv, divergence.json")
+    write(out, result)
     return result
 
 
@@ -257,65 +253,3 @@ def _samples(
         return Sample(item["img_path"], image, matches)
 
     yield from DataLoader(each.dataset, batch_size=1, num_workers=workers, collate_fn=sample)
-
-
-def _line_names(runs: Sequence[str | Path], configs: Sequence[Config]) -> list[str]:
-    """What tables and plots call runs: the network's title, with the folder where it is not the
-    only one of that title."""
-    titles = [cfg.get("model_title") or cfg.get("name") or "network" for cfg in configs]
-    folders = ["/".join(Path(run).resolve().parts[-2:]) for run in runs]
-    return [
-        title if titles.count(title) == 1 else f"{title} ({folder})"
-        for title, folder in zip(titles, folders, strict=True)
-    ]
-
-
-def _write(out: Path, title: str, result: Mapping) -> None:
-    with written_whole(out / "divergence.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
-    with (
-        written_whole(out / "divergence.csv") as temporary,
-        temporary.open("w", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        head = "run,network,layer,channels,divergence,low,high,constant_a,constant_b,varying"
-        writer.writerow(head.split(","))
-        for run in result["runs"]:
-            for layer in map(_layer, run["layers"]):
-                low, high = layer.interval or (None, None)
-                counts = [len(channels) for channels in layer.constant]
-                values = (layer.divergence, low, high, *counts, layer.varying)
-                writer.writerow((run["run"], run["name"], layer.layer, layer.channels, *values))
-    write_plot(out / "divergence", title, {run["name"]: run["layers"] for run in result["runs"]})
-
-
-def _layer(record: Mapping) -> LayerDivergence:
-    return LayerDivergence(**record)
-
-
-def markdown(result: Mapping) -> str:
-    """The table of a result: a row a layer, a column a run; and a note for each layer that has
-    constant channels."""
-    longest = max((run["layers"] for run in result["runs"]), key=len)
-    rows: dict[str, dict[str, str]] = {layer["layer"]: {} for layer in longest}
-    notes = []
-    for run in result["runs"]:
-        for layer in map(_layer, run["layers"]):
-            cell = f"{layer.divergence:.3g}"
-            if layer.interval:
-                cell += " [{:.3g}, {:.3g}]".format(*layer.interval)
-            rows.setdefault(layer.layer, {})[run["name"]] = cell
-            count = len(set(layer.constant[0]) | set(layer.constant[1]))
-            if count:
-                rest = "none" if layer.varying is None else f"{layer.varying:.3g}"
-                notes.append(
-                    f"{run['name']}, {layer.layer}: {count} of {layer.channels} channels are "
-                    f"constant in a set (variance below {result['epsilon']:g}, which they are "
-                    f"given); over the others {rest}"
-                )
-    names = [run["name"] for run in result["runs"]]
-    body = [(layer, *(cells.get(name, "-") for name in names)) for layer, cells in rows.items()]
-    percent = f"{100 * result['confidence']:g}"
-    text = table(("layer", *names), body, left=1)
-    text += f"\n\nSymmetric KL divergence, mean over channels, with {percent} % intervals."
-    return "\n".join([text, *notes])

@@ -8,22 +8,22 @@ layer the mean over its channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from ibnseg.analysis.moments import FeatureMoments, Moments
 from ibnseg.errors import UserError
+from ibnseg.evaluation.statistics import Interval, Scores, Spread, combine, interval
 
 EPSILON = 1e-8
 """The least variance of a channel; one whose variance is smaller counts as constant, and has this
 one."""
 
-CONFIDENCE = 0.95
-"""Of the intervals."""
-
 FEWEST_REPLICATES = 40
-"""Without so many an interval's ends, at 2.5 and 97.5 %, would be the extremes."""
+"""Without so many usable ones there is no interval."""
 
 
 def symmetric_kl(
@@ -49,25 +49,39 @@ def symmetric_kl(
     return (np.square(var_a - var_b) + squared * (var_a + var_b)) / (2 * var_a * var_b)
 
 
-class LayerDivergence(NamedTuple):
+@dataclass(frozen=True)
+class LayerDivergence:
     """The divergence of a layer between two sets, A and B."""
 
     layer: str
     channels: int
-    divergence: float  # mean over all channels
-    interval: tuple[float, float] | None  # of that, at CONFIDENCE; None where images are too few
-    constant: tuple[tuple[int, ...], tuple[int, ...]]  # channels that are, in A and in B
-    varying: float | None  # mean over the channels that are constant in neither; None without any
+    divergence: float
+    """Mean over all channels, in nats."""
+    constant: tuple[tuple[int, ...], tuple[int, ...]]
+    """Channels that are, in A and in B."""
+    varying: float | None
+    """Mean over the channels that are constant in neither set; None without any."""
+    images: int
+    """Of the smaller set."""
+    replicates: np.ndarray = field(compare=False, repr=False)
+    """(R,) float64, the divergence in each replicate of the bootstrap; NaN where a set has fewer
+    than 2 different images in it."""
+
+    @property
+    def interval(self) -> Interval | None:
+        """For other images: that of :func:`over_seeds`; None where images are too few."""
+        return over_seeds({0: self}).interval
+
+
+class Estimate(NamedTuple):
+    """A value over the trainings of a network, and its interval."""
+
+    value: float
+    interval: Interval | None
 
 
 def divergence(a: FeatureMoments, b: FeatureMoments) -> list[LayerDivergence]:
     """The divergence of each layer between two sets of images.
-
-    The interval is the basic bootstrap's of ``log(1 + D)``: ``2 log(1 + D) - log(1 + q)`` at the
-    quantiles q of the replicates, and not below 0. A divergence of few images is larger than that
-    of all, and a replicate's is larger by as much again: the basic interval takes that off, an
-    interval between the replicates' quantiles would add it. So it may lie below D. Replicates in
-    which a set has fewer than 2 different images are left out.
 
     Args:
         a, b: of the same network and replicates.
@@ -82,10 +96,11 @@ def divergence(a: FeatureMoments, b: FeatureMoments) -> list[LayerDivergence]:
     layers_a, layers_b = a.layers, b.layers
     if layers_a.keys() != layers_b.keys() or a.replicates != b.replicates:
         raise ValueError("moments of other layers or replicates")
-    return [_of_layer(name, layers_a[name], layers_b[name]) for name in layers_a]
+    images = min(a.images, b.images)
+    return [_of_layer(name, layers_a[name], layers_b[name], images) for name in layers_a]
 
 
-def _of_layer(name: str, a: Moments, b: Moments) -> LayerDivergence:
+def _of_layer(name: str, a: Moments, b: Moments, images: int) -> LayerDivergence:
     of_channels = symmetric_kl(a.mean, np.sqrt(a.variance), b.mean, np.sqrt(b.variance))
     value, *replicates = of_channels.mean(axis=1)
     usable = np.minimum(a.images, b.images)[1:] >= 2
@@ -95,16 +110,64 @@ def _of_layer(name: str, a: Moments, b: Moments) -> LayerDivergence:
         name,
         of_channels.shape[1],
         float(value),
-        _interval(value, np.array(replicates)[usable]),
         tuple(tuple(np.flatnonzero(c).tolist()) for c in constant),
         float(varying.mean()) if len(varying) else None,
+        images,
+        np.where(usable, replicates, np.nan),
     )
 
 
-def _interval(value: float, replicates: np.ndarray) -> tuple[float, float] | None:
-    if len(replicates) < FEWEST_REPLICATES:
+def over_seeds(layers: Mapping[int | None, LayerDivergence]) -> Estimate:
+    """The divergence of a layer over trainings of one network, for other images and, of several
+    trainings, for others of these, too.
+
+    The value is ``exp(mean of log(1 + D)) - 1``, D for a single training. The divergence of few
+    images is larger than that of all, and a replicate's is larger by as much again. The interval
+    takes that off: :func:`ibnseg.evaluation.statistics.interval` of ``2 log(1 + D)`` less the mean
+    of the replicates' ``log(1 + D)``, and not below 0. So it may lie below the value.
+
+    Args:
+        layers: the same layer of each training, by its seed; the same images and replicates.
+    """
+    scores, value = _scores(layers)
+    found = interval(scores)
+    ends = found and Interval(*np.expm1(found).clip(min=0).tolist())
+    return Estimate(float(np.expm1(value.mean())), ends)
+
+
+def ratio(
+    layers: Mapping[int | None, LayerDivergence], others: Mapping[int | None, LayerDivergence]
+) -> Estimate | None:
+    """How many times as large as another network's ``1 + D`` of a layer is, over the seeds that
+    both have; paired, by seeds and images.
+
+    The value is the geometric mean of the ratios, the interval that of the mean of their
+    logarithms, made as in :func:`over_seeds`. Not of D itself: where that is near 0, its logarithm
+    is mostly what few images add.
+
+    Args:
+        layers, others: as of :func:`over_seeds`; the others are the divisor.
+
+    Returns:
+        None without a common seed.
+    """
+    seeds = [seed for seed in layers if seed in others]
+    if not seeds:
         return None
-    tail = (1 - CONFIDENCE) / 2
-    quantiles = np.quantile(replicates, (1 - tail, tail))
-    ends = np.expm1(2 * np.log1p(value) - np.log1p(quantiles)).clip(min=0)
-    return float(ends[0]), float(ends[1])
+    both = [{seed: each[seed] for seed in seeds} for each in (layers, others)]
+    (mine, value), (theirs, other) = map(_scores, both)
+    found = interval(combine([mine, theirs], [1, -1]))
+    ends = found and Interval(*np.exp(found).tolist())
+    return Estimate(float(np.exp((value - other).mean())), ends)
+
+
+def _scores(layers: Mapping[int | None, LayerDivergence]) -> tuple[Scores, np.ndarray]:
+    """``log(1 + D)``, on which scale errors are alike: without what few images add; and with it."""
+    value = np.log1p([layer.divergence for layer in layers.values()])
+    replicates = np.log1p([layer.replicates for layer in layers.values()])
+    if np.isfinite(replicates[0]).sum() < FEWEST_REPLICATES:
+        return Scores(tuple(layers), value, {}), value
+    middle = np.nanmean(replicates, axis=1)
+    images = min(layer.images for layer in layers.values())
+    spreads = {"images": Spread(replicates - middle[:, None], images)}
+    return Scores(tuple(layers), 2 * value - middle, spreads), value

@@ -39,6 +39,7 @@ from ibnseg.engine.run import describe_run
 from ibnseg.environment import versions
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
+from ibnseg.evaluation.runs import check_seeds
 from ibnseg.files import require_writable, written_whole
 from ibnseg.memory import enough_memory_for_image
 from ibnseg.models.weights import read_checkpoint
@@ -377,7 +378,7 @@ def robustness(
     work, titles = [], {}
     for folder in runs:
         work += _plan(Path(folder), domains, protocol, roots, out, seed)
-    _require_different(work)
+    check_seeds((each.checkpoint.parent, each.run) for each in _one_each(work))
     for each in work:
         names = [each.test["domain"], each.run["train_domain"]]
         titles |= domain_titles(names, each.cfg)
@@ -457,18 +458,6 @@ def _images_of(dataset: DrivingDataset) -> str:
 
 def _one_each(work: Sequence[Work]) -> list[Work]:
     return list({id(each.run): each for each in work}.values())
-
-
-def _require_different(work: Sequence[Work]) -> None:
-    seen: dict[tuple, Work] = {}
-    for each in _one_each(work):
-        run, folder = each.run, each.checkpoint.parent
-        other = seen.setdefault((*report.network_of(run), run["seed"]), each)
-        if other is not each:
-            raise UserError(
-                f"{other.checkpoint.parent} and {folder}: both are {run['name']} with seed "
-                f"{run['seed']}; give one of them"
-            )
 
 
 def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Look]:

@@ -1,5 +1,4 @@
-"""What has been measured of robustness, to be read and looked at: a table, a plot, and a sheet of
-what was shown."""
+"""What has been measured of robustness, to be read: tables and files."""
 
 from __future__ import annotations
 
@@ -7,19 +6,18 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from ibnseg.analysis.style import FAINT, INK, STYLE, line_style, save
-from ibnseg.appearance import CONDITIONS, SEVERITIES
+from ibnseg.analysis.networks import Network
+from ibnseg.analysis.robustness_plot import contact_sheet, plot
+from ibnseg.analysis.robustness_records import by_seed, called, network_of, over_seeds
+from ibnseg.analysis.style import STYLE, save
+from ibnseg.appearance import CONDITIONS
+from ibnseg.evaluation.statistics import CONFIDENCE, Interval, interval_of_seeds
 from ibnseg.files import written_whole
 from ibnseg.report.markdown import sheet_markdown
 from ibnseg.report.sheet import NOTHING, Sheet
@@ -33,14 +31,6 @@ COLUMNS = (
     "parameter_is", "images", "mIoU", "drop",
 )  # fmt: skip
 """Of the CSV; fractions in full."""
-
-Network = tuple[str, str, str]
-"""Train domain, config and model, which seeds share."""
-
-
-def network_of(record: Mapping) -> Network:
-    """The network that a record, or a run, is of."""
-    return record["train_domain"], record.get("run") or record["name"], record["model"]
 
 
 def write(
@@ -76,9 +66,6 @@ def write(
     print(f"Plot: {out}/robustness.png, .svg; what was shown: {out / 'conditions.png'}")
 
 
-# ---- numbers -----------------------------------------------------------------------------------
-
-
 def as_csv(records: Sequence[Mapping]) -> str:
     """A line for each network, seed, domain, appearance and severity; fractions unrounded."""
     file = io.StringIO()
@@ -90,270 +77,109 @@ def as_csv(records: Sequence[Mapping]) -> str:
     return file.getvalue()
 
 
-def labels(records: Sequence[Mapping], titles: Mapping[str, str]) -> dict[Network, str]:
-    """What each network is called: its title, with as much more as tells it from the others."""
-    first = {network_of(record): record for record in reversed(records)}
-    networks = list(dict.fromkeys(map(network_of, records)))
-
-    def trained(network: Network) -> str:
-        return f"{first[network]['title']}, {titles.get(network[0], network[0])}"
-
-    ways = (
-        lambda network: first[network]["title"],
-        trained,
-        lambda network: f"{first[network]['title']} ({network[1]})",
-        lambda network: f"{trained(network)} ({network[1]})",
-    )
-    for way in ways:
-        named = {network: way(network) for network in networks}
-        if len(set(named.values())) == len(networks):
-            break
-    return named
-
-
-def over_seeds(
-    records: Sequence[Mapping], key: str, by_severity: bool = True
-) -> dict[tuple, np.ndarray]:
-    """The values of each seed, in percent, by domain, network, appearance and severity.
-
-    Args:
-        records: of a result.
-        key: ``mIoU`` or ``drop``.
-        by_severity: else the mean over a condition's severities, and no severity in the keys.
-
-    Returns:
-        (seeds,) float64 each, NaN where undefined.
-    """
-    found: dict[tuple, dict] = {}
-    for record in records:
-        place = (record["domain"], network_of(record), record["appearance"])
-        place += (record["severity"],) if by_severity else ()
-        value = np.nan if record[key] is None else 100 * record[key]
-        found.setdefault(place, {}).setdefault(record["seed"], []).append(value)
-    return {
-        place: np.array([np.mean(values) for values in seeds.values()])
-        for place, seeds in found.items()
-    }
-
-
 def sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
-    """A table for each domain: in each appearance a row a network, with its mIoU, its drop, and
-    the mIoU at each severity."""
-    records = result["records"]
-    names, several = labels(records, titles), len({r["seed"] for r in records}) > 1
-    severities = sorted({r["severity"] for r in records} - {None})
-    means = {key: over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
-    single = over_seeds(records, "mIoU")
+    """For each domain a table of the appearances, and one of the networks' paired differences
+    where they have two seeds in common."""
+    names = called(result["records"], titles)
     found = []
     for domain, title in result["domains"].items():
-        here = [record for record in records if record["domain"] == domain]
-        networks = list(dict.fromkeys(map(network_of, here)))
-        parts = []
-        for appearance in dict.fromkeys(record["appearance"] for record in here):
-            rows = []
-            for i, network in enumerate(networks):
-                place = (domain, network, appearance)
-                at = [single.get((*place, severity)) for severity in severities]
-                rows.append(
-                    (
-                        (
-                            "" if i else appearance,
-                            names[network],
-                            _mean(means["mIoU"][place]),
-                            "" if appearance == "origin" else _mean(means["drop"][place]),
-                            *("" if x is None else _mean(x, spread=False) for x in at),
-                        ),
-                    )
-                )
-            parts.append(tuple(rows))
-        images = max(record["images"] for record in here)
-        notes = [
-            f"{images} images. Drop: the mIoU of origin minus this one.",
-            "Of a condition, mIoU and drop are means over its severities; then comes each.",
-        ]
-        if several:
-            notes.append("± : mean and standard deviation over the seeds.")
-        found.append(
-            Sheet(
-                title=f"mIoU in percent on {title}, protocol {result['protocol']['name']}",
-                head=("appearance", "network", "mIoU", "drop", *map(str, severities)),
-                left=2,
-                parts=tuple(parts) if len(networks) > 1 else (tuple(sum(parts, ())),),
-                notes=tuple(notes if severities else notes[:1] + notes[2:]),
-            )
-        )
+        here = [record for record in result["records"] if record["domain"] == domain]
+        where = f"on {title}, protocol {result['protocol']['name']}"
+        found.append(_measured(here, names, where))
+        differences = _differences(here, names, where)
+        if differences.parts:
+            found.append(differences)
     return found
 
 
-def _mean(values: np.ndarray, spread: bool = True) -> str:
-    if np.isnan(values).any():
-        return NOTHING
-    text = f"{round(values.mean(), 1) + 0.0:.1f}"
-    return f"{text} ± {values.std(ddof=1):.1f}" if spread and len(values) > 1 else text
-
-
-# ---- the plot ----------------------------------------------------------------------------------
-
-PER_ROW = 5
-PANEL, GAP = (1.95, 1.55), (0.2, 0.62)
-"""(width, height) of a panel and between panels, in inches."""
-LEFT, RIGHT, TOP, TITLE, BOTTOM = 0.6, 0.2, 0.5, 0.7, 0.45
-"""Margins, the space of the legend, that above a domain's panels, and below the last ones."""
-
-
-def plot(result: Mapping, titles: Mapping[str, str]) -> Figure:
-    """Small multiples: for each domain a panel for each condition, mIoU against severity with a
-    line a network, and a panel for the appearances without severity.
-
-    Severity 0 is the images as they are. Lines are means over seeds, bands standard deviations.
-    """
-    records = result["records"]
-    names, values = labels(records, titles), over_seeds(records, "mIoU")
-    known = list(dict.fromkeys(record["appearance"] for record in records))
-    conditions = [name for name in known if name in CONDITIONS]
-    others = [name for name in known if name not in CONDITIONS and name != "origin"]
-    panels = [*conditions, *([None] if others else [])]
-    columns = max(1, min(PER_ROW, len(panels)))
-    lines = -(-len(panels) // columns)
-    width = LEFT + columns * (PANEL[0] + GAP[0]) + RIGHT
-    block = TITLE + lines * (PANEL[1] + GAP[1])
-    height = TOP + len(result["domains"]) * block + BOTTOM
-    figure = Figure((width, height), dpi=150)
-    styles = {network: line_style(i) for i, network in enumerate(names)}
-    for d, (domain, title) in enumerate(result["domains"].items()):
-        top, first = TOP + d * block, None
-        figure.text(
-            LEFT / width,
-            1 - (top + 0.2) / height,
-            title,
-            va="top",
-            fontsize=11,
-            color=INK,
-            weight="bold",
-        )
-        here = {n: styles[n] for n in names if (domain, n, "origin", None) in values}
-        for i, name in enumerate(panels):
-            row, column = divmod(i, columns)
-            x = LEFT + column * (PANEL[0] + GAP[0])
-            y = height - top - TITLE - row * (PANEL[1] + GAP[1]) - PANEL[1]
-            place = (x / width, y / height, PANEL[0] / width, PANEL[1] / height)
-            ax = figure.add_axes(place, sharey=first)
-            first = first or ax
-            _bare(ax, leftmost=column == 0)
-            if name is None:
-                _dots(ax, values, domain, here, others)
-            else:
-                _lines(ax, values, domain, here, name)
-        if first:
-            first.set_ylim(bottom=0)
-    handles = [Line2D([], [], linewidth=2, **styles[network]) for network in names]
-    figure.legend(
-        handles, names.values(), loc="upper left", bbox_to_anchor=(LEFT / width - 0.005, 1),
-        ncols=max(1, int(width // 2.3)), frameon=False, fontsize=9, labelcolor=INK,
-        borderaxespad=0.4,
-    )  # fmt: skip
-    return figure
-
-
-def _bare(ax: Axes, leftmost: bool) -> None:
-    """Nothing but faint horizontal lines."""
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    ax.spines["bottom"].set_color(FAINT)
-    ax.grid(axis="y", color=FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(length=0, labelsize=8, labelcolor=INK, labelleft=leftmost)
-    if leftmost:
-        ax.set_ylabel("mIoU (%)", fontsize=8, color=INK)
-
-
-def _lines(ax: Axes, values: Mapping, domain: str, styles: Mapping, name: str) -> None:
-    """A condition: mIoU against severity."""
-    ax.set_title(name, fontsize=9, color=INK, loc="left")
-    ax.set_xlim(-0.2, SEVERITIES[-1] + 0.2)
-    ax.set_xticks([0, *SEVERITIES])
-    ax.set_xlabel("severity", fontsize=8, color=INK, labelpad=1)
-    for network, style in styles.items():
-        at = {0: values[domain, network, "origin", None]}
-        for severity in SEVERITIES:
-            if (domain, network, name, severity) in values:
-                at[severity] = values[domain, network, name, severity]
-        middle = np.array([x.mean() for x in at.values()])
-        ax.plot(list(at), middle, linewidth=1.6, marker="o", markersize=2.6, **style)
-        if all(len(x) > 1 for x in at.values()):
-            spread = np.array([x.std(ddof=1) for x in at.values()])
-            ax.fill_between(
-                list(at), middle - spread, middle + spread,
-                color=style["color"], alpha=0.15, linewidth=0,
-            )  # fmt: skip
-
-
-def _dots(ax: Axes, values: Mapping, domain: str, styles: Mapping, names: Sequence[str]) -> None:
-    """Appearances without severity: a dot a network, with the standard deviation over seeds."""
-    ax.set_title("others", fontsize=9, color=INK, loc="left")
-    shown = ["origin", *names]
-    ax.set_xlim(-0.6, len(shown) - 0.4)
-    ax.set_xticks(range(len(shown)), shown, fontsize=6.5, rotation=45, ha="right")
-    ax.xaxis.set_tick_params(pad=0)
-    step = 0.5 / max(len(styles), 2)
-    for i, (network, style) in enumerate(styles.items()):
-        shift = step * (i - (len(styles) - 1) / 2)
-        for x, name in enumerate(shown):
-            seeds = values[domain, network, name, None]
-            spread = seeds.std(ddof=1) if len(seeds) > 1 else 0
-            ax.errorbar(
-                x + shift, seeds.mean(), spread, fmt="o", markersize=3.6,
-                color=style["color"], elinewidth=1,
-            )  # fmt: skip
-
-
-# ---- what was shown ----------------------------------------------------------------------------
-
-CELL = 300
-"""Width of a picture on the sheet, in pixels."""
-
-
-def contact_sheet(pictures: Sequence[tuple[Appearance, np.ndarray]]) -> Figure:
-    """One image in every appearance: a row a condition, by severity, and others in rows of their
-    own; floats are clipped to be shown.
-
-    Args:
-        pictures: appearances, as of :func:`ibnseg.analysis.robustness.appearances`, the first
-            ``origin``, and the image in each.
-    """
-    origin = pictures[0]
-    alone = [picture for picture in pictures if picture[0].severity is None]
-    rows = [alone[i : i + 6] for i in range(0, len(alone), 6)]
-    graded = (picture for picture in pictures if picture[0].severity is not None)
-    rows += [[origin, *row] for _, row in groupby(graded, key=lambda picture: picture[0].name)]
-    columns = max(map(len, rows))
-    aspect = origin[1].shape[0] / origin[1].shape[1]
-    wide, high, caption, edge = 2.0, 2.0 * aspect, 0.24, 0.06
-    width, height = columns * (wide + edge) + edge, len(rows) * (high + caption) + edge
-    figure = Figure((width, height), dpi=CELL / wide)
-    for r, row in enumerate(rows):
-        for c, (appearance, image) in enumerate(row):
-            x = edge + c * (wide + edge)
-            y = height - r * (high + caption) - caption - high
-            ax = figure.add_axes((x / width, y / height, wide / width, high / height))
-            ax.set_axis_off()
-            small = cv2.resize(
-                np.ascontiguousarray(image),
-                (CELL, round(CELL * aspect)),
-                interpolation=cv2.INTER_AREA,
+def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
+    """In each appearance a row a network: mIoU, drop, and the mIoU at each severity."""
+    several = len({r["seed"] for r in records}) > 1
+    severities = sorted({r["severity"] for r in records} - {None})
+    means = {key: over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
+    single = over_seeds(records, "mIoU")
+    domain, networks = records[0]["domain"], list(dict.fromkeys(map(network_of, records)))
+    parts = []
+    for appearance in dict.fromkeys(record["appearance"] for record in records):
+        rows = []
+        for i, network in enumerate(networks):
+            place = (domain, network, appearance)
+            at = [single.get((*place, severity)) for severity in severities]
+            rows.append(
+                (
+                    (
+                        "" if i else appearance,
+                        names[network],
+                        _mean(means["mIoU"][place]),
+                        "" if appearance == "origin" else _mean(means["drop"][place]),
+                        *("" if x is None else _mean(x, spread=False) for x in at),
+                    ),
+                )
             )
-            ax.imshow(np.rint(small).clip(0, 255).astype(np.uint8), aspect="auto")
-            ax.set_title(_caption(appearance), fontsize=7.5, color=INK, loc="left", pad=2.5)
-    return figure
+        parts.append(tuple(rows))
+    notes = [
+        f"{max(r['images'] for r in records)} images. Drop: the mIoU of origin minus this one."
+    ]
+    if severities:
+        notes.append(
+            "Of a condition, mIoU and drop are means over its severities; then comes each."
+        )
+    if several:
+        notes.append("± : mean and standard deviation over the seeds.")
+    return Sheet(
+        title=f"mIoU in percent {where}",
+        head=("appearance", "network", "mIoU", "drop", *map(str, severities)),
+        left=2,
+        parts=tuple(parts) if len(networks) > 1 else (tuple(sum(parts, ())),),
+        notes=tuple(notes),
+    )
 
 
-def _caption(appearance: Appearance) -> str:
-    if appearance.severity is None:
-        return appearance.name
-    return f"{appearance.name} {appearance.severity}: {_with_unit(appearance)}"
+def _differences(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
+    """In each appearance each network minus the first, over the seeds that both have."""
+    values = {key: by_seed(records, key, by_severity=False) for key in ("mIoU", "drop")}
+    domain, (first, *others) = records[0]["domain"], dict.fromkeys(map(network_of, records))
+    parts, seen = [], set()
+    for appearance in dict.fromkeys(record["appearance"] for record in records):
+        rows = []
+        for network in others:
+            cells = []
+            for found in values.values():
+                one, other = (found[domain, each, appearance] for each in (network, first))
+                seeds = [seed for seed in one if seed in other]
+                paired = np.array([one[seed] - other[seed] for seed in seeds])
+                cells += [_mean(paired, sign="+"), _range(interval_of_seeds(paired))]
+            if len(seeds) < 2:
+                continue
+            seen |= {*seeds}
+            cells[2:] = ("", "") if appearance == "origin" else cells[2:]
+            title = f"{names[network]} minus {names[first]}"
+            rows.append((("" if rows else appearance, title, *cells),))
+        if rows:
+            parts.append(tuple(rows))
+    interval = f"{100 * CONFIDENCE:g} % interval"
+    return Sheet(
+        title=f"Paired differences in points {where}",
+        head=("appearance", "networks", "mIoU", interval, "drop", interval),
+        left=2,
+        parts=tuple(parts) if len(others) > 1 else (tuple(sum(parts, ())),) if parts else (),
+        notes=(
+            f"Of seeds {', '.join(map(str, sorted(seen)))}; ± : their standard deviation. "
+            "A negative difference of drops: the network loses less.",
+            "Intervals are for other trainings, by Student's t over the seeds; the images are the "
+            "same.",
+        ),
+    )
 
 
-def _with_unit(appearance: Appearance) -> str:
-    """The parameter, as ``sigma 0.7 pixels``."""
-    what, _, unit = CONDITIONS[appearance.name].parameter.partition(" (")
-    return f"{what} {appearance.parameter:g} {unit.rstrip(')')}".strip()
+def _range(interval: Interval | None) -> str:
+    if interval is None:
+        return NOTHING
+    return "[{}]".format(", ".join(f"{round(x, 1) + 0.0:+.1f}" for x in interval))
+
+
+def _mean(values: np.ndarray, spread: bool = True, sign: str = "") -> str:
+    if len(values) == 0 or np.isnan(values).any():
+        return NOTHING
+    text = f"{round(values.mean(), 1) + 0.0:{sign}.1f}"
+    return f"{text} ± {values.std(ddof=1):.1f}" if spread and len(values) > 1 else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,9 +99,44 @@ def column_of(test: Test) -> tuple[str, str]:
     return test.record["domain"], test.record["split"]
 
 
+def network_of(run: Mapping) -> tuple[str, str, str]:
+    """Train domain, config and network of a ``run`` in results, which seeds share."""
+    return run["train_domain"], run["name"], run["model"]
+
+
 def row_of(test: Test) -> tuple[str, str, str]:
-    """Train domain, config and network, which seeds share."""
-    return test.run["train_domain"], test.run["name"], test.run["model"]
+    """The network of a test's run."""
+    return network_of(test.run)
+
+
+def check_seeds(runs: Iterable[tuple[Path, Mapping]]) -> None:
+    """Makes sure that runs of one network differ in their seed alone.
+
+    Args:
+        runs: folders, and ``run`` as in results.
+
+    Raises:
+        UserError: for two runs of one config, network and train domain that were trained
+            differently, or with the same seed.
+    """
+    folders: dict[tuple, Path] = {}
+    trained: dict[tuple, tuple[Path, str]] = {}
+    for folder, run in runs:
+        network, recipe = network_of(run), run.get("recipe")
+        if recipe is not None:
+            first, own = trained.setdefault(network, (folder, recipe))
+            if own != recipe:
+                raise UserError(
+                    f"{first} and {folder}: both are {run['name']}, but trained "
+                    "differently; give one another name in its config.py, and test it again"
+                )
+        key = (*network, run["seed"])
+        if key in folders:
+            raise UserError(
+                f"{folders[key]} and {folder}: both are {run['name']} with seed {run['seed']}; "
+                "give one of them"
+            )
+        folders[key] = folder
 
 
 def read_runs(runs: Sequence[str | Path]) -> list[Test]:
@@ -115,27 +150,9 @@ def read_runs(runs: Sequence[str | Path]) -> list[Test]:
             the same seed or trained differently, and runs tested over different classes in one
             domain.
     """
-    tests: list[Test] = []
-    folders: dict[tuple, Path] = {}
-    trained: dict[tuple, Test] = {}
-    for path in map(Path, runs):
-        found = _read(path)
-        tests += found
-        run, folder = found[0].run, found[0].folder
-        if run.get("recipe") is not None:
-            other = trained.setdefault(row_of(found[0]), found[0])
-            if other.run["recipe"] != run["recipe"]:
-                raise UserError(
-                    f"{other.folder} and {folder}: both are {run['name']}, but trained "
-                    "differently; test one again under a name of its own (--cfg-options name=NAME)"
-                )
-        key = (*row_of(found[0]), run["seed"])
-        if key in folders:
-            raise UserError(
-                f"{folders[key]} and {folder}: both are {run['name']} with seed {run['seed']}; "
-                "give one of them"
-            )
-        folders[key] = folder
+    found = [_read(Path(path)) for path in runs]
+    check_seeds((tests[0].folder, tests[0].run) for tests in found)
+    tests = [test for tests in found for test in tests]
     _check_classes(tests)
     return tests
 

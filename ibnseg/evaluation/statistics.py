@@ -198,3 +198,20 @@ def interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
     half = float(student.ppf((1 + confidence) / 2, freedom)) * sqrt(variance)
     return Interval(scores.mean - half, scores.mean + half)
+
+
+def interval_of_seeds(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval | None:
+    """The confidence interval of a mean over S trainings, for other trainings and the same images:
+    Student's t of S - 1.
+
+    Args:
+        values: (S,).
+
+    Returns:
+        None for fewer than two, or where one is NaN.
+    """
+    if len(values) < 2 or np.isnan(values).any():
+        return None
+    error = values.std(ddof=1) / sqrt(len(values))
+    half = float(student.ppf((1 + confidence) / 2, len(values) - 1) * error)
+    return Interval(float(values.mean()) - half, float(values.mean()) + half)

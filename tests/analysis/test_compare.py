@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ibnseg import cli, load
@@ -53,16 +54,19 @@ def test_two_domains(run: Path, data: Path, capsys) -> None:
         assert found["divergence"] == pytest.approx(own.divergence, rel=1e-6)
         assert found["interval"] == pytest.approx(own.interval, rel=1e-6)
         assert f"| {own.layer} | {own.divergence:.3g} [" in re.sub(" +", " ", printed)
+        assert found["constant"] == [list(channels) for channels in own.constant]
     with open("out/divergence.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["divergence"]) for row in rows] == [
-        layer["divergence"] for layer in record["layers"]
-    ]
+    assert [float(row["divergence"]) for row in rows] == pytest.approx(
+        [layer["divergence"] for layer in record["layers"]], rel=1e-12
+    )
     assert [int(row["constant_b"]) for row in rows] == [len(x.constant[1]) for x in expected]
+    assert {(row["seeds"], row["ratio"]) for row in rows} == {("0", "")}
     width, height = Image.open("out/divergence.png").size
     assert width > height > 500
     assert "layer4" in Path("out/divergence.svg").read_text()
     assert "Divergence: out/divergence.png" in printed
+    assert Path("out/divergence.md").read_text() in printed
 
 
 def test_a_domain_and_its_changed_copy(run: Path, data: Path) -> None:
@@ -100,17 +104,45 @@ def test_content(run: Path, data: Path) -> None:
         assert found["divergence"] == pytest.approx(own.divergence, rel=1e-6)
 
 
-def test_several_runs_and_layers(run: Path, tmp_path: Path) -> None:
-    """Runs of one title are told apart by their folders, and the same images give the same."""
-    other = tmp_path / "again"
-    shutil.copytree(run, other)
+def copied(run: Path, to: Path, **options: str) -> Path:
+    """The run under another name."""
+    shutil.copytree(run, to)
+    config = to / "config.py"
+    lines = [f"{key} = {value!r}\n" for key, value in options.items()]
+    config.write_text(config.read_text() + "".join(lines))
+    return to
+
+
+def test_several_networks_and_layers(run: Path, tmp_path: Path) -> None:
+    """Networks of one title are told apart by their names, and the same images give the same."""
+    other = copied(run, tmp_path / "again", name="again")
     result = measure([run, other], ["gta5", "cityscapes"], "out", layers=["backbone.layer?"])
-    first, second = result["runs"]
-    assert second["name"].endswith(f"({tmp_path.name}/again)")
+    first, second = result["networks"]
+    assert second["name"] == f"{result['runs'][0]['title']} (again)"
     assert first["name"] != second["name"]
-    assert first["layers"] == second["layers"]
+    assert [x["divergence"] for x in first["layers"]] == [x["divergence"] for x in second["layers"]]
     assert [x["layer"] for x in first["layers"]] == [f"backbone.layer{i}" for i in range(1, 5)]
+    assert [x["ratio"] for x in first["layers"]] == [None] * 4
+    for layer in second["layers"]:
+        assert (layer["ratio"], *layer["ratio_interval"]) == pytest.approx((1, 1, 1))
     assert "again" in Path("out/divergence.svg").read_text()
+    assert "1 [1, 1]" in Path("out/divergence.md").read_text()
+
+
+def test_seeds_of_a_network(run: Path, tmp_path: Path) -> None:
+    """They are one line, and the mean of two that are alike is either."""
+    other = copied(run, tmp_path / "seed1")
+    checkpoint = torch.load(other / "latest.pth", weights_only=False)
+    checkpoint["meta"]["seed"] = 1
+    torch.save(checkpoint, other / "latest.pth")
+    result = measure([run, other], ["gta5", "cityscapes"], "out", layers=["backbone.layer?"])
+    (network,) = result["networks"]
+    assert network["seeds"] == [0, 1]
+    for layer, *runs in zip(network["layers"], *(r["layers"] for r in result["runs"]), strict=True):
+        for one in runs:
+            assert layer["divergence"] == pytest.approx(one["divergence"], rel=1e-12)
+            assert layer["interval"] == pytest.approx(one["interval"], rel=1e-6)
+        assert layer["constant"] == [2 * len(channels) for channels in runs[0]["constant"]]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +167,7 @@ def test_wrong_input(run: Path, domains: list[str], kwargs: dict, message: str) 
 
 
 def test_a_run_twice_and_no_run(run: Path) -> None:
-    with pytest.raises(UserError, match="divergence: a run is named twice"):
+    with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
         measure([run, run], ["gta5", "camvid"], "out")
     with pytest.raises(UserError, match="no run, which would have a config.py"):
         measure([run.parent], ["gta5", "camvid"], "out")

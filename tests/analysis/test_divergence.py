@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
+from scipy.stats import t as student
 
-from ibnseg.analysis.divergence import EPSILON, divergence, symmetric_kl
+from ibnseg.analysis.divergence import (
+    EPSILON,
+    LayerDivergence,
+    divergence,
+    over_seeds,
+    ratio,
+    symmetric_kl,
+)
 from ibnseg.analysis.moments import FeatureMoments
 from ibnseg.errors import UserError
 
@@ -153,3 +161,56 @@ def test_other_layers() -> None:
     other.update({"other": np.zeros((2, 1))})
     with pytest.raises(ValueError, match="other layers"):
         divergence(moments(np.zeros((2, 1))), other)
+
+
+def layer(value: float, replicates: list[float] | np.ndarray, images: int = 11) -> LayerDivergence:
+    return LayerDivergence("layer", 4, value, ((), ()), value, images, np.array(replicates))
+
+
+def test_over_seeds_by_hand() -> None:
+    """On the scale of log(1 + D): two seeds at 1 and 3, each replicate 0.1 above or below 0.2 more,
+    the same in both; variances 0.01 * 11 / 10 of images, and of seeds 2 / 2."""
+    moves = np.tile([0.3, 0.1], 50)
+    seeds = {s: layer(np.expm1(y), np.expm1(y + moves)) for s, y in ((4, 1.0), (7, 3.0))}
+    value, (low, high) = over_seeds(seeds)
+    assert value == pytest.approx(np.expm1(2.0))
+    of_images, of_seeds = 0.011, 1.0
+    freedom = (of_images + of_seeds) ** 2 / (of_images**2 / 10 + of_seeds**2 / 1)
+    half = student.ppf(0.975, freedom) * math.sqrt(of_images + of_seeds)
+    assert high == pytest.approx(np.expm1(1.8 + half))
+    assert low == 0  # 1.8 - half is below
+    (one, (low, high)) = over_seeds({4: seeds[4]})
+    half = student.ppf(0.975, 10) * math.sqrt(of_images)
+    assert (one, low, high) == pytest.approx(np.expm1([1.0, 0.8 - half, 0.8 + half]))
+    assert seeds[4].interval == (low, high)
+
+
+def test_ratio_by_hand() -> None:
+    """Of 1 + D, 8 to 2 and 2 to 1 in seeds that both have; replicates that move alike cancel."""
+    moves = np.exp(np.tile([0.3, -0.3], 50))
+    mine = {s: layer(d - 1, d * moves - 1) for s, d in ((0, 8.0), (1, 2.0), (2, 5.0))}
+    others = {s: layer(d - 1, d * moves - 1) for s, d in ((1, 1.0), (0, 2.0), (3, 9.0))}
+    value, (low, high) = ratio(mine, others)
+    assert value == pytest.approx(8**0.5)
+    half = student.ppf(0.975, 1) * math.log(2) / 2  # logs 2 log 2 and log 2: deviation / sqrt(2)
+    assert (low, high) == pytest.approx((8**0.5 * math.exp(-half), 8**0.5 * math.exp(half)))
+    assert ratio({0: mine[0]}, {1: others[1]}) is None
+
+
+def test_without_enough_replicates_there_is_no_interval() -> None:
+    few = np.where(np.arange(100) < 39, 1.0, np.nan)
+    assert over_seeds({0: layer(2.0, few)}) == (pytest.approx(2.0), None)
+    assert ratio({0: layer(2.0, few)}, {0: layer(0.5, np.ones(100))}) == (pytest.approx(2.0), None)
+
+
+def test_a_ratio_s_interval_holds_the_truth() -> None:
+    """Of two networks that see the same 30 images, in 40 draws nine tenths at least."""
+    rng = np.random.default_rng(5)
+    true = (1 + by_definition(0, 1, 0.5, 1)) / (1 + by_definition(0, 1, 1, 1))
+    held = 0
+    for _ in range(40):
+        a, b = rng.normal(0, 1, (30, 20)), rng.normal(0, 1, (30, 20))
+        found = [divergence(moments(a, 100), moments(b + d, 100, key=1))[0] for d in (0.5, 1)]
+        low, high = ratio(*({0: each} for each in found)).interval
+        held += low <= true <= high
+    assert held >= 36

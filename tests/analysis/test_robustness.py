@@ -15,6 +15,7 @@ from PIL import Image
 
 from ibnseg import cli, load, predict
 from ibnseg.analysis import robustness as module
+from ibnseg.analysis import robustness_plot as drawing
 from ibnseg.analysis import robustness_report as report
 from ibnseg.analysis import style
 from ibnseg.analysis.robustness import (
@@ -351,19 +352,30 @@ def test_the_table_by_hand() -> None:
     assert "standard deviation" in sheet.notes[-1]
 
 
-def test_what_networks_are_called() -> None:
-    one = made_up("a", 0, scores(0.5, 0.4))
-    assert list(report.labels(one, {}).values()) == ["A"]
-    elsewhere = made_up("a", 0, scores(0.5, 0.4), train_domain="city")
-    assert list(report.labels(one + elsewhere, {"city": "City"}).values()) == ["A, gta5", "A, City"]
-    again = made_up("b", 0, scores(0.5, 0.4), title="A")
-    assert list(report.labels(one + again, {}).values()) == ["A (a)", "A (b)"]
-    found = report.labels(one + elsewhere + again, {}).values()
-    assert list(found) == ["A, gta5 (a)", "A, city (a)", "A, gta5 (b)"]
+def test_paired_differences_by_hand() -> None:
+    """Over the seeds that both have: of b - a at blur -20 and -24, so -22 +- 12.7 * 2; and the
+    drops 20 - 10 and 20 - 18."""
+    records = [
+        *made_up("a", 0, scores(0.5, 0.5, 0.5, 0.3)),
+        *made_up("a", 1, scores(0.6, 0.5, 0.5, 0.34)),
+        *made_up("a", 2, scores(0.9, 0.1, 0.9, 0.9)),
+        *made_up("b", 1, scores(0.38, 0.3, 0.3, 0.06)),
+        *made_up("b", 0, scores(0.4, 0.4, 0.3, 0.1)),
+        *made_up("c", 0, scores(0.4, 0.4, 0.3, 0.1)),
+    ]
+    _, sheet = report.sheets(dict(RESULT, records=records), {})
+    assert sheet.title == "Paired differences in points on City, protocol native"
+    names = "B minus A"
+    assert [row for part in sheet.parts for (row,) in part] == [
+        ("origin", names, "-16.0 ± 8.5", "[-92.2, +60.2]", "", ""),
+        ("R+50", names, "-15.0 ± 7.1", "[-78.5, +48.5]", "-1.0 ± 1.4", "[-13.7, +11.7]"),
+        ("blur", names, "-22.0 ± 2.8", "[-47.4, +3.4]", "+6.0 ± 5.7", "[-44.8, +56.8]"),
+    ]
+    assert sheet.notes[0].startswith("Of seeds 0, 1;")
 
 
 def test_the_plot_shows_the_numbers() -> None:
-    figure = report.plot(RESULT, {})
+    figure = drawing.plot(RESULT, {})
     blur, others = figure.axes
     assert (blur.get_title(loc="left"), others.get_title(loc="left")) == ("blur", "others")
     first, second = blur.lines
@@ -382,7 +394,7 @@ def test_the_plot_shows_the_numbers() -> None:
 def test_the_plot_of_origin_alone_and_of_many_networks(tmp_path: Path) -> None:
     many = [r for i in range(10) for r in made_up(f"n{i}", 0, scores(0.5, 0.4, 0.1 * i / 2))]
     for records in (made_up("a", 0, {("origin", None): 0.5}), many):
-        figure = report.plot(dict(RESULT, records=records), {})
+        figure = drawing.plot(dict(RESULT, records=records), {})
         style.save(figure, tmp_path / "x")
     styles = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(styles) == 10
@@ -392,7 +404,7 @@ def test_the_contact_sheet_shows_each_picture() -> None:
     image = scene(0)[0]
     shown = appearances(["RGB+50", "R+50", "blur", "temperature"], [1, 5])
     pictures = [(each, each.change(image, generator(0, ""))) for each in shown]
-    figure = report.contact_sheet(pictures)
+    figure = drawing.contact_sheet(pictures)
     captions = [ax.get_title(loc="left") for ax in figure.axes]
     assert captions == [
         "origin", "RGB+50", "R+50",

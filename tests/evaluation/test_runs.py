@@ -25,7 +25,7 @@ def test_seeds_that_were_trained_differently(tmp_path):
         save_run(tmp_path / f"{seed}", {"gta5": IMAGES}, seed=seed, recipe=recipe)
         for seed, recipe in enumerate(("0123456789ab", "ba9876543210", None))
     )
-    message = f"{a} and {b}: both are plain, but trained differently; .* name=NAME"
+    message = f"{a} and {b}: both are plain, but trained differently; give one another name"
     for runs in ([a, b], [old, a, b], [a, old, b]):
         with pytest.raises(UserError, match=message):
             read_runs(runs)

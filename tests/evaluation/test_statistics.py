@@ -16,6 +16,7 @@ from ibnseg.evaluation.statistics import (
     combine,
     draws,
     interval,
+    interval_of_seeds,
     resample,
     spread,
     sum_groups,
@@ -275,3 +276,13 @@ def test_mean_iou_of_resamples_is_that_of_each():
     matrices = rng.integers(0, 99, (6, 3, 3))
     stack = resample(matrices, draws(6, 7))
     np.testing.assert_array_equal(mean_iou(stack, [0, 2]), [mean_iou(m, [0, 2]) for m in stack])
+
+
+def test_the_interval_of_seeds_alone() -> None:
+    """Of 1, 2 and 6: mean 3, deviation sqrt(7), and Student's t of 2 degrees of freedom, 4.303."""
+    low, high = interval_of_seeds(np.array([1.0, 2.0, 6.0]))
+    half = 4.302652729749464 * sqrt(7 / 3)
+    assert (low, high) == pytest.approx((3 - half, 3 + half), rel=1e-12)
+    assert interval_of_seeds(np.array([4.0, 4.0])) == (4, 4)
+    assert interval_of_seeds(np.array([4.0])) is None
+    assert interval_of_seeds(np.array([4.0, np.nan])) is None

@@ -1,0 +1,33 @@
+"""What tables and plots call networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Network = tuple[str, str, str]
+"""Train domain, config and model, which seeds share
+(:func:`ibnseg.evaluation.runs.network_of`)."""
+
+
+def labels(titles: Mapping[Network, str], domains: Mapping[str, str]) -> dict[Network, str]:
+    """Each network's title, with as much more as tells it from the others.
+
+    Args:
+        titles: of networks.
+        domains: titles of domains, by their names.
+    """
+
+    def trained(network: Network) -> str:
+        return f"{titles[network]}, {domains.get(network[0], network[0])}"
+
+    ways = (
+        lambda network: titles[network],
+        trained,
+        lambda network: f"{titles[network]} ({network[1]})",
+        lambda network: f"{trained(network)} ({network[1]})",
+    )
+    for way in ways:
+        named = {network: way(network) for network in titles}
+        if len(set(named.values())) == len(named):
+            break
+    return named

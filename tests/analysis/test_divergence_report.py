@@ -1,0 +1,103 @@
+"""Tables and files of divergence: numbers by hand, what is missing, notes."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ibnseg.analysis.divergence import LayerDivergence
+from ibnseg.analysis.divergence_report import Measured, markdown, networks, write
+
+
+def measured(name: str, seed: int, **values: float | None) -> Measured:
+    """A run with these divergences by layer, the same in every replicate; None: all constant."""
+    layers = [
+        LayerDivergence(
+            layer,
+            channels=4,
+            divergence=0.0 if value is None else value,
+            constant=((0, 1, 2, 3), (3,)) if value is None else ((), ()),
+            varying=value,
+            images=20,
+            replicates=np.full(100, 0.0 if value is None else value),
+        )
+        for layer, value in values.items()
+    ]
+    run = dict(name=name, model=name, title=name.upper(), train_domain="gta5", seed=seed)
+    return Measured(run, layers)
+
+
+def result(*runs: Measured) -> dict:
+    return dict(
+        title="A | B",
+        sets=[dict(images=20), dict(images=30)],
+        confidence=0.95,
+        epsilon=1e-8,
+        networks=networks(runs, {}),
+    )
+
+
+TWO = (
+    measured("a", 0, stem=1.0, block=None),
+    measured("a", 1, stem=7.0, block=None),
+    measured("b", 1, stem=1.0, block=2.0, more=3.0),
+)
+
+
+def test_networks_over_their_seeds() -> None:
+    a, b = result(*TWO)["networks"]
+    assert (a["name"], a["seeds"], b["name"], b["seeds"]) == ("A", [0, 1], "B", [1])
+    stem, block = a["layers"]
+    assert stem["divergence"] == pytest.approx(3)  # sqrt(2 * 8) - 1
+    assert stem["varying"] == pytest.approx(3)
+    assert (stem["ratio"], stem["ratio_interval"]) == (None, None)
+    assert (block["constant"], block["varying"]) == ([8, 2], None)
+    stem, block, more = b["layers"]
+    assert stem["ratio"] == pytest.approx(2 / 8)  # of seed 1, which both have
+    assert stem["ratio_interval"] == pytest.approx((2 / 8, 2 / 8))
+    assert block["ratio"] == pytest.approx(3)
+    assert more["ratio"] is None  # the first network has no such layer
+
+
+def test_the_tables() -> None:
+    lines = [" ".join(line.split()) for line in markdown(result(*TWO)).splitlines()]
+    assert lines[0] == "**A | B, 20 and 30 images**"
+    assert "| layer | A | B |" in lines
+    assert any(line.startswith("| stem | 3 [0, ") for line in lines)
+    assert "| more | - | 3 [3, 3] |" in lines
+    assert "- Mean over seeds: A 0, 1; B 1." in lines
+    assert (
+        "- A, block: 8 and 2 of 8 channels are constant in the first and second set (variance "
+        "below 1e-08, which they are given); over the others none."
+    ) in lines
+    second = lines[lines.index("**1 + divergence, as a multiple of that of A**") :]
+    assert "| layer | B |" in second
+    assert "| stem | 0.25 [0.25, 0.25] |" in second
+    assert "| more | - |" in second
+
+
+def test_one_network_has_no_ratios() -> None:
+    text = markdown(result(TWO[2]))
+    assert "multiple" not in text
+    assert "seeds" not in text
+    assert "intervals for other images." in text
+
+
+def test_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    content = result(*TWO)
+    write(tmp_path, content)
+    assert json.loads((tmp_path / "divergence.json").read_text())["networks"][1]["seeds"] == [1]
+    assert (tmp_path / "divergence.md").read_text() == markdown(content) + "\n"
+    assert markdown(content) in capsys.readouterr().out
+    with (tmp_path / "divergence.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["network"], row["seeds"], row["layer"]) for row in rows] == [
+        *(("A", "0 1", "stem"), ("A", "0 1", "block")),
+        *(("B", "1", "stem"), ("B", "1", "block"), ("B", "1", "more")),
+    ]
+    assert [row["constant_a"] for row in rows] == ["0", "8", "0", "0", "0"]
+    assert [row["varying"] for row in rows[1:3]] == ["", "1.0"]
+    assert float(rows[2]["ratio_low"]) == pytest.approx(0.25)
+    assert (tmp_path / "divergence.svg").is_file()

@@ -1,0 +1,15 @@
+"""What networks are called."""
+
+from ibnseg.analysis.networks import labels
+
+ONE, ELSEWHERE, OTHER = ("gta5", "a", "m"), ("city", "a", "m"), ("gta5", "b", "m")
+
+
+def test_titles_with_what_tells_them_apart() -> None:
+    assert labels({ONE: "A"}, {}) == {ONE: "A"}
+    assert labels({ONE: "A", OTHER: "B"}, {}) == {ONE: "A", OTHER: "B"}
+    found = labels({ONE: "A", ELSEWHERE: "A"}, {"city": "City"})
+    assert found == {ONE: "A, gta5", ELSEWHERE: "A, City"}
+    assert labels({ONE: "A", OTHER: "A"}, {}) == {ONE: "A (a)", OTHER: "A (b)"}
+    found = labels({ONE: "A", ELSEWHERE: "A", OTHER: "A"}, {})
+    assert list(found.values()) == ["A, gta5 (a)", "A, city (a)", "A, gta5 (b)"]
