@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -49,6 +50,28 @@ def require_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror})") from error
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Lets one process at a time in; the others are refused. It ends with the process, however
+    that does.
+
+    Args:
+        folder: has a file ``.lock`` from now on.
+        what: happens there, for the error.
+
+    Raises:
+        UserError: if another process is there.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: {what} by another process; wait for its end, or stop it"
+            ) from error
+        yield
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from ibnseg.errors import UserError
-from ibnseg.files import cache_folder, written_whole
+from ibnseg.files import alone_in, cache_folder, written_whole
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -159,6 +161,25 @@ def test_an_error_of_another_file_is_not_ours(tmp_path):
         other.read_text()
     assert error.value.filename == str(other)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_process_at_a_time(tmp_path):
+    """Even after one that was killed."""
+    code = (
+        "import sys; from pathlib import Path; from ibnseg.files import alone_in\n"
+        "with alone_in(Path(sys.argv[1]), 'is being trained'): print('in', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1], **pipes) as other:
+        assert other.stdout.readline() == "in\n"
+        message = f"{tmp_path}: is being trained by another process; wait for its end"
+        with pytest.raises(UserError, match=message), alone_in(tmp_path, "is being trained"):
+            pass
+        other.kill()
+        other.wait()
+        with alone_in(tmp_path, "is being trained"):
+            pass
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ runs += [
             "train_subset": subset,
             "optimizer.lr": 0.003,
             "epochs": 40,
-            "test_domains": "[cityscapes]",
+            "test_domains": ["cityscapes"],
         },
     )
     for name, title_ in networks.items()

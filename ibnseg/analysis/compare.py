@@ -119,7 +119,10 @@ def measure(
         )
     if len(set(domains)) < len(domains):
         raise UserError("divergence: a domain is named twice; name two, or give --transform")
-    found = [find_network(run, None, ()) for run in runs]
+    found = [
+        (cfg, checkpoint.resolve())  # of a run under way, the latest may move on meanwhile
+        for cfg, checkpoint in (find_network(run, None, ()) for run in runs)
+    ]
     described = [
         describe_run(cfg, checkpoint, read_checkpoint(checkpoint), Path(run))
         for run, (cfg, checkpoint) in zip(runs, found, strict=True)

@@ -86,8 +86,8 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
     return [Layer(n, n) for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
 
 
-def spatial_means(layer: str, output: object) -> np.ndarray:
-    """Each channel's mean over an image, (N, C) float64.
+def spatial_means(layer: str, output: object) -> Tensor:
+    """Each channel's mean over an image, (N, C) float32, on the output's device.
 
     Args:
         layer: what an error calls it.
@@ -100,7 +100,7 @@ def spatial_means(layer: str, output: object) -> np.ndarray:
         output = output[0]
     if isinstance(output, Tensor) and output.ndim in (3, 4):
         axes = (2, 3) if output.ndim == 4 else (1,)
-        return output.float().mean(dim=axes).cpu().numpy().astype(np.float64)
+        return output.float().mean(dim=axes)
     found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise UserError(
         f"layer '{layer}': its output is of {found}, expected (N, C, H, W), or (N, L, C) of tokens"
@@ -122,7 +122,7 @@ def watching(
         UserError: from the function, for images of another shape, for a layer that is not run, or
             whose output has no channels.
     """
-    means: dict[str, np.ndarray] = {}
+    means: dict[str, Tensor] = {}
 
     def hook(layer: Layer) -> Callable[[nn.Module, tuple, object], None]:
         def look(module: nn.Module, inputs: tuple, output: object) -> None:
@@ -144,7 +144,13 @@ def watching(
         for layer in layers:
             if layer.name not in means:
                 raise UserError(f"layer '{layer.name}': is not run in testing; leave it out")
-        return {layer.name: means[layer.name] for layer in layers}
+        found = [means[layer.name] for layer in layers]
+        together = torch.cat(found, dim=1).cpu().numpy().astype(np.float64)  # from a GPU at once
+        ends = np.cumsum([each.shape[1] for each in found])[:-1]
+        return {
+            layer.name: part
+            for layer, part in zip(layers, np.split(together, ends, axis=1), strict=True)
+        }
 
     hooks = [
         network.get_submodule(layer.module).register_forward_hook(hook(layer)) for layer in layers
@@ -158,7 +164,8 @@ def watching(
 
 def _normalised(network: nn.Module, images: Images) -> Tensor:
     """What a network's preprocessing makes of images, (N, 3, H, W)."""
-    images = torch.as_tensor(images)
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(np.ascontiguousarray(images))  # a view may run backwards
     if images.ndim != 4 or images.shape[-1] != 3 or images.numel() == 0:
         raise UserError(
             f"images: found an array of shape {tuple(images.shape)}, expected (N, H, W, 3), RGB"

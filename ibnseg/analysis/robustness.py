@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,11 @@ from torch.utils.data import DataLoader, Subset
 
 from ibnseg.analysis import robustness_report as report
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Condition, Look, generator
+from ibnseg.appearance.look import BETA
 from ibnseg.datasets.appearance import look_of, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.engine.domains import (
     dataset_of,
-    domain_files,
     domain_titles,
     find_root,
     get_domain,
@@ -35,12 +36,12 @@ from ibnseg.engine.domains import (
 from ibnseg.engine.expand import expand
 from ibnseg.engine.network import find_network, load_network
 from ibnseg.engine.predicted import describe_network, stamp
-from ibnseg.engine.run import describe_run
+from ibnseg.engine.run import describe_run, hash_of
 from ibnseg.environment import versions
 from ibnseg.errors import UserError, unknown_name
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
 from ibnseg.evaluation.runs import check_seeds
-from ibnseg.files import require_writable, written_whole
+from ibnseg.files import alone_in, require_writable, written_whole
 from ibnseg.memory import enough_memory_for_image
 from ibnseg.models.weights import read_checkpoint
 from ibnseg.progress import bar
@@ -49,6 +50,8 @@ from ibnseg.registry import DATASETS
 SCHEMA = 1
 SAVE_EVERY = 60.0
 """Seconds between two writes of what has been counted."""
+AHEAD = 2
+"""Threads that change an image while the network sees what is changed already."""
 ORIGIN = "origin"
 
 Image = np.ndarray
@@ -117,7 +120,7 @@ def appearances(
         for name, change in LOOKS.items():
             if name in wanted:
                 source = hashlib.sha256(
-                    b"".join(np.float32(x).tobytes() for x in vars(look).values())
+                    b"".join(np.float32(x).tobytes() for x in (*vars(look).values(), BETA))
                 ).hexdigest()[:12]
                 own = partial(_with_look, change, look)
                 found.append(Appearance(f"{name} of {whose}", own, source=source))
@@ -173,16 +176,17 @@ def count_image(
         seed: of what is random.
         done: called after each prediction.
     """
-    for appearance in shown:
-        tally = tallies[appearance.key]
-        if tally.images > place:
-            continue
-        prediction = predict(appearance.change(image, generator(seed, key)))
-        counts = confusion_matrix(label, prediction, len(tally.confusion))
-        tallies[appearance.key] = Tally(place + 1, tally.confusion + counts)
-        done()
+    wanted = [each for each in shown if tallies[each.key].images <= place]
+    with ThreadPoolExecutor(AHEAD) as threads:
+        images = threads.map(lambda each: each.change(image, generator(seed, key)), wanted)
+        for appearance, changed in zip(wanted, images, strict=True):
+            tally = tallies[appearance.key]
+            counts = confusion_matrix(label, predict(changed), len(tally.confusion))
+            tallies[appearance.key] = Tally(place + 1, tally.confusion + counts)
+            done()
 
 
+@torch.inference_mode()
 def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray:
     """A network's classes for an image that may be unclipped floats; the network normalises it.
 
@@ -318,15 +322,13 @@ class Work:
 
 
 def read_tallies(file: Path, identity: Mapping) -> dict[str, Tally]:
-    """What a file has of the same network, images, protocol and seed; nothing else, and nothing if
-    it is damaged."""
+    """What a file has of the same network, images, protocol and seed; nothing if it is damaged."""
     if not file.exists():
         return {}
     try:
         content = json.loads(file.read_text())
         if content["schema"] != SCHEMA or content["identity"] != identity:
-            print(f"{file}: of another network, of other images or another protocol; starting anew")
-            return {}
+            raise ValueError("of something else")
         return {
             key: Tally(int(kept["images"]), np.array(kept["confusion"], np.int64))
             for key, kept in content["appearances"].items()
@@ -375,10 +377,10 @@ def robustness(
             there.
     """
     out, roots = Path(out), roots or {}
-    work, titles = [], {}
-    for folder in runs:
-        work += _plan(Path(folder), domains, protocol, roots, out, seed)
-    check_seeds((each.checkpoint.parent, each.run) for each in _one_each(work))
+    plans = [_plan(Path(folder), domains, protocol, roots, out, seed) for folder in runs]
+    described = [own[0].run for own in plans]
+    check_seeds((Path(run["folder"]), run) for run in described)
+    work, titles = [each for own in plans for each in own], {}
     for each in work:
         names = [each.test["domain"], each.run["train_domain"]]
         titles |= domain_titles(names, each.cfg)
@@ -390,7 +392,8 @@ def robustness(
     require_writable(out)
     for each in work:
         each.begin(shown)
-    _count(work, shown, seed)
+    with alone_in(out, "is being measured"):
+        _count(work, shown, seed)
     records = [record for each in work for record in each.records(shown)]
     result = dict(
         schema=SCHEMA,
@@ -399,7 +402,7 @@ def robustness(
         domains={
             name: titles.get(name, name) for name in dict.fromkeys(r["domain"] for r in records)
         },
-        runs=[dict(each.run, folder=str(each.checkpoint.parent)) for each in _one_each(work)],
+        runs=described,
         records=records,
         versions=versions(),
     )
@@ -423,12 +426,14 @@ def _plan(
     if not folder.is_dir():
         raise UserError(f"{folder}: no run, which would be a folder")
     cfg, checkpoint = find_network(folder, None, ())
+    checkpoint = checkpoint.resolve()  # of a run under way, the latest may move on meanwhile
     if domains is not None:
         cfg.test_domains = list(domains)
     cfg.protocol, cfg.tta_scales = [protocol], ()
     cfg = expand(cfg, roots, training=False)
     network = describe_network(cfg, checkpoint)
     run = describe_run(cfg, checkpoint, read_checkpoint(checkpoint), folder)
+    run["folder"] = str(folder)
     work = []
     for test in cfg.test_cfg.tests:
         dataset = DATASETS.build(cfg.test_dataloader[test["name"]].dataset)
@@ -440,7 +445,7 @@ def _plan(
             images=_images_of(dataset),
             seed=seed,
         )
-        name = f"{test['domain']}-{test['protocol']['name']}-{network['checkpoint_sha256'][:12]}"
+        name = f"{test['domain']}-{test['protocol']['name']}-{hash_of(identity)[:12]}"
         file = out / "measured" / f"{name}.json"
         work.append(Work(cfg, checkpoint, run, dict(test), dataset, file, identity))
     return work
@@ -456,10 +461,6 @@ def _images_of(dataset: DrivingDataset) -> str:
     return digest.hexdigest()
 
 
-def _one_each(work: Sequence[Work]) -> list[Work]:
-    return list({id(each.run): each for each in work}.values())
-
-
 def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Look]:
     """What a look is called, and the look.
 
@@ -473,7 +474,7 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
     """
     if Path(name).is_dir():
         return Path(name).resolve().name, look_of_folder(str(Path(name).resolve()))
-    if "/" in name or name not in domain_files(cfg):
+    if name not in domain_titles([name], cfg):
         raise UserError(f"look '{name}': neither a folder of images nor a domain; see ibnseg env")
     domain = get_domain(name, cfg)
     root = find_root(domain, roots)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from ibnseg.appearance.pixels import as_uint8, to_uint8
+from ibnseg.appearance.pixels import VALUES, as_uint8, mapped, to_uint8
 
 SIDE = 256
 """Images are shrunk to SIDE x SIDE, by areas, before their amplitudes are taken: low frequencies,
@@ -77,7 +77,7 @@ def match_moments(image: np.ndarray, look: Look) -> np.ndarray:
     """
     mean, deviation = _moments(image)
     factor = look.deviation / np.where(deviation > 0, deviation, 1)
-    return to_uint8(look.mean + factor * (image - mean))
+    return mapped(image, look.mean + factor * (VALUES[:, None] - mean))
 
 
 def match_amplitudes(image: np.ndarray, look: Look, beta: float = BETA) -> np.ndarray:

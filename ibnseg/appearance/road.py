@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ibnseg.appearance.pixels import as_uint8, to_uint8
+from ibnseg.appearance.pixels import VALUES, as_uint8, mapped, to_uint8
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G and B in how light a pixel is: ITU-R BT.601's, as OpenCV and Pillow have them."""
@@ -31,7 +31,7 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
     Raises:
         TypeError: if the image is not uint8.
     """
-    return _mapped(image, factor * _VALUES)
+    return mapped(image, factor * VALUES)
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
@@ -46,7 +46,7 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """
     image = as_uint8(image)
     mean = float(np.dot(cv2.mean(image)[:3], LUMA))
-    return _mapped(image, mean + factor * (_VALUES - mean))
+    return mapped(image, mean + factor * (VALUES - mean))
 
 
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
@@ -91,7 +91,7 @@ def gamma(image: np.ndarray, exponent: float) -> np.ndarray:
     Raises:
         TypeError: if the image is not uint8.
     """
-    return _mapped(image, 255 * (_VALUES / 255) ** exponent)
+    return mapped(image, 255 * (VALUES / 255) ** exponent)
 
 
 NEUTRAL = 6500.0
@@ -114,10 +114,10 @@ def temperature(image: np.ndarray, kelvin: float) -> np.ndarray:
     """
     gains = planckian(kelvin) / planckian(NEUTRAL)
     gains /= gains @ _LUMINANCE
-    value = _VALUES[:, None] / 255
+    value = VALUES[:, None] / 255
     light = gains * np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return _mapped(image, 255 * value)
+    return mapped(image, 255 * value)
 
 
 def planckian(kelvin: float) -> np.ndarray:
@@ -258,11 +258,3 @@ def generator(seed: int, key: str) -> np.random.Generator:
     """What is random in an image: the same for a seed and the image's key, whatever came before."""
     of_key = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     return np.random.default_rng([seed, of_key])
-
-
-_VALUES = np.arange(256, dtype=np.float64)
-
-
-def _mapped(image: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """An image through a table of what becomes of 0 to 255: (256,), or (256, 3) by channel."""
-    return cv2.LUT(as_uint8(image), to_uint8(table).reshape(1, 256, -1))

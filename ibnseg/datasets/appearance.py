@@ -99,6 +99,23 @@ class LookOf(BaseTransform):
         return results
 
 
+def check_order(augment: Sequence[BaseTransform]) -> None:
+    """Makes sure that what leaves unclipped floats, the paper's appearances, comes last.
+
+    Raises:
+        UserError: naming the first transform of pixels of 8 bits that comes after it.
+    """
+    floats = False
+    for i, transform in enumerate(augment):
+        names = transform.names if isinstance(transform, Appearance) else []
+        if floats and not (names and {*names} <= {*PAPER}):
+            raise UserError(
+                f"augment[{i}]: {type(transform).__name__} comes after the paper's appearances "
+                f"({', '.join(PAPER)}), which leave unclipped floats; let those come last"
+            )
+        floats = floats or not PAPER.keys().isdisjoint(names)
+
+
 def _known(kind: str, names: Sequence[str], table: Sequence[str]) -> list[str]:
     if isinstance(names, str) or not names:
         raise ValueError(f"names is {names!r}, expected a list of names")

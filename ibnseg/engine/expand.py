@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 
+from ibnseg.datasets.appearance import check_order
 from ibnseg.datasets.balance import balanced_weights
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import ClassSet
@@ -335,8 +336,7 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
     if cfg.precision not in PRECISIONS:
         raise unknown_name("precision", cfg.precision, PRECISIONS)
     with building("augment"):
-        for transform in cfg.augment:
-            TRANSFORMS.build(transform)
+        check_order([TRANSFORMS.build(transform) for transform in cfg.augment])
     pipeline = [
         dict(type="ibnseg.LoadImage"),
         dict(type="ibnseg.LoadLabel"),

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from ibnseg.engine.network import find_network
 from ibnseg.engine.runner import Runner
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results, tables
-from ibnseg.files import require_writable, sha256, written_whole
+from ibnseg.files import alone_in, require_writable, sha256, written_whole
 from ibnseg.stack import DISTRIBUTIONS
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -93,19 +94,9 @@ def train(
     cfg = load_config(config, options)
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = Path(work_dir or _default_folder(cfg, seed))
-    latest = folder / LATEST
-    if os.path.lexists(latest):
-        if not resume:
-            raise UserError(
-                f"{folder} holds a run already ({latest.resolve().name}); go on with it "
-                "(--resume), or give another --work-dir"
-            )
-        _require_same_recipe(cfg, folder)
-        cfg.load_from, cfg.resume = str(latest), True
-    runner = _build_runner(cfg, folder)
-    _ = runner.test_loop  # is built, and so lists its data, before the first step
-    runner.train()
-    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST), resume, show)
+    require_writable(folder)
+    with alone_in(folder, "is being trained") if is_main_process() else nullcontext():
+        return _train(cfg, folder, resume, show)
 
 
 def test(
@@ -146,6 +137,22 @@ def test(
     cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
     folder = Path(work_dir or _run_of(checkpoint) or _default_folder(cfg, None))
     return _test_and_report(_build_runner(cfg, folder), checkpoint, resume)
+
+
+def _train(cfg: Config, folder: Path, resume: bool, show: bool) -> dict:
+    latest = folder / LATEST
+    if os.path.lexists(latest):
+        if not resume:
+            raise UserError(
+                f"{folder} holds a run already ({latest.resolve().name}); go on with it "
+                "(--resume), or give another --work-dir"
+            )
+        _require_same_recipe(cfg, folder)
+        cfg.load_from, cfg.resume = str(latest), True
+    runner = _build_runner(cfg, folder)
+    _ = runner.test_loop  # is built, and so lists its data, before the first step
+    runner.train()
+    return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST), resume, show)
 
 
 def _prepare(
@@ -296,7 +303,8 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
 
 
 def _recipe_of(checkpoint: Path) -> str | None:
-    """A hash of the ``RECIPE`` without the seed, and of the number of iterations.
+    """A hash of the ``RECIPE`` without the seed, and of the number of iterations. Runs that start
+    from runs of their own seeds, which lie in folders ``seed<k>`` of one folder, have the same.
 
     It is that of the config.py of the run which the checkpoint lies in; None if it lies in none, or
     that one does not say.
@@ -310,6 +318,8 @@ def _recipe_of(checkpoint: Path) -> str | None:
     if not before or any(before.get(key) is None for key in needed):
         return None
     told = {key: before.get(key, DEFAULTS.get(key)) for key in RECIPE if key != "seed"}
+    if told["start_from"] and Path(told["start_from"]).name == f"seed{before.get('seed')}":
+        told["start_from"] = str(Path(told["start_from"]).parent)
     return hash_of(told | {"iterations": before.train_cfg.get("max_iters")})[:12]
 
 

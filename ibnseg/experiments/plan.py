@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import get_domain
 from ibnseg.engine.expand import DEFAULTS
 from ibnseg.engine.run import RECIPE, hash_of
 from ibnseg.errors import UserError, unknown_name
@@ -16,23 +17,39 @@ from ibnseg.files import config_folder
 
 KEYS = ("config", "title", "options", "seeds", "start")
 """Of an entry in a suite's list."""
-TRAINING = (*RECIPE, "epochs", "iterations", "precision", "channels_last", "sync_bn", "accumulate")
-"""Keys of a config that decide what a training comes to."""
+TRAINING = (
+    *RECIPE,
+    "epochs",
+    "iterations",
+    "precision",
+    "channels_last",
+    "sync_bn",
+    "accumulate",
+    "save_best",
+    "selection_split",
+    "tta_scales",
+)
+"""Keys of a config that decide what a run's numbers come to, in whatever domains it is tested."""
+DOMAIN = ("dataset", "train_split", "train_resize")
+"""Keys of the training domain that do."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a suite."""
+    """One training of a suite; two of the same identity and seed are the same."""
 
-    title: str
-    """What tables call its network."""
-    config: str
-    options: tuple[str, ...]
+    identity: str
+    """A hash of all that decides what the training comes to; the same in every suite, and of every
+    seed."""
     seed: int
-    start: Run | None
+    config: str = field(compare=False)
+    """Its name or path."""
+    title: str = field(compare=False)
+    """What tables call its network."""
+    cfg: Config = field(compare=False, repr=False)
+    """The config with its options."""
+    start: Run | None = field(compare=False, default=None)
     """The run whose weights it starts from."""
-    identity: str = field(compare=False)
-    """A hash of all that decides what the training comes to; the same in every suite."""
 
     @property
     def name(self) -> str:
@@ -60,7 +77,7 @@ def read_suite(source: str | Path) -> Suite:
 
     A suite's file has ``title``, ``seeds``, and ``runs``, a list of dicts: ``config``, a name or a
     path; and, where wanted, ``title``, instead of the config's ``model_title``; ``options``, a
-    dict of changes with dotted keys; ``seeds``, instead of the suite's; ``start``, the title of an
+    dict of values by dotted keys; ``seeds``, instead of the suite's; ``start``, the title of an
     earlier entry, whose run of the same seed (or of its only one) is finished first, and whose
     weights are started from.
 
@@ -68,7 +85,7 @@ def read_suite(source: str | Path) -> Suite:
         source: a path, or the name of a suite that comes with the package.
 
     Raises:
-        UserError: if there is no such suite, or it is not as above.
+        UserError: if there is no such suite, or it is not as above, or lists a training twice.
     """
     path = Path(source)
     if not path.is_file():
@@ -80,32 +97,37 @@ def read_suite(source: str | Path) -> Suite:
     except Exception as error:  # it is code: anything may be wrong with it
         raise UserError(f"{path}: cannot be read as a suite ({error})") from error
     entries, title = cfg.get("runs"), cfg.get("title", path.stem)
-    if not isinstance(entries, Sequence) or not entries:
+    if isinstance(entries, str) or not isinstance(entries, Sequence) or not entries:
         raise UserError(f"{path}: runs is {entries!r}, expected a list of dicts")
     runs: list[Run] = []
     for i, entry in enumerate(entries):
         where = f"{path}: runs[{i}]"
-        if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*KEYS}:
-            raise UserError(f"{where} is {entry!r}, expected a dict with config, of {KEYS}")
-        runs += _runs(where, entry, cfg.get("seeds", (0,)), runs)
-    return Suite(path.stem, title, tuple(dict.fromkeys(runs)))
+        for run in _runs(where, entry, cfg.get("seeds", (0,)), runs):
+            if run in runs:
+                same = runs[runs.index(run)]
+                raise UserError(
+                    f"{where}: the training of {same.title!r} with seed {run.seed} again; "
+                    "list it once"
+                )
+            runs.append(run)
+    return Suite(path.stem, title, tuple(runs))
 
 
-def _runs(where: str, entry: Mapping, seeds: Sequence[int], earlier: list[Run]) -> list[Run]:
-    options = tuple(f"{k}={_written(v)}" for k, v in entry.get("options", {}).items())
-    cfg = load_config(entry["config"], options)
-    title = entry.get("title") or cfg.get("model_title") or Path(entry["config"]).stem
-    runs = []
-    for seed in entry.get("seeds", seeds):
+def _runs(where: str, entry: object, seeds: object, earlier: Sequence[Run]) -> Iterator[Run]:
+    if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*KEYS}:
+        raise UserError(f"{where} is {entry!r}, expected a dict with config, of {KEYS}")
+    config, options, seeds = entry["config"], entry.get("options", {}), entry.get("seeds", seeds)
+    for key, value, kind in (("config", config, str), ("options", options, Mapping)):
+        if not isinstance(value, kind):
+            what = "a name or path" if kind is str else "a dict"
+            raise UserError(f"{where}: {key} is {value!r}, expected {what}")
+    if not isinstance(seeds, Sequence) or not all(isinstance(s, int) and s >= 0 for s in seeds):
+        raise UserError(f"{where}: seeds is {seeds!r}, expected a list of whole numbers from 0")
+    cfg = load_config(config, options)
+    title = entry.get("title") or cfg.get("model_title") or Path(config).stem
+    for seed in seeds:
         start = None if "start" not in entry else _start(where, entry["start"], seed, earlier)
-        identity = _identity(cfg, start)
-        runs.append(Run(title, str(entry["config"]), options, seed, start, identity))
-    return runs
-
-
-def _written(value: object) -> str:
-    """A value as it is written on a command line."""
-    return value if isinstance(value, str) else str(value).replace(" ", "")
+        yield Run(_identity(where, cfg, seed, start), seed, config, title, cfg, start)
 
 
 def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
@@ -121,10 +143,15 @@ def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
     return found[0]
 
 
-def _identity(cfg: Config, start: Run | None) -> str:
+def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
+    if not isinstance(cfg.get("train_domain"), str):
+        raise UserError(f"{where}: train_domain is {cfg.get('train_domain')!r}, expected a name")
+    domain = get_domain(cfg.train_domain, cfg)
     values = {key: cfg.get(key, DEFAULTS.get(key)) for key in TRAINING if key != "seed"}
+    values |= {f"domain.{key}": domain[key] for key in DOMAIN}
     if start is not None:
-        values["start_from"] = f"{start.identity}, seed {start.seed}"
+        own = start.seed == seed
+        values["start_from"] = start.identity if own else f"{start.identity}, seed {start.seed}"
     return hash_of(values)[:8]
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
-from ibnseg.engine.checkpoint import LATEST
+from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import get_domain
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.experiments.plan import Run, Suite, read_suite, waves
-from ibnseg.files import written_whole
+from ibnseg.files import sha256, written_whole
+from ibnseg.models.weights import read_checkpoint
 from ibnseg.report.gather import gather
 from ibnseg.report.markdown import markdown
 from ibnseg.report.terminal import terminal
@@ -64,7 +71,8 @@ def suite(
             failed.append(f"{run.name} (starts from {run.start.name}, which is not finished)")
             continue
         print(f"[{i + 1}/{len(chosen)}] {run.title}, seed {run.seed}: {out / run.name}", flush=True)
-        code = _train(run, out, roots or {}, left)
+        with _ending_in_order():
+            code = _train(run, out, roots or {}, left)
         if code == 0 and state(run, out) == "finished":
             continue
         if code == STOPPED:
@@ -76,18 +84,48 @@ def suite(
         raise UserError(f"{len(failed)} runs failed: {'; '.join(failed)}")
 
 
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """A SIGTERM ends the program by an exception, so that it does not leave a run behind."""
+
+    def end(*args: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def state(run: Run, out: Path) -> str:
-    """One of :data:`STATES`: finished when every test domain of its config has its results."""
+    """One of :data:`STATES`: finished when the last iteration's checkpoint, or with ``save_best``
+    the best one, has been tested in every domain of its config under every protocol."""
     folder = out / run.name
     if not os.path.lexists(folder / LATEST):
         return "waiting"
-    file = folder / "results.json"
-    if not file.is_file():
-        return "begun"
-    wanted = load_config(run.config, run.options).test_domains
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    tested = {test["domain"] for test in results.read(file)["tests"]}
-    return "finished" if tested >= {*wanted} else "begun"
+    return "finished" if _is_finished(run, folder) else "begun"
+
+
+def _is_finished(run: Run, folder: Path) -> bool:
+    try:
+        steps = load_config(folder / "config.py").train_cfg.max_iters
+        found = results.current(results.read(folder / "results.json"))
+        iteration = read_checkpoint(folder / LATEST)["meta"]["iter"]
+    except (UserError, AttributeError, KeyError, TypeError):
+        return False  # going on with it tells what is wrong
+    if iteration != steps:
+        return False
+    tested = folder / (BEST if run.cfg.get("save_best") else LATEST)
+    if not tested.is_file() or found["run"]["checkpoint_sha256"] != sha256(tested):
+        return False
+    domains, protocols = (_several(run.cfg.get(k, "native")) for k in ("test_domains", "protocol"))
+    done = {(test["domain"], test["protocol"]["name"]) for test in found["tests"]}
+    return done >= {*product(domains, protocols)}
+
+
+def _several(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
 
 
 STOPPED = -1
@@ -103,18 +141,22 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
     process = subprocess.Popen(command)
     try:
         return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # SIGINT is ignored below a shell's background job
     except KeyboardInterrupt:  # the terminal has told the run, too
         _end(process)
         raise
-    _end(process)
-    return STOPPED
+    except subprocess.TimeoutExpired:
+        return STOPPED
+    finally:
+        if process.poll() is None:
+            process.terminate()  # SIGINT is ignored below a shell's background job
+            _end(process)
 
 
 def write_config(run: Run, out: Path) -> Path:
     """Writes a run's config, whole, beside its folder; returns its path."""
-    cfg = load_config(run.config, run.options)
+    cfg = copy.deepcopy(run.cfg)
+    domains = dict.fromkeys([cfg.train_domain, *_several(cfg.get("test_domains", ()))])
+    cfg.domains = {name: get_domain(name, cfg) for name in domains}  # which may lie beside it
     cfg.name = Path(run.name).parent.as_posix()
     cfg.model_title = run.title
     cfg.console = "bar"
@@ -144,7 +186,8 @@ def report(plan: Suite, out: Path) -> None:
     states = [state(run, out) for run in plan.runs]
     finished = [out / r.name for r, s in zip(plan.runs, states, strict=True) if s == "finished"]
     if finished:
-        table = gather(finished)
+        titles = {out / run.name: run.title for run in plan.runs}
+        table = gather(finished, networks=titles)
         with written_whole(out / f"{plan.name}.md") as temporary:
             temporary.write_text(f"# {plan.title}\n\n{markdown(table)}\n")
         print(f"\n{terminal(table)}\n\nResults: {out / f'{plan.name}.md'}")
@@ -178,13 +221,13 @@ def slurm(source: str | Path, out: str | Path = OUT, roots: Mapping[str, str] | 
         "# partition, account and time: SBATCH_PARTITION and the like, or edit here",
     ]
     words = ["ibnseg", "suite", str(source), "--out", str(out), *_data_root(roots or {})]
+    job = shlex.quote(f"{shlex.join(words)} --minutes 0 --task $SLURM_ARRAY_TASK_ID")
     before = ""
     for number, indices in enumerate(waves(plan.runs)):
         array = ",".join(map(str, indices))
-        after = f" --dependency=afterok:${before}" if before else ""
+        after = f" --dependency=afterany:${before}" if before else ""
         before = f"wave{number}"
         lines.append(
-            f"{before}=$(sbatch --parsable --gres=gpu:1 --array={array}{after} "
-            f"--wrap '{' '.join(words)} --minutes 0 --task $SLURM_ARRAY_TASK_ID')"
+            f"{before}=$(sbatch --parsable --gres=gpu:1 --array={array}{after} --wrap {job})"
         )
     return "\n".join(lines)

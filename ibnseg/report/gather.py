@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -46,6 +46,7 @@ def gather(
     protocols: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
     published: bool = False,
+    networks: Mapping[Path, str] | None = None,
 ) -> Report:
     """Reads runs and compares them.
 
@@ -56,13 +57,19 @@ def gather(
         domains: names of the only test domains to show.
         published: whether published numbers are shown too: with runs, those whose train and test
             domains are among theirs.
+        networks: what networks are called, by folders of runs, instead of what results say.
 
     Raises:
         UserError: for wrong input, and if there is nothing to show.
     """
     if not runs and not published:
         raise UserError("no run to show; give folders of runs, or --published")
-    tests = read_runs(runs)
+    tests = [
+        replace(test, run={**test.run, "title": networks[test.folder]})
+        if networks and test.folder in networks
+        else test
+        for test in read_runs(runs)
+    ]
     numbers = read_published() if published else ()
     _check_names(tests, numbers, metric, protocols, domains)
     shown = [test for test in tests if protocols is None or _protocol(test) in protocols]

@@ -194,6 +194,14 @@ def test_outputs() -> None:
         spatial_means("l", {})
 
 
+def test_views_that_run_backwards(network: nn.Module) -> None:
+    """As of images that OpenCV has read."""
+    bgr = np.ascontiguousarray(images(0, 2)[..., ::-1])
+    with watching(network, find_layers(network, ["decode_head.convs"])) as means_of:
+        (one,), (other,) = (m.values() for m in (means_of(bgr[..., ::-1]), means_of(images(0, 2))))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_wrong_images(network: nn.Module) -> None:
     for wrong in (np.zeros((32, 32, 3), np.uint8), np.zeros((1, 3, 32, 32), np.uint8)):
         with pytest.raises(UserError, match=r"images: found an array of shape .*RGB"):

@@ -29,8 +29,10 @@ from ibnseg.appearance import CONDITIONS, PAPER, describe, generator, match_mome
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.datasets.transforms import ids_to_train_ids
 from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import get_domain
 from ibnseg.errors import UserError
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
+from ibnseg.files import alone_in
 from tests.conftest import save_rgb, scene
 
 CHOSEN = ["RGB+50", "blur", "noise", "moments"]
@@ -116,6 +118,14 @@ def test_the_papers_appearances_come_before_the_normalisation(data, trained, mea
     assert record(measured[1], "cityscapes", "RGB+50")["mIoU"] == mean_iou(total)
 
 
+def test_predictions_keep_nothing_for_a_backward_pass(trained) -> None:
+    network, seen = load(trained[1]), []
+    network.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    module.predict_float(network, scene(0)[0], dict(img_path="x", ori_shape=scene(0)[1].shape))
+    assert seen
+    assert not any(seen)
+
+
 def test_the_look_of_a_domain(data, trained, measured) -> None:
     images = [image for _, image, _ in cityscapes(data)]
     look, network, total = describe(images), load(trained[1]), 0
@@ -194,6 +204,11 @@ def test_looks_by_folder(tmp_path: Path, trained, roots) -> None:
     np.testing.assert_allclose(look.mean, scene(0)[0].mean((0, 1)))
     with pytest.raises(UserError, match="look 'nowhere': neither a folder of images nor a domain"):
         find_look("nowhere", load_config(trained[0]), roots)
+    cfg = load_config(trained[0])
+    cfg.domains = dict(alps=dict(get_domain("gta5", cfg), title="Alps"))  # as in a run's config
+    called, look = find_look("alps", cfg, roots)
+    assert called == "Alps"
+    np.testing.assert_array_equal(look.mean, find_look("gta5", cfg, roots)[1].mean)
 
 
 # ---- interruptions -----------------------------------------------------------------------------
@@ -268,8 +283,9 @@ def test_what_has_changed_is_counted_anew(
         roots=roots, **more,
     )  # fmt: skip
     assert len(calls) == 10
-    expected = "damaged; starting anew" if change == "damaged" else "starting anew"
-    assert expected in capsys.readouterr().out
+    assert ("damaged; starting anew" in capsys.readouterr().out) == (change == "damaged")
+    kept = tmp_path / "out" / "measured"
+    assert len(list(kept.glob("gta5*"))) == (1 if change == "damaged" else 2)  # nothing is lost
 
 
 # ---- wrong input -------------------------------------------------------------------------------
@@ -285,6 +301,9 @@ def test_wrong_runs(trained, roots, tmp_path) -> None:
     with pytest.raises(UserError, match="unknown protocol"):
         robustness([trained[1]], ["gta5"], tmp_path / "out", roots=roots, protocol="nativ")
     assert not (tmp_path / "out").exists()
+    other = pytest.raises(UserError, match="is being measured by another process")
+    with alone_in(tmp_path, "is being measured"), other:
+        robustness([trained[1]], ["gta5"], tmp_path, roots=roots, conditions=["R+50"])
 
 
 # ---- the files ---------------------------------------------------------------------------------

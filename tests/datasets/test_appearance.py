@@ -162,3 +162,26 @@ def test_a_config_with_wrong_values(in_data: Path, tiny_config) -> None:
     more = 'augment = [dict(type="ibnseg.Appearance", names=[])]'
     with pytest.raises(UserError, match="augment: cannot be built from the config .names is"):
         expand(load_config(tiny_config("gta5", ["gta5"], more)))
+
+
+PAPERS, CONDITION = dict(names=["std x1.5", "blur"]), dict(names=["blur"])
+
+
+@pytest.mark.parametrize(
+    ("augment", "wrong"),
+    [
+        ([CONDITION, CONDITION, PAPERS], None),
+        ([PAPERS, dict(names=["R+50", "RGB+50"])], None),
+        ([PAPERS, PAPERS], "1.: Appearance"),
+        ([CONDITION, PAPERS, CONDITION], "2.: Appearance"),
+        ([PAPERS, dict(type="ibnseg.GaussianBlur", sigma=(0.1, 1.0))], "1.: GaussianBlur"),
+    ],
+)
+def test_floats_come_last(in_data: Path, tiny_config, augment: list[dict], wrong: str | None):
+    augment = [dict(type="ibnseg.Appearance") | each for each in augment]
+    config = load_config(tiny_config("gta5", ["gta5"], f"augment = {augment}"))
+    if wrong is None:
+        assert len(expand(config).augment) == len(augment)
+        return
+    with pytest.raises(UserError, match=rf"augment\[{wrong} comes after the paper's appearances"):
+        expand(config)

@@ -22,7 +22,7 @@ from ibnseg.engine.run import test as run_test
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
-from ibnseg.files import config_folder
+from ibnseg.files import alone_in, config_folder
 
 SCENE = {"road", "building", "sky", "car"}
 
@@ -249,6 +249,13 @@ def test_a_run_is_not_written_over(trained, roots) -> None:
     with pytest.raises(UserError, match=r"holds a run already \(iter_60.pth\).*--resume"):
         train(config, work_dir=folder, roots=roots)
     assert (folder / "latest.pth").stat().st_mtime_ns == before
+
+
+def test_a_run_that_is_being_trained_is_left_alone(trained, roots) -> None:
+    config, folder, _ = trained
+    other = pytest.raises(UserError, match="is being trained by another process")
+    with alone_in(folder, "is being trained"), other:
+        train(config, work_dir=folder, roots=roots, resume=True)
 
 
 def test_testing_adds_and_replaces(trained, roots, tmp_path: Path, capsys) -> None:

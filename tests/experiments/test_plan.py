@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ibnseg.engine.config import load_config
 from ibnseg.errors import UserError
 from ibnseg.experiments.plan import read_suite, suites, waves
+from ibnseg.files import config_folder
 
 
 def written(folder: Path, text: str) -> Path:
@@ -35,9 +35,9 @@ def test_table_8_fine_tunes_what_table_6_trains():
         assert run.name == six[run.config].name
     for run in runs[2:]:
         assert run.config.removeprefix("city2gta") == run.start.config.removeprefix("gta2city")
-        assert {"optimizer.lr=0.003", "epochs=40", "test_domains=[cityscapes]"} < {*run.options}
-    subsets = [option for run in runs[2:6] for option in run.options if "subset" in option]
-    assert subsets == [f"train_subset={name}" for name in ("10%", "20%", "30%", "full")]
+        found = run.cfg.optimizer.lr, run.cfg.epochs, run.cfg.test_domains
+        assert found == (0.003, 40, ["cityscapes"])
+    assert [run.cfg.train_subset for run in runs[2:6]] == ["10%", "20%", "30%", "full"]
     assert list(waves(runs)) == [[0, 1], [2, 3, 4, 5, 6, 7, 8, 9]]
 
 
@@ -65,6 +65,8 @@ def identity(folder: Path, more: str = "", seeds: str = "(0,)") -> str:
         ', options={"train_domain": "streets_real"}',
         ', options={"model.backbone.variant": "a"}',
         ', options={"precision": "bfloat16"}',
+        ', options={"save_best": True, "selection_split": "val"}',
+        ', options={"tta_scales": (0.5, 1.0)}',
     ],
 )
 def test_what_changes_a_training_changes_its_identity(tmp_path, more):
@@ -75,7 +77,7 @@ def test_what_changes_a_training_changes_its_identity(tmp_path, more):
     "more",
     [
         ', title="other"',
-        ', options={"test_domains": "[streets_real]"}',
+        ', options={"test_domains": ["streets_real"], "protocol": "short1024"}',
         ', options={"workers": 3, "log_interval": 7, "console": "log"}',
         ', options={"iterations": 500, "seed": 0, "class_balance": 0.0, "start_from": None}',
     ],
@@ -84,8 +86,36 @@ def test_what_does_not_change_a_training_does_not(tmp_path, more):
     assert identity(tmp_path, more) == identity(tmp_path)
 
 
+def test_facts_of_the_training_domain_change_it(tmp_path):
+    """Not where its data lies, nor what it is called."""
+    folder = tmp_path / "_base_" / "domains"
+    folder.mkdir(parents=True)
+    (tmp_path / "own.py").write_text(f'_base_ = "{config_folder()}/streets_r18.py"\n')
+    packaged = (config_folder() / "_base_" / "domains" / "gta5.py").read_text()
+    found = []
+    for old, new in (("", ""), ("(1024, 563)", "None"), ('"GTA5"', '"G"'), ('"train"', '"val"')):
+        (folder / "mine.py").write_text(packaged.replace(old, new).replace('"gta5"', '"mine"'))
+        more = ', options={"train_domain": "mine"}'
+        text = ENTRY.format(more).replace("streets_r18", str(tmp_path / "own.py"))
+        found.append(read_suite(written(tmp_path, f"runs = [{text}]")).runs[0].identity)
+    assert found[0] == found[2]
+    assert len(set(found)) == 3
+
+
+def test_options_are_values(tmp_path):
+    """Dicts, lists of dicts, and texts with blanks and commas stay what they are."""
+    augment = [{"type": "ibnseg.Appearance", "names": ["std x1.5", "a,b"], "prob": 0.5}]
+    options = {"augment": augment, "optimizer": {"lr": 0.1}, "model.backbone.stages": (True, False)}
+    text = f"runs = [{ENTRY.format(f', options={options!r}')}]"
+    cfg = read_suite(written(tmp_path, text)).runs[0].cfg
+    assert cfg.augment == augment
+    assert (cfg.optimizer.lr, cfg.optimizer.type) == (0.1, "AdamW")
+    assert cfg.model.backbone.stages == (True, False)
+
+
 def test_runs_of_several_seeds_lie_below_one_identity(tmp_path):
-    text = f"seeds = (3, 5)\nruns = [{ENTRY.format('')}, {ENTRY.format(', seeds=(7,)')}]\n"
+    more = ', seeds=(7,), title="as above"'
+    text = f"seeds = (3, 5)\nruns = [{ENTRY.format('')}, {ENTRY.format(more)}]\n"
     runs = read_suite(written(tmp_path, text)).runs
     assert [run.seed for run in runs] == [3, 5, 7]
     assert [Path(run.name).name for run in runs] == ["seed3", "seed5", "seed7"]
@@ -101,11 +131,14 @@ def test_a_run_starts_from_that_of_its_seed_or_the_only_one(tmp_path):
         *(("one", 0), ("one", 1), ("two", 0), ("two", 1), ("three", 0), ("three", 1)),
     ]
     assert [run.start for run in runs] == [None, None, *runs[:4]]
-    assert len({run.identity for run in runs}) == 4 + 1  # a start of another seed is another one
+    assert len({run.identity for run in runs}) == 3  # each of its seed's
     assert list(waves(runs)) == [[0, 1], [2, 3], [4, 5]]
     single = text.replace('title="one"', 'title="one", seeds=(9,)')
     runs = read_suite(written(tmp_path, single)).runs
     assert [run.start and run.start.seed for run in runs] == [None, 9, 9, 0, 1]
+    assert runs[1].identity == runs[2].identity  # all from the one
+    other = text.replace('title="one"', 'title="one", seeds=(8,)')
+    assert read_suite(written(tmp_path, other)).runs[1].identity != runs[1].identity
 
 
 @pytest.mark.parametrize(
@@ -123,6 +156,26 @@ def test_a_run_starts_from_that_of_its_seed_or_the_only_one(tmp_path):
             r"runs\[0\]: start is 'it', for seed 0 .* found those of seeds \[\]",
         ),
         ("runs = [", "cannot be read as a suite"),
+        ("runs = 'streets_r18'", "runs is 'streets_r18', expected a list of dicts"),
+        ("runs = [dict(config=3)]", r"runs\[0\]: config is 3, expected a name or path"),
+        (
+            "runs = [dict(config='streets_r18', options=['seed=3'])]",
+            r"runs\[0\]: options is \['seed=3'\], expected a dict",
+        ),
+        (
+            "seeds = 3\nruns = [dict(config='streets_r18')]",
+            r"runs\[0\]: seeds is 3, expected a list of whole numbers",
+        ),
+        ("runs = [dict(config='streets_r18', seeds=(-1,))]", r"seeds is \(-1,\), expected a list"),
+        (
+            "runs = [dict(config='streets_r18', title='a'),"
+            " dict(config='streets_r18', title='b', options=dict(workers=3))]",
+            r"runs\[1\]: the training of 'a' with seed 0 again; list it once",
+        ),
+        (
+            "runs = [dict(config='streets_r18', options=dict(train_domain=None))]",
+            r"runs\[0\]: train_domain is None, expected a name",
+        ),
         (
             "runs = [dict(config='streets_r18', title='a', seeds=(1, 2)),"
             " dict(config='streets_r18', start='a', seeds=(3,))]",
@@ -141,7 +194,7 @@ def test_the_example_of_the_docs(tmp_path):
     runs = read_suite(written(tmp_path, page.split("```python\n")[1].split("```")[0])).runs
     assert len(runs) == 4 * 3
     for run in runs[-3:]:
-        own, start = (load_config(r.config, r.options) for r in (run, run.start))
+        own, start = run.cfg, run.start.cfg
         assert (own.train_domain, start.train_domain) == ("streets_real", "streets_virtual")
         assert own.model == start.model
 

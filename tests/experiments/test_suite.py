@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from ibnseg.engine.config import load_config
+from ibnseg.engine.domains import get_domain
+from ibnseg.engine.run import _recipe_of
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.experiments import suite as module
 from ibnseg.experiments.plan import read_suite
 from ibnseg.experiments.suite import listing, slurm, state, suite, write_config
+from ibnseg.files import config_folder, sha256
+from ibnseg.report.gather import gather
+from ibnseg.report.terminal import terminal
+from tests.conftest import save_run
 
 SUITE = """
 title = "Mine"
@@ -52,19 +64,36 @@ def trained_runs(monkeypatch, tmp_path) -> list[str]:
     return done
 
 
-def finish(run, out: Path, domains=("gta5", "cityscapes")) -> None:
-    folder = out / run.name
+def finish(
+    run, out: Path, domains=("gta5", "cityscapes"), protocols=("native",), iteration=None
+) -> None:
+    """What a finished run leaves, with a checkpoint of nothing but its iteration."""
+    folder, steps = out / run.name, run.cfg.iterations
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "latest.pth").touch()
-    tests = [dict(domain=domain) for domain in domains]
-    (folder / "results.json").write_text(json.dumps(dict(tests=tests)))
+    (folder / "config.py").write_text(f"train_cfg = dict(max_iters={steps})\n")
+    torch.save({"meta": {"iter": iteration or steps}, "state_dict": {}}, folder / "latest.pth")
+    sha = sha256(folder / "latest.pth")
+    tests = [
+        dict(domain=domain, protocol=dict(name=name), checkpoint_sha256=sha)
+        for domain in domains
+        for name in protocols
+    ]
+    content = dict(run=dict(checkpoint_sha256=sha), tests=tests)
+    (folder / "results.json").write_text(json.dumps(content))
 
 
 @pytest.fixture(autouse=True)
 def plain_results(request, monkeypatch):
-    """Results with nothing but the names of domains are enough, where nothing is trained."""
+    """Results with a few keys are enough, where nothing is trained."""
     if "trained_runs" in request.fixturenames:
-        monkeypatch.setattr(results, "read", lambda file: json.loads(file.read_text()))
+        monkeypatch.setattr(results, "read", read_json)
+
+
+def read_json(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON") from error
 
 
 def names(mine: Path) -> list[str]:
@@ -80,6 +109,32 @@ def test_finished_runs_are_left(mine, trained_runs, tmp_path):
     assert trained_runs == [runs[0].name, runs[2].name, runs[3].name]
     suite(mine, out=tmp_path)
     assert len(trained_runs) == 3
+
+
+def test_what_is_finished(mine, trained_runs, tmp_path):
+    """The last iteration, tested itself, in all domains under all protocols."""
+    run = read_suite(mine).runs[0]
+    finish(run, tmp_path, iteration=1)
+    assert state(run, tmp_path) == "begun"  # tested on the way
+    finish(run, tmp_path)
+    assert state(run, tmp_path) == "finished"
+    torch.save({"meta": {"iter": 2}, "x": 1}, tmp_path / run.name / "latest.pth")
+    assert state(run, tmp_path) == "begun"  # another checkpoint was tested
+    finish(run, tmp_path)
+    run.cfg.protocol = ["native", "short1024"]
+    assert state(run, tmp_path) == "begun"
+    finish(run, tmp_path, protocols=run.cfg.protocol)
+    assert state(run, tmp_path) == "finished"
+    run.cfg.save_best = True
+    assert state(run, tmp_path) == "begun"
+    shutil.copy(tmp_path / run.name / "latest.pth", tmp_path / run.name / "best.pth")
+    assert state(run, tmp_path) == "finished"
+    for name in ("results.json", "config.py", "latest.pth"):
+        finish(run, tmp_path)
+        run.cfg.save_best, run.cfg.protocol = False, "native"
+        assert state(run, tmp_path) == "finished"
+        (tmp_path / run.name / name).write_text("cut(")
+        assert state(run, tmp_path) == "begun"  # and going on tells what is wrong
 
 
 def test_one_task(mine, trained_runs, tmp_path):
@@ -128,21 +183,21 @@ def test_a_list_of_the_runs(mine, trained_runs, tmp_path):
 
 def test_a_script_for_slurm(mine, tmp_path):
     """Each wave is an array that waits for the one before; the shell finds nothing wrong."""
-    script = slurm(mine, "runs", {"gta5": "/data/gta5"})
+    script = slurm(mine, "it's my runs", {"gta5": "/data/gta5"})
     lines = [line for line in script.splitlines() if not line.startswith("#")]
     assert [line.split("=$(")[0] for line in lines] == ["wave0", "wave1"]
     assert "--array=0,1 --wrap" in lines[0]
-    assert "--array=2,3 --dependency=afterok:$wave0 --wrap" in lines[1]
-    told = f"ibnseg suite {mine} --out runs --data-root gta5=/data/gta5 --minutes 0 --task "
-    assert all(told in line for line in lines)
+    assert "--array=2,3 --dependency=afterany:$wave0 --wrap" in lines[1]
     sbatch = tmp_path / "sbatch"
     sbatch.write_text('#!/bin/sh\necho "$@" >> calls\necho 42\n')
     sbatch.chmod(0o755)
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     subprocess.run(["sh", "-eu"], input=script, text=True, check=True, cwd=tmp_path, env=env)
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert "--dependency=afterok:42" in calls[1]
-    assert calls[0].endswith("--minutes 0 --task $SLURM_ARRAY_TASK_ID")  # of the job, not of now
+    assert "--dependency=afterany:42" in calls[1]
+    words = shlex.split(calls[0].split("--wrap ")[1])
+    told = [*("--out", "it's my runs", "--data-root", "gta5=/data/gta5", "--minutes", "0")]
+    assert words == ["ibnseg", "suite", str(mine), *told, "--task", "$SLURM_ARRAY_TASK_ID"]
 
 
 @pytest.mark.parametrize("trap", ["", "trap '' INT"])
@@ -175,6 +230,67 @@ def test_a_suite_from_nothing_to_its_table(mine, data: Path, tmp_path, capsys, m
     assert (out / "mine.md").read_text().startswith("# Mine\n")
     log = next((out / second).glob("*/*.log")).read_text()
     assert f"Loaded {out / first}" in log
+
+
+def test_seeds_that_start_from_their_seeds_are_one_network(mine, tmp_path):
+    """Of one name and one recipe, by which tables know them; a fixed start is another."""
+
+    def told(run, start: str) -> tuple[str, str]:
+        config = tmp_path / run.name / "config.py"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        more = f"seed = {run.seed}\nstart_from = {start!r}\ntrain_cfg = dict(max_iters=3)\n"
+        config.write_text(write_config(run, tmp_path).read_text() + more)
+        return load_config(config).name, _recipe_of(config.parent / "latest.pth")
+
+    runs = read_suite(mine).runs[2:]
+    own = [told(run, f"runs/seed{run.seed}") for run in runs]
+    assert own[0] == own[1]
+    assert None not in own[0]
+    assert told(runs[0], "runs/seed1") != own[0]
+
+
+def test_a_suite_that_is_told_to_end_leaves_no_run_behind(mine, tmp_path, monkeypatch):
+    started = tmp_path / "started"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    def tell() -> None:
+        while not (started.exists() and started.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=tell).start()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        suite(mine, out=tmp_path / "runs")
+    assert ended.value.code == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_titles_are_the_suites_own(mine, trained_runs, tmp_path, monkeypatch):
+    """Of a run that another suite has trained, too."""
+    monkeypatch.undo()
+    run = read_suite(mine).runs[0]
+    images = [[[5, 5], [0, 0]]]
+    folder = save_run(tmp_path / "run", {"gta5": images}, title="trained as")
+    table = gather([folder], networks={folder: run.title})
+    assert "the first" in terminal(table)
+    assert "trained as" not in terminal(table)
+
+
+def test_a_runs_config_has_the_domains_beside_its_own(mine, tmp_path):
+    text = (config_folder() / "_base_" / "domains" / "gta5.py").read_text()
+    own = read_suite(mine).runs[0].config
+    folder = Path(own).parent / "_base_" / "domains"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hills.py").write_text(text.replace('"gta5"', '"hills"').replace("GTA5", "Hills", 1))
+    mine.write_text(f"runs = [dict(config={own!r}, options=dict(train_domain='hills'))]")
+    cfg = load_config(write_config(read_suite(mine).runs[0], tmp_path))
+    assert get_domain("hills", cfg)["title"] == "Hills"
 
 
 def test_a_runs_config_says_all(mine, tmp_path):
