@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from math import log10
 from pathlib import Path
 
 import matplotlib
@@ -74,8 +75,9 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
     logarithmic = least > 0 and max(values) > WIDE * least
     if logarithmic:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.set_ylim(bottom=least / 2)
+        decades = log10(axes.get_ylim()[1] / (least / 2))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 4 else (1,)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     else:

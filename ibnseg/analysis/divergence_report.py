@@ -130,7 +130,7 @@ def write(out: Path, result: Mapping) -> None:
         writer.writerows(_rows(result))
     lines = {network["name"]: network["layers"] for network in result["networks"]}
     write_plot(out / "divergence", result["title"], lines)
-    print(f"\n{text}")
+    print("\n" + text.replace("**", ""))
     print(f"\nDivergence: {out}/divergence.png, .svg, .md, .csv, .json")
 
 
