@@ -48,6 +48,13 @@ def test_the_help_names_every_protocol() -> None:
     assert f"test protocols: {', '.join(PROTOCOLS)}" in words
 
 
+def test_nothing_but_the_table_is_on_the_standard_output() -> None:
+    """So that it may go into a file; libraries print on being imported."""
+    done = run("-m", "ibnseg.cli", "matrix", "--published", "--format", "csv")
+    assert done.returncode == 0
+    assert done.stdout.startswith("kind,protocol,")
+
+
 def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     from ibnseg.engine import run
 

@@ -8,7 +8,7 @@ import math
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -18,10 +18,8 @@ from mmengine.logging import print_log
 
 from ibnseg.datasets.labels import CITYSCAPES, ClassSet
 from ibnseg.datasets.sampler import StreamItem
+from ibnseg.datasets.upstream import BaseSegDataset
 from ibnseg.errors import UserError, unknown_name
-
-with redirect_stdout(None):  # it prints a line for each optional package that it does not find
-    from mmseg.datasets import BaseSegDataset
 
 SUBSETS = {
     "full": Fraction(1),

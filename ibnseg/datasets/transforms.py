@@ -13,11 +13,11 @@ import torch
 from mmcv.transforms import BaseTransform, Resize
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
-from mmseg.datasets.transforms import RandomCrop
 from mmseg.structures import SegDataSample
 from PIL import Image, UnidentifiedImageError
 
 from ibnseg.datasets.labels import UNKNOWN, lookup_table
+from ibnseg.datasets.upstream import RandomCrop
 from ibnseg.errors import UserError
 from ibnseg.registry import TRANSFORMS
 

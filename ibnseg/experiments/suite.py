@@ -153,7 +153,7 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
 
 
 def write_config(run: Run, out: Path) -> Path:
-    """Writes a run's config, whole, beside its folder; returns its path."""
+    """Writes a run's config, whole, below ``out/configs``; returns its path."""
     cfg = copy.deepcopy(run.cfg)
     domains = dict.fromkeys([cfg.train_domain, *_several(cfg.get("test_domains", ()))])
     cfg.domains = {name: get_domain(name, cfg) for name in domains}  # which may lie beside it
@@ -162,7 +162,7 @@ def write_config(run: Run, out: Path) -> Path:
     cfg.console = "bar"
     if run.start is not None:
         cfg.start_from = str(out / run.start.name)
-    path = out / f"{run.name}.py"
+    path = out / "configs" / f"{run.name}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
         cfg.dump(temporary)

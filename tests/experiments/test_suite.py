@@ -299,7 +299,7 @@ def test_a_runs_config_says_all(mine, tmp_path):
     mine.write_text(text)
     run = read_suite(mine).runs[3]
     path = write_config(run, tmp_path)
-    assert path == tmp_path / f"{run.name}.py"
+    assert path == tmp_path / "configs" / f"{run.name}.py"  # not in the way of seed*
     cfg = load_config(path)
     assert cfg.model_title == "IBN-a, stages 1-2"
     assert cfg.name == Path(run.name).parent.name
