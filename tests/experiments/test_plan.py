@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,10 @@ def test_the_example_of_the_docs(tmp_path):
 def test_unknown_suite():
     with pytest.raises(UserError, match="unknown suite 'table7'; did you mean table"):
         read_suite("table7")
+
+
+def test_the_folders_that_the_evidence_names():
+    """Are those of the suite, so that its commands can be copied."""
+    page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text()
+    named = set(re.findall(r"\b\w+-[0-9a-f]{8}(?=/seed)", page))
+    assert named == {Path(run.name).parent.name for run in read_suite("evidence").runs}
