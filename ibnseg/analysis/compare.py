@@ -85,7 +85,7 @@ def measure(
     layers: Sequence[str] | None = None,
     roots: Mapping[str, str] | None = None,
 ) -> dict:
-    """Writes ``divergence.json``, ``.csv``, ``.png`` and ``.svg``, and prints the table.
+    """Writes ``divergence.json``, ``.csv``, ``.md``, ``.png`` and ``.svg``, and prints the tables.
 
     Args:
         runs: folders of runs; those that differ in their seed alone are one network.
@@ -131,6 +131,8 @@ def measure(
     question = _question(found[0][0], domains, transform, content, min_share, roots or {})
     for cfg, checkpoint in found:  # what is wrong with the last is told before the first is run
         find_layers(load_network(cfg, checkpoint), layers)
+    trained = [run["train_domain"] for run in described]
+    titles = domain_titles(trained, found[0][0])
     require_writable(out)
     measured = []
     with bar() as progress:
@@ -148,7 +150,7 @@ def measure(
         confidence=CONFIDENCE,
         replicates=REPLICATES,
         seed=SEED,
-        networks=networks(measured, domain_titles([m.run["train_domain"] for m in measured], cfg)),
+        networks=networks(measured, titles),
         runs=[each.record() for each in measured],
         versions=versions(),
     )

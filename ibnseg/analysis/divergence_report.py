@@ -14,8 +14,10 @@ from ibnseg.analysis.divergence import LayerDivergence, over_seeds, ratio
 from ibnseg.analysis.divergence_plot import write_plot
 from ibnseg.analysis.networks import labels
 from ibnseg.evaluation.runs import network_of
-from ibnseg.evaluation.tables import table
 from ibnseg.files import written_whole
+from ibnseg.report.markdown import sheet_markdown
+from ibnseg.report.sheet import NOTHING, Sheet
+from ibnseg.report.terminal import sheet_text
 
 COLUMNS = (
     "network", "seeds", "layer", "channels", "divergence", "low", "high", "constant_a",
@@ -116,8 +118,11 @@ def write(out: Path, result: Mapping) -> None:
         out: the folder.
         result: as of :func:`ibnseg.analysis.compare.measure`.
     """
-    text = markdown(result)
-    texts = dict(json=json.dumps(result, indent=1) + "\n", md=text + "\n")
+    shown = sheets(result)
+    texts = dict(
+        json=json.dumps(result, indent=1) + "\n",
+        md="\n\n".join(map(sheet_markdown, shown)) + "\n",
+    )
     for suffix, content in texts.items():
         with written_whole(out / f"divergence.{suffix}") as temporary:
             temporary.write_text(content)
@@ -130,7 +135,7 @@ def write(out: Path, result: Mapping) -> None:
         writer.writerows(_rows(result))
     lines = {network["name"]: network["layers"] for network in result["networks"]}
     write_plot(out / "divergence", result["title"], lines)
-    print("\n" + text.replace("**", ""))
+    print("\n" + "\n\n".join(map(sheet_text, shown)))
     print(f"\nDivergence: {out}/divergence.png, .svg, .md, .csv, .json")
 
 
@@ -153,40 +158,53 @@ def _rows(result: Mapping) -> list[tuple]:
     ]
 
 
-def markdown(result: Mapping) -> str:
-    """The tables of a result, a row a layer and a column a network: the divergence D, and of
-    several networks how many times as large as the first's 1 + D is; and a note for each layer that
-    has constant channels."""
+def sheets(result: Mapping) -> list[Sheet]:
+    """The tables of a result, a row a layer and a column a network: the divergence D, with a note
+    for each layer that has constant channels; and of several networks how many times as large as
+    the first's 1 + D is."""
     first, *others = result["networks"]
     sizes = [each["images"] for each in result["sets"]]
-    parts = [
-        f"**{result['title']}, {sizes[0]} and {sizes[1]} images**",
-        _table(result["networks"], lambda layer: _cell(layer["divergence"], layer["interval"])),
-        "\n".join(f"- {note}" for note in _notes(result)),
+    found = [
+        _sheet(
+            f"{result['title']}, {sizes[0]} and {sizes[1]} images",
+            result["networks"],
+            lambda layer: _cell(layer["divergence"], layer["interval"]),
+            _notes(result),
+        )
     ]
     if any(layer["ratio"] is not None for network in others for layer in network["layers"]):
-        parts += [
-            f"**1 + divergence, as a multiple of that of {first['name']}**",
-            _table(others, lambda layer: _cell(layer["ratio"], layer["ratio_interval"])),
-            "- Paired, by images and seeds; an interval without 1 speaks for a difference.",
-        ]
-    return "\n\n".join(parts)
+        found.append(
+            _sheet(
+                f"1 + divergence, as a multiple of that of {first['name']}",
+                others,
+                lambda layer: _cell(layer["ratio"], layer["ratio_interval"]),
+                ["Paired, by images and seeds; an interval without 1 speaks for a difference."],
+            )
+        )
+    return found
 
 
-def _table(found: Sequence[Mapping], cell: Callable[[Mapping], str]) -> str:
-    longest = max((network["layers"] for network in found), key=len)
+def _sheet(
+    title: str,
+    columns: Sequence[Mapping],
+    cell: Callable[[Mapping], str],
+    notes: Sequence[str],
+) -> Sheet:
+    longest = max((network["layers"] for network in columns), key=len)
     rows: dict[str, dict[str, str]] = {layer["layer"]: {} for layer in longest}
-    for network in found:
+    for network in columns:
         for layer in network["layers"]:
             rows.setdefault(layer["layer"], {})[network["name"]] = cell(layer)
-    names = [network["name"] for network in found]
-    body = [(layer, *(cells.get(name, "-") for name in names)) for layer, cells in rows.items()]
-    return table(("layer", *names), body, left=1)
+    names = [network["name"] for network in columns]
+    part = tuple(
+        ((layer, *(cells.get(name, NOTHING) for name in names)),) for layer, cells in rows.items()
+    )
+    return Sheet(title, head=("layer", *names), left=1, parts=(part,), notes=tuple(notes))
 
 
 def _cell(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
-        return "-"
+        return NOTHING
     return f"{value:.3g}" + (" [{:.3g}, {:.3g}]".format(*interval) if interval else "")
 
 

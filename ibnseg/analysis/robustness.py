@@ -390,9 +390,9 @@ def robustness(
         found_looks[name if called in found_looks else called] = look
     shown = appearances(conditions, severities, found_looks)
     require_writable(out)
-    for each in work:
-        each.begin(shown)
     with alone_in(out, "is being measured"):
+        for each in work:
+            each.begin(shown)
         _count(work, shown, seed)
     records = [record for each in work for record in each.records(shown)]
     result = dict(

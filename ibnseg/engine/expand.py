@@ -208,7 +208,7 @@ def expand(
     if missing:
         raise UserError(f"{cfg.filename or 'config'}: no value for {', '.join(missing)}")
     for key in ("test_domains", "protocol"):
-        cfg[key] = _several(cfg[key])
+        cfg[key] = several(cfg[key])
     for key, (is_right, expected) in VALUES.items():
         if not is_right(cfg.get(key)):
             found = cfg.get(key)
@@ -427,7 +427,8 @@ def _files(dataset: Mapping) -> set[str]:
     return {os.path.realpath(built.get_data_info(i)["img_path"]) for i in range(len(built))}
 
 
-def _several(value: object) -> object:
+def several(value: object) -> object:
+    """A list of names, of which a single one may be given."""
     return [value] if isinstance(value, str) else value
 
 

@@ -192,12 +192,7 @@ def interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
     ]
     if count > 1:
         parts.append((scores.values.var(ddof=1) / count, count - 1))
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return Interval(scores.mean, scores.mean)
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    half = float(student.ppf((1 + confidence) / 2, freedom)) * sqrt(variance)
-    return Interval(scores.mean - half, scores.mean + half)
+    return _student(scores.mean, parts, confidence)
 
 
 def interval_of_seeds(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval | None:
@@ -212,6 +207,15 @@ def interval_of_seeds(values: np.ndarray, confidence: float = CONFIDENCE) -> Int
     """
     if len(values) < 2 or np.isnan(values).any():
         return None
-    error = values.std(ddof=1) / sqrt(len(values))
-    half = float(student.ppf((1 + confidence) / 2, len(values) - 1) * error)
-    return Interval(float(values.mean()) - half, float(values.mean()) + half)
+    part = (values.var(ddof=1) / len(values), len(values) - 1)
+    return _student(float(values.mean()), [part], confidence)
+
+
+def _student(mean: float, parts: Sequence[tuple[float, int]], confidence: float) -> Interval:
+    """About a mean whose variance is the sum of parts, each with its degrees of freedom."""
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Interval(mean, mean)
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    half = float(student.ppf((1 + confidence) / 2, freedom)) * sqrt(variance)
+    return Interval(mean - half, mean + half)

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import get_domain
+from ibnseg.engine.expand import DEFAULTS, several
 from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.experiments.plan import Run, Suite, read_suite, waves
@@ -109,23 +109,18 @@ def state(run: Run, out: Path) -> str:
 
 def _is_finished(run: Run, folder: Path) -> bool:
     try:
-        steps = load_config(folder / "config.py").train_cfg.max_iters
-        found = results.current(results.read(folder / "results.json"))
+        done = load_config(folder / "config.py")
+        found = results.read(folder / "results.json")
         iteration = read_checkpoint(folder / LATEST)["meta"]["iter"]
-    except (UserError, AttributeError, KeyError, TypeError):
+        tested = {"checkpoint_sha256": sha256(folder / (BEST if done.save_best else LATEST))}
+        return (
+            iteration == done.train_cfg.max_iters
+            and {*several(run.cfg.test_domains)} <= {*done.test_domains}
+            and {*several(run.cfg.get("protocol", DEFAULTS["protocol"]))} <= {*done.protocol}
+            and all(results.is_done(found, tested, test, folder) for test in done.test_cfg.tests)
+        )
+    except (UserError, OSError, AttributeError, KeyError, TypeError):
         return False  # going on with it tells what is wrong
-    if iteration != steps:
-        return False
-    tested = folder / (BEST if run.cfg.get("save_best") else LATEST)
-    if not tested.is_file() or found["run"]["checkpoint_sha256"] != sha256(tested):
-        return False
-    domains, protocols = (_several(run.cfg.get(k, "native")) for k in ("test_domains", "protocol"))
-    done = {(test["domain"], test["protocol"]["name"]) for test in found["tests"]}
-    return done >= {*product(domains, protocols)}
-
-
-def _several(value: str | Sequence[str]) -> Sequence[str]:
-    return [value] if isinstance(value, str) else value
 
 
 STOPPED = -1
@@ -155,7 +150,7 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
 def write_config(run: Run, out: Path) -> Path:
     """Writes a run's config, whole, below ``out/configs``; returns its path."""
     cfg = copy.deepcopy(run.cfg)
-    domains = dict.fromkeys([cfg.train_domain, *_several(cfg.get("test_domains", ()))])
+    domains = dict.fromkeys([cfg.train_domain, *several(cfg.get("test_domains", ()))])
     cfg.domains = {name: get_domain(name, cfg) for name in domains}  # which may lie beside it
     cfg.name = Path(run.name).parent.as_posix()
     cfg.model_title = run.title

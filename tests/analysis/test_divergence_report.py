@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ibnseg.analysis.divergence import LayerDivergence
-from ibnseg.analysis.divergence_report import Measured, markdown, networks, write
+from ibnseg.analysis.divergence_report import Measured, networks, sheets, write
+from ibnseg.report.sheet import Sheet
 
 
 def measured(name: str, seed: int, **values: float | None) -> Measured:
@@ -61,38 +62,48 @@ def test_networks_over_their_seeds() -> None:
     assert more["ratio"] is None  # the first network has no such layer
 
 
+def cells(sheet: Sheet) -> list[tuple[str, ...]]:
+    return [line for part in sheet.parts for row in part for line in row]
+
+
 def test_the_tables() -> None:
-    lines = [" ".join(line.split()) for line in markdown(result(*TWO)).splitlines()]
-    assert lines[0] == "**A | B, 20 and 30 images**"
-    assert "| layer | A | B |" in lines
-    assert any(line.startswith("| stem | 3 [0, ") for line in lines)
-    assert "| more | - | 3 [3, 3] |" in lines
-    assert "- Mean over seeds: A 0, 1; B 1." in lines
-    assert (
-        "- A, block: 8 and 2 of 8 channels are constant in the first and second set (variance "
-        "below 1e-08, which they are given); over the others none."
-    ) in lines
-    second = lines[lines.index("**1 + divergence, as a multiple of that of A**") :]
-    assert "| layer | B |" in second
-    assert "| stem | 0.25 [0.25, 0.25] |" in second
-    assert "| more | - |" in second
+    one, two = sheets(result(*TWO))
+    assert one.title == "A | B, 20 and 30 images"
+    assert one.head == ("layer", "A", "B")
+    stem, block, more = cells(one)
+    assert stem[0] == "stem"
+    assert stem[1].startswith("3 [0, ")
+    assert stem[2] == "1 [1, 1]"
+    assert block == ("block", "0 [0, 0]", "2 [2, 2]")
+    assert more == ("more", "-", "3 [3, 3]")
+    assert one.notes == (
+        "Symmetric KL divergence, mean over channels, with 95 % intervals for other images and "
+        "other trainings.",
+        "Mean over seeds: A 0, 1; B 1.",
+        "A, block: 8 and 2 of 8 channels are constant in the first and second set (variance "
+        "below 1e-08, which they are given); over the others none.",
+    )
+    assert two.title == "1 + divergence, as a multiple of that of A"
+    assert two.head == ("layer", "B")
+    assert cells(two) == [("stem", "0.25 [0.25, 0.25]"), ("block", "3 [3, 3]"), ("more", "-")]
 
 
 def test_one_network_has_no_ratios() -> None:
-    text = markdown(result(TWO[2]))
-    assert "multiple" not in text
-    assert "seeds" not in text
-    assert "intervals for other images." in text
+    (sheet,) = sheets(result(TWO[2]))
+    (note,) = sheet.notes
+    assert note.endswith("intervals for other images.")
 
 
 def test_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     content = result(*TWO)
     write(tmp_path, content)
     assert json.loads((tmp_path / "divergence.json").read_text())["networks"][1]["seeds"] == [1]
-    assert (tmp_path / "divergence.md").read_text() == markdown(content) + "\n"
+    page = (tmp_path / "divergence.md").read_text()
+    assert page.startswith("**A \\| B, 20 and 30 images**\n\n| layer ")
+    assert page.count("| stem ") == 2
     printed = capsys.readouterr().out
-    assert "\nA | B, 20 and 30 images\n\n| layer" in printed
-    assert "| stem  |" in printed
+    assert "A | B, 20 and 30 images\n" in printed
+    assert "0.25 [0.25, 0.25]" in printed
     with (tmp_path / "divergence.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["network"], row["seeds"], row["layer"]) for row in rows] == [

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from ibnseg.engine.config import load_config
 from ibnseg.engine.domains import get_domain
@@ -70,15 +71,23 @@ def finish(
     """What a finished run leaves, with a checkpoint of nothing but its iteration."""
     folder, steps = out / run.name, run.cfg.iterations
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.py").write_text(f"train_cfg = dict(max_iters={steps})\n")
-    torch.save({"meta": {"iter": iteration or steps}, "state_dict": {}}, folder / "latest.pth")
-    sha = sha256(folder / "latest.pth")
     tests = [
-        dict(domain=domain, protocol=dict(name=name), checkpoint_sha256=sha)
+        dict(domain=domain, split="val", protocol=dict(name=name))
         for domain in domains
         for name in protocols
     ]
-    content = dict(run=dict(checkpoint_sha256=sha), tests=tests)
+    config = dict(
+        train_cfg=dict(max_iters=steps),
+        save_best=run.cfg.get("save_best", False),
+        test_domains=list(domains),
+        protocol=list(protocols),
+        test_cfg=dict(tests=tests),
+    )
+    Config(config).dump(folder / "config.py")
+    torch.save({"meta": {"iter": iteration or steps}, "state_dict": {}}, folder / "latest.pth")
+    (folder / "per_image.npz").touch()
+    more = dict(checkpoint_sha256=sha256(folder / "latest.pth"), per_image="per_image.npz")
+    content = dict(run={}, tests=[{**test, **more} for test in tests])
     (folder / "results.json").write_text(json.dumps(content))
 
 
@@ -112,13 +121,17 @@ def test_finished_runs_are_left(mine, trained_runs, tmp_path):
 
 
 def test_what_is_finished(mine, trained_runs, tmp_path):
-    """The last iteration, tested itself, in all domains under all protocols."""
+    """The last iteration, or the best one, tested itself, in all domains under all protocols."""
     run = read_suite(mine).runs[0]
+    folder = tmp_path / run.name
     finish(run, tmp_path, iteration=1)
     assert state(run, tmp_path) == "begun"  # tested on the way
     finish(run, tmp_path)
     assert state(run, tmp_path) == "finished"
-    torch.save({"meta": {"iter": 2}, "x": 1}, tmp_path / run.name / "latest.pth")
+    (folder / "per_image.npz").unlink()
+    assert state(run, tmp_path) == "begun"
+    finish(run, tmp_path)
+    torch.save({"meta": {"iter": 2}, "x": 1}, folder / "latest.pth")
     assert state(run, tmp_path) == "begun"  # another checkpoint was tested
     finish(run, tmp_path)
     run.cfg.protocol = ["native", "short1024"]
@@ -126,15 +139,28 @@ def test_what_is_finished(mine, trained_runs, tmp_path):
     finish(run, tmp_path, protocols=run.cfg.protocol)
     assert state(run, tmp_path) == "finished"
     run.cfg.save_best = True
-    assert state(run, tmp_path) == "begun"
-    shutil.copy(tmp_path / run.name / "latest.pth", tmp_path / run.name / "best.pth")
+    finish(run, tmp_path, protocols=run.cfg.protocol)
+    assert state(run, tmp_path) == "begun"  # there is no best one
+    shutil.copy(folder / "latest.pth", folder / "best.pth")
     assert state(run, tmp_path) == "finished"
-    for name in ("results.json", "config.py", "latest.pth"):
-        finish(run, tmp_path)
-        run.cfg.save_best, run.cfg.protocol = False, "native"
-        assert state(run, tmp_path) == "finished"
-        (tmp_path / run.name / name).write_text("cut(")
-        assert state(run, tmp_path) == "begun"  # and going on tells what is wrong
+
+
+def test_a_test_that_is_recorded_under_a_longer_name_is_done(mine, trained_runs, tmp_path):
+    """As sliding windows and test-time augmentation make it."""
+    run = read_suite(mine).runs[0]
+    finish(run, tmp_path, protocols=["native+tta"])
+    config = tmp_path / run.name / "config.py"
+    config.write_text(config.read_text() + "\nprotocol = ['native']\n")
+    assert state(run, tmp_path) == "finished"
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.py", "latest.pth"])
+def test_a_damaged_run_is_not_finished(mine, trained_runs, tmp_path, name):
+    """Going on with it tells what is wrong."""
+    run = read_suite(mine).runs[0]
+    finish(run, tmp_path)
+    (tmp_path / run.name / name).write_text("cut(")
+    assert state(run, tmp_path) == "begun"
 
 
 def test_one_task(mine, trained_runs, tmp_path):

@@ -56,7 +56,7 @@ def random_layer(rng: np.random.Generator, *args, **kwargs) -> IBN:
     return randomised(rng, IBN(*args, **kwargs))
 
 
-def check_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MOMENTUM):
+def assert_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MOMENTUM):
     """A layer's output and new statistics, given what goes through its IN and its BN.
 
     A layer that is IN or BN itself has the other part empty.
@@ -106,7 +106,7 @@ def test_values_and_running_statistics(channels, ratio, eps, in_first, training,
     first = int(channels * ratio) if in_first else int(channels * (1 - ratio))
     head, tail = x[:, :first], x[:, first:]
     for_in, for_bn = (head, tail) if in_first else (tail, head)
-    check_values(layer, x, for_in, for_bn, in_first, eps, training)
+    assert_values(layer, x, for_in, for_bn, in_first, eps, training)
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,7 +120,7 @@ def test_values_and_running_statistics(channels, ratio, eps, in_first, training,
 def test_side_by_side(channels, eps, training, size, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(1, 2, (size[0], channels, *size[1:]))
-    check_values(randomised(rng, INBN(channels, eps)), x, x, x, True, eps, training)
+    assert_values(randomised(rng, INBN(channels, eps)), x, x, x, True, eps, training)
 
 
 def test_side_by_side_keeps_contrast_in_one_half_alone():
@@ -164,7 +164,7 @@ def test_build_norm_by_value(kind, in_first, training):
         "IN|BN": (x, x),
     }[kind]
     in_first = in_first or kind != "IBN"
-    check_values(layer, x, for_in, for_bn, in_first, 0.25, training, momentum=0.3)
+    assert_values(layer, x, for_in, for_bn, in_first, 0.25, training, momentum=0.3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

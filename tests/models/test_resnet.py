@@ -171,7 +171,7 @@ def test_second_convolutions_of_c_are_twice_as_wide(depth):
 # ---- a forward in functions, from the state dict alone ---------------------------------------
 
 
-def check_forward(net: IBNResNet, layout: dict, training: bool) -> None:
+def assert_forward(net: IBNResNet, layout: dict, training: bool) -> None:
     net.double().train(training)
     randomise(net)
     x = images(2, 3, 64, 48, dtype=torch.float64)
@@ -193,7 +193,7 @@ def check_forward(net: IBNResNet, layout: dict, training: bool) -> None:
 )
 def test_forward(depth, variant, training):
     layout = DILATED if training else EARLY
-    check_forward(tiny(depth, variant, **layout), layout, training)
+    assert_forward(tiny(depth, variant, **layout), layout, training)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_forward(depth, variant, training):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_forward_of_stages_and_ratios(variant, options):
-    check_forward(tiny(18, variant, **STRIDE_32, **options), STRIDE_32, training=True)
+    assert_forward(tiny(18, variant, **STRIDE_32, **options), STRIDE_32, training=True)
 
 
 @pytest.mark.parametrize("depth", [18, 50])

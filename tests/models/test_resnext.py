@@ -30,7 +30,7 @@ def narrow(network: type, variant: str | None = None, **kwargs) -> nn.Module:
     return net
 
 
-def close(own: tuple[Tensor, ...], want: tuple[Tensor, ...]) -> None:
+def assert_all_close(own: tuple[Tensor, ...], want: tuple[Tensor, ...]) -> None:
     for a, b in zip(own, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -57,7 +57,7 @@ def test_plain_resnext_is_torchvisions():
         if name.startswith("layer"):
             stages.append(want)
     with torch.no_grad():
-        close(net.eval()(x), tuple(stages))
+        assert_all_close(net.eval()(x), tuple(stages))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -115,7 +115,7 @@ def test_half_open_gates_make_a_plain_resnet():
             module.bias.data *= 2
     x = images(1, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
-        close(net(x), other(x))
+        assert_all_close(net(x), other(x))
 
 
 def test_plugins_of_a_user_come_behind_squeeze_and_excitation():
@@ -139,7 +139,7 @@ def test_forward(network, variant, training):
     net = narrow(network, variant, **DILATED, **options).train(training)
     x = images(2, 3, 64, 48, dtype=torch.float64)
     weights = {key: value.clone() for key, value in net.state_dict().items()}
-    close(net(x), tuple(functional_resnet(weights, x, **DILATED, training=training)))
+    assert_all_close(net(x), tuple(functional_resnet(weights, x, **DILATED, training=training)))
 
 
 @both
@@ -187,7 +187,7 @@ def test_checkpointing_and_gradients(network):
         sum(out.sin().sum() for out in net(x)).backward()
         assert all(p.grad is not None for p in net.parameters())
         results.append((x.grad, *(p.grad for p in net.parameters())))
-    close(*results)
+    assert_all_close(*results)
 
 
 @both
