@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from ibnseg.evaluation.confusion import mean_iou
-from ibnseg.evaluation.statistics import RESAMPLES, draws, resample, spread, sum_groups
+from ibnseg.report.statistics import RESAMPLES, draws, resample, spread, sum_groups
 
 SIZES = {"Cityscapes val": (500, 3), "GTA5 val": (6382, 242)}
 """Images and groups."""

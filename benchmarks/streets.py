@@ -9,9 +9,9 @@ from time import perf_counter
 
 import cv2
 
-from ibnseg.datasets.streets.appearance import APPEARANCES, render
-from ibnseg.datasets.streets.layout import draw_layout
-from ibnseg.datasets.streets.raster import rasterise
+from ibnseg.streets.appearance import APPEARANCES, render
+from ibnseg.streets.layout import draw_layout
+from ibnseg.streets.raster import rasterise
 
 LAYOUTS = range(40)
 

@@ -10,5 +10,5 @@ def __getattr__(name: str) -> object:
     """``load`` and ``predict``, imported on first use: they need torch, and the commands' help does
     not."""
     if name in __all__:
-        return getattr(import_module("ibnseg.engine.network"), name)
+        return getattr(import_module("ibnseg.networks.network"), name)
     raise AttributeError(f"module 'ibnseg' has no attribute '{name}'")

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from ibnseg import __version__
 from ibnseg.commands import COMMANDS
-from ibnseg.errors import UserError, unknown_name
+from ibnseg.support.errors import UserError, unknown_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,7 +92,7 @@ def _message(error: BaseException) -> str | None:
 
 def _line(error: UserError) -> str:
     """The message in one line; a loader's worker has put a traceback before it."""
-    message = str(error).rpartition("ibnseg.errors.UserError: ")[2]
+    message = str(error).rpartition("ibnseg.support.errors.UserError: ")[2]
     return " ".join(line.strip() for line in message.strip().splitlines())
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibnseg.errors import UserError
-from ibnseg.files import config_folder
-from ibnseg.stack import check_stack
 from ibnseg.submission import TARGETS
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import config_folder
+from ibnseg.support.stack import check_stack
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _divergence_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _divergence(args: argparse.Namespace) -> None:
     check_stack()
-    from ibnseg.analysis.compare import measure
+    from ibnseg.analysis.divergence.measure import measure
 
     measure(
         args.runs,
@@ -198,7 +198,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     check_stack()
-    from ibnseg.engine.predict import predict_folder
+    from ibnseg.networks.folder import predict_folder
 
     predict_folder(args.network, args.checkpoint, args.images, args.out, options=args.cfg_options)
 
@@ -261,7 +261,7 @@ def _submit(args: argparse.Namespace) -> None:
 
 
 STREET_LAYOUTS = ("gta5", "cityscapes", "drivable", "drivable-2018", "sem-seg", "sem-seg-2018")
-"""How streets may lie on disk; what each is, ``ibnseg.datasets.streets.disk`` says."""
+"""How streets may lie on disk; what each is, ``ibnseg.streets.disk`` says."""
 
 
 def _streets_arguments(parser: argparse.ArgumentParser) -> None:
@@ -288,9 +288,9 @@ def _streets_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _streets(args: argparse.Namespace) -> None:
-    from ibnseg.datasets.streets.appearance import APPEARANCES
-    from ibnseg.datasets.streets.write import write_streets
-    from ibnseg.gallery import draw_streets_sheet
+    from ibnseg.streets.appearance import APPEARANCES
+    from ibnseg.streets.sheet import draw_streets_sheet
+    from ibnseg.streets.write import write_streets
 
     counts = dict.fromkeys(args.appearances or APPEARANCES, (args.train, args.val, args.test))
     folders = write_streets(args.out, counts, layout=args.layout, size=args.size, seed=args.seed)
@@ -335,7 +335,7 @@ def _imagenet_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _imagenet(args: argparse.Namespace) -> None:
     check_stack()
-    from ibnseg.imagenet import measure
+    from ibnseg.analysis.imagenet import measure
 
     measure(
         args.model,
@@ -379,7 +379,7 @@ def _robustness_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _robustness(args: argparse.Namespace) -> None:
     check_stack()
-    from ibnseg.analysis.robustness import robustness
+    from ibnseg.analysis.robustness.measure import robustness
 
     robustness(
         args.runs,
@@ -464,7 +464,7 @@ def _env_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _env(args: argparse.Namespace) -> None:
-    from ibnseg.environment import describe_environment
+    from ibnseg.support.environment import describe_environment
 
     print(describe_environment(dict(args.data_root)))
 

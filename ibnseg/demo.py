@@ -13,21 +13,21 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
-from ibnseg.datasets.streets.appearance import APPEARANCES
-from ibnseg.datasets.streets.write import write_streets
-from ibnseg.draw import colored, contact_sheet
+from ibnseg.datasets.domain import dataset_of, get_domain
 from ibnseg.engine import run
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import dataset_of, get_domain
-from ibnseg.engine.network import load, predict_image
 from ibnseg.engine.precision import fast_bfloat16
-from ibnseg.evaluation.matrix import Row
-from ibnseg.files import written_whole
-from ibnseg.progress import bar
+from ibnseg.engine.read import load_config
+from ibnseg.networks.drawing import colored, contact_sheet
+from ibnseg.networks.network import load, predict_image
 from ibnseg.registry import DATASETS
 from ibnseg.report.gather import gather
 from ibnseg.report.markdown import markdown
+from ibnseg.report.matrix import Row
 from ibnseg.report.terminal import terminal
+from ibnseg.streets.appearance import APPEARANCES
+from ibnseg.streets.write import write_streets
+from ibnseg.support.files import written_whole
+from ibnseg.support.progress import bar
 
 CONFIGS = ("streets_r18", "streets_ibn18a", "streets_ibn18b")
 """The experiments; the first is what the others are compared with."""

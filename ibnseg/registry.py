@@ -10,7 +10,7 @@ import warnings
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from ibnseg.stack import check_stack
+from ibnseg.support.stack import check_stack
 
 check_stack()
 # mmcv's compiled operators are not used, and need not be there
@@ -27,7 +27,7 @@ MODELS = _child(root.MODELS, "ibnseg.models")
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, "ibnseg.models")
 ADAPTERS = ("bdd100k", "camvid", "cityscapes", "gta5", "mapillary")
 DATASETS = _child(root.DATASETS, *(f"ibnseg.datasets.{name}" for name in ADAPTERS))
-STEPS = ("transforms", "photometric", "appearance", "view")
+STEPS = ("transforms", "augment.photometric", "augment.looks", "view")
 TRANSFORMS = _child(root.TRANSFORMS, *(f"ibnseg.datasets.{name}" for name in STEPS))
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "ibnseg.datasets.sampler", "ibnseg.datasets.uniform")
 METRICS = _child(root.METRICS, "ibnseg.evaluation")

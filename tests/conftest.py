@@ -203,7 +203,7 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory):
     ``tiny_config("gta5", ["gta5", "cityscapes"], "precision = 'bfloat16'")``: training domain, test
     domains, further lines.
     """
-    from ibnseg.files import config_folder
+    from ibnseg.support.files import config_folder
 
     def write(train: str, tests: list[str], more: str = "", name: str = "tiny") -> Path:
         path = tmp_path_factory.mktemp("config") / f"{name}.py"

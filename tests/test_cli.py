@@ -12,7 +12,7 @@ import pytest
 
 from ibnseg import cli
 from ibnseg.commands import COMMANDS, config_names
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
-    from ibnseg.engine import predict
+    from ibnseg.networks import folder as predict
 
     calls = []
     monkeypatch.setattr(
@@ -108,7 +108,7 @@ def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
 
 
 def test_arguments_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ibnseg import imagenet
+    from ibnseg.analysis import imagenet
 
     calls = []
     monkeypatch.setattr(imagenet, "measure", lambda *args, **kwargs: calls.append((args, kwargs)))
@@ -121,7 +121,7 @@ def test_arguments_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ibnseg.analysis import robustness
+    from ibnseg.analysis.robustness import measure as robustness
 
     calls = []
     monkeypatch.setattr(
@@ -149,7 +149,7 @@ def test_arguments_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_of_divergence(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from ibnseg.analysis import compare
+    from ibnseg.analysis.divergence import measure as compare
 
     calls = []
     monkeypatch.setattr(compare, "measure", lambda *args, **kwargs: calls.append((args, kwargs)))
@@ -412,7 +412,7 @@ def test_other_shells_scripts_hold_the_commands(shell: str, capsys) -> None:
 
 
 def test_upstream_packages_are_refused(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from ibnseg import stack
+    from ibnseg.support import stack
 
     monkeypatch.setattr(stack, "version", lambda name: "2.1.0")
     for line in ("train x", "test x y", "predict x y"):

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ibnseg import cli, demo
-from ibnseg.errors import UserError
 from ibnseg.report.gather import gather
+from ibnseg.support.errors import UserError
 from tests.conftest import save_run
 
 

@@ -17,14 +17,14 @@ from PIL import Image
 
 from ibnseg import cli
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES
+from ibnseg.datasets.domain import KEYS
 from ibnseg.datasets.labels import CLASSES, GTA5_IDS
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import KEYS
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
+from ibnseg.engine.read import load_config
 from ibnseg.evaluation import protocols
-from ibnseg.evaluation.tables import table
-from ibnseg.files import config_folder
 from ibnseg.registry import MODELS
+from ibnseg.report.tables import table
+from ibnseg.support.files import config_folder
 from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
 
 ROOT = Path(__file__).parents[1]

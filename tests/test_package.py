@@ -36,7 +36,7 @@ def test_the_wheel_carries_configs_and_the_split(site: Path) -> None:
     } == expected
     assert len(expected) > 20
     assert (site / "ibnseg/datasets/gta5_split.json").is_file()
-    assert (site / "ibnseg/evaluation/published.csv").is_file()
+    assert (site / "ibnseg/report/published.csv").is_file()
     assert not (site / "tests").exists()
 
 

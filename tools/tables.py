@@ -10,13 +10,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import get_domain
-from ibnseg.files import config_folder
+from ibnseg.datasets.domain import get_domain
+from ibnseg.engine.read import load_config
 from ibnseg.models.classifier import FAMILIES
 from ibnseg.models.complexity import of_backbone
 from ibnseg.models.published import PAPER_PLAIN, PUBLISHED
 from ibnseg.models.variants import VARIANTS
+from ibnseg.support.files import config_folder
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python tools/tables.py --write"

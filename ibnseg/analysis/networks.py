@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 Network = tuple[str, str, str]
 """Train domain, config and model, which seeds share
-(:func:`ibnseg.evaluation.runs.network_of`)."""
+(:func:`ibnseg.report.records.network_of`)."""
 
 
 def labels(titles: Mapping[Network, str], domains: Mapping[str, str]) -> dict[Network, str]:

@@ -9,8 +9,8 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.transforms import LoadLabel
-from ibnseg.errors import UserError
-from ibnseg.progress import bar
+from ibnseg.support.errors import UserError
+from ibnseg.support.progress import bar
 
 SAMPLE = 1000
 """How many labels are counted, at most."""

@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from ibnseg.datasets.labels import CITYSCAPES, ClassSet
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.datasets.upstream import BaseSegDataset
-from ibnseg.errors import UserError, unknown_name
+from ibnseg.support.errors import UserError, unknown_name
 
 SUBSETS = {
     "full": Fraction(1),

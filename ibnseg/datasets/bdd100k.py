@@ -10,8 +10,8 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.drivable import of_another_release, release_of
 from ibnseg.datasets.labels import BDD100K_IDS, DRIVABLE, DRIVABLE_2018_IDS, DRIVABLE_IDS
 from ibnseg.datasets.transforms import read_label
-from ibnseg.errors import UserError, unknown_name
 from ibnseg.registry import DATASETS
+from ibnseg.support.errors import UserError, unknown_name
 
 
 class Release(NamedTuple):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CAMVID_IDS
-from ibnseg.errors import UserError, unknown_name
 from ibnseg.registry import DATASETS
+from ibnseg.support.errors import UserError, unknown_name
 
 
 @DATASETS.register_module()

@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS, GTA5_IDS_BY_COLOR
-from ibnseg.errors import UserError
 from ibnseg.registry import DATASETS
+from ibnseg.support.errors import UserError
 
 DEFECTS = frozenset({15188, 17705, *range(20803, 20835), *range(20858, 20861)})
 """Numbers of the frames that cannot be used: 15188 and 17705 are invalid images; in 15188 and the

@@ -18,8 +18,8 @@ from PIL import Image, UnidentifiedImageError
 
 from ibnseg.datasets.labels import UNKNOWN, lookup_table
 from ibnseg.datasets.upstream import RandomCrop
-from ibnseg.errors import UserError
 from ibnseg.registry import TRANSFORMS
+from ibnseg.support.errors import UserError
 
 
 def read_image(path: str | Path) -> np.ndarray:

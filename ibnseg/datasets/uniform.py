@@ -24,10 +24,10 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import IGNORE
 from ibnseg.datasets.sampler import StreamItem, StreamSampler
 from ibnseg.datasets.transforms import LoadLabel
-from ibnseg.errors import UserError
-from ibnseg.files import cache_folder, written_whole
-from ibnseg.progress import bar
 from ibnseg.registry import DATA_SAMPLERS
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import cache_folder, written_whole
+from ibnseg.support.progress import bar
 
 TILE = 1024
 """Side in pixels of the squares in which classes are looked for."""

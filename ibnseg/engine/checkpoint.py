@@ -13,8 +13,8 @@ from mmengine.dist import all_reduce_params, barrier, get_world_size, is_main_pr
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ibnseg.errors import UserError
 from ibnseg.registry import HOOKS
+from ibnseg.support.errors import UserError
 
 LATEST = "latest.pth"
 BEST = "best.pth"

@@ -11,14 +11,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 
-from ibnseg.datasets.appearance import check_order
+from ibnseg.datasets.augment.looks import check_order
 from ibnseg.datasets.balance import balanced_weights
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.labels import ClassSet
-from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
-from ibnseg.engine import schedule
-from ibnseg.engine.checkpoint import LATEST
-from ibnseg.engine.domains import (
+from ibnseg.datasets.domain import (
     check_roots,
     class_set_of,
     dataset_of,
@@ -26,9 +22,13 @@ from ibnseg.engine.domains import (
     find_root,
     get_domain,
 )
-from ibnseg.errors import UserError, building, unknown_name
+from ibnseg.datasets.labels import ClassSet
+from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
+from ibnseg.engine import schedule
+from ibnseg.engine.checkpoint import LATEST
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name, get_protocol
 from ibnseg.registry import DATASETS, TRANSFORMS
+from ibnseg.support.errors import UserError, building, unknown_name
 
 DEFAULTS = dict(
     train_subset="full",

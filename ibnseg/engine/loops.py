@@ -13,9 +13,9 @@ from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
-from ibnseg.memory import enough_memory, enough_memory_for_image
 from ibnseg.models.augmented import Augmented
 from ibnseg.registry import LOOPS
+from ibnseg.support.memory import enough_memory, enough_memory_for_image
 
 
 @LOOPS.register_module()

@@ -17,18 +17,19 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 
 import ibnseg
+from ibnseg.datasets.domain import domain_titles
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.engine.checkpoint import BEST, LATEST
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import domain_titles
 from ibnseg.engine.expand import DEFAULTS, expand
 from ibnseg.engine.launch import start_processes
-from ibnseg.engine.network import find_network
+from ibnseg.engine.read import load_config
 from ibnseg.engine.runner import Runner
-from ibnseg.errors import UserError
-from ibnseg.evaluation import results, tables
-from ibnseg.files import alone_in, require_writable, sha256, written_whole
-from ibnseg.stack import DISTRIBUTIONS
+from ibnseg.evaluation import results
+from ibnseg.networks.network import find_network
+from ibnseg.report import tables
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import alone_in, require_writable, sha256, written_whole
+from ibnseg.support.stack import DISTRIBUTIONS
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Of test-time augmentation: those of mmseg's configs."""

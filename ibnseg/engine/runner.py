@@ -14,10 +14,10 @@ from mmengine.optim import OptimWrapper
 from rich.progress import Progress
 from torch import nn
 
-from ibnseg.errors import building
-from ibnseg.files import written_whole
-from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.progress import bar
+from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.support.errors import building
+from ibnseg.support.files import written_whole
+from ibnseg.support.progress import bar
 
 
 class Runner(mmengine.runner.Runner):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.errors import unknown_name
+from ibnseg.support.errors import unknown_name
 
 Resize = tuple[str, "float | tuple[int, int] | None"]
 """A rule of ``ibnseg.datasets.view.SIZES`` and its value."""

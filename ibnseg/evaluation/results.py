@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
-from ibnseg.errors import UserError
 from ibnseg.evaluation import drivable, official
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
-from ibnseg.files import written_whole
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import written_whole
 
 SCHEMA = 1
 RECORDED = ("checkpoint_sha256", "domain", "split", "protocol", "per_image", "confusion")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import get_domain
+from ibnseg.datasets.domain import get_domain
 from ibnseg.engine.expand import DEFAULTS
+from ibnseg.engine.read import load_config
 from ibnseg.engine.run import RECIPE, hash_of
-from ibnseg.errors import UserError, unknown_name
-from ibnseg.files import config_folder
+from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import config_folder
 
 KEYS = ("config", "title", "options", "seeds", "start")
 """Of an entry in a suite's list."""

@@ -13,18 +13,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ibnseg.datasets.domain import get_domain
 from ibnseg.engine.checkpoint import BEST, LATEST
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import get_domain
 from ibnseg.engine.expand import DEFAULTS, several
-from ibnseg.errors import UserError
+from ibnseg.engine.read import load_config
 from ibnseg.evaluation import results
 from ibnseg.experiments.plan import Run, Suite, read_suite, waves
-from ibnseg.files import sha256, written_whole
-from ibnseg.models.weights import read_checkpoint
+from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.report.gather import gather
 from ibnseg.report.markdown import markdown
 from ibnseg.report.terminal import terminal
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import sha256, written_whole
 
 OUT = Path("work_dirs", "suites")
 """Where runs of all suites lie, each once."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ibnseg.errors import UserError, unknown_name
 from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.pretrained import CLASSIFIERS, load_backbone_weights
 from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
+from ibnseg.support.errors import UserError, unknown_name
 
 FAMILIES = {
     "resnet": IBNResNet,
@@ -70,8 +70,8 @@ def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Cl
 
     Args:
         name: one of :data:`NAMES`.
-        weights: as of :func:`ibnseg.models.weights.state_dict_of`, with ``fc.weight`` (K, C) and
-            ``fc.bias`` (K,), or those of ``classifier``.
+        weights: from :func:`ibnseg.models.checkpoints.state_dict_of`, with ``fc.weight`` (K, C)
+            and ``fc.bias`` (K,), or those of ``classifier``.
         source: what error messages call the checkpoint.
 
     Raises:

@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ibnseg.models.checkpoints import hub_folder
 from ibnseg.models.published import AUTHORS, PUBLISHED, SCHEME, TORCHVISION
-from ibnseg.models.weights import hub_folder
 
 BASES = {AUTHORS: "the paper's authors", TORCHVISION: "torchvision, plain"}
 

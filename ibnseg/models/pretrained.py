@@ -8,11 +8,11 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from ibnseg.errors import UserError
+from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.models.norm import IBN, INBN
 from ibnseg.models.recognise import recognise
-from ibnseg.models.weights import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.registry import WEIGHT_INITIALIZERS
+from ibnseg.support.errors import UserError
 
 CLASSIFIERS = ("fc.", "classifier.")
 """Prefixes of what an ImageNet checkpoint has and a backbone has not."""
@@ -50,7 +50,7 @@ def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
     """Fills a backbone from an ImageNet checkpoint, whose classifier alone may be left over.
 
     Raises:
-        UserError: as :func:`~ibnseg.models.weights.read_checkpoint` and
+        UserError: as :func:`~ibnseg.models.checkpoints.read_checkpoint` and
             :func:`load_backbone_weights`.
     """
     load_backbone_weights(backbone, state_dict_of(read_checkpoint(source), source, prefix), source)
@@ -60,8 +60,8 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     """Fills a backbone with weights that have its names and shapes, and perhaps a classifier's.
 
     Raises:
-        UserError: as :func:`~ibnseg.models.weights.load_exactly`; says which network the weights
-            look like.
+        UserError: as :func:`~ibnseg.models.checkpoints.load_exactly`; it says which network the
+            weights look like.
     """
     found, wanted = recognise(weights), recognise(backbone.state_dict())
     hint = ""

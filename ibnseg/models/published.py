@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ibnseg.errors import unknown_name
+from ibnseg.support.errors import unknown_name
 
 SCHEME = "ibnseg://"
 """What the name of a published checkpoint begins with where a checkpoint is asked for."""

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ibnseg.evaluation.matrix import Block, Cell, Column, Matrix, Row
-from ibnseg.evaluation.runs import PROTOCOL
-from ibnseg.evaluation.statistics import Interval
 from ibnseg.report.gather import Report
+from ibnseg.report.matrix import Block, Cell, Column, Matrix, Row
 from ibnseg.report.published_rows import PublishedRow
+from ibnseg.report.records import PROTOCOL
+from ibnseg.report.statistics import Interval
 
 COLUMNS = (
     "kind",  # cell, unseen (the mean over unseen domains), or published

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ibnseg.datasets.domain import domain_titles
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import domain_titles
-from ibnseg.errors import UserError, unknown_name
-from ibnseg.evaluation.matrix import Matrix, build
-from ibnseg.evaluation.published import Published, read_published
-from ibnseg.evaluation.runs import METRICS, Test, read_runs
+from ibnseg.engine.read import load_config
+from ibnseg.report.matrix import Matrix, build
+from ibnseg.report.published import Published, read_published
 from ibnseg.report.published_rows import PublishedRow, as_rows, select
+from ibnseg.report.records import METRICS, Test, read_runs
+from ibnseg.support.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def gather(
 
     Args:
         runs: their folders, or their results files.
-        metric: one of ``ibnseg.evaluation.runs.METRICS``, or a class, whose IoU it is.
+        metric: one of ``ibnseg.report.records.METRICS``, or a class, whose IoU it is.
         protocols: names of the only ones to show, as ``native``.
         domains: names of the only test domains to show.
         published: whether published numbers are shown too: with runs, those whose train and test

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ibnseg.evaluation.tables import table
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import Best, Sheet, sheets
+from ibnseg.report.tables import table
 
 
 def markdown(report: Report) -> str:

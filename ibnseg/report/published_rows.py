@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from ibnseg.evaluation.published import Published
+from ibnseg.report.published import Published
 
 
 class PublishedRow(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ibnseg.evaluation.matrix import Block, Cell, Column, Matrix, Row
-from ibnseg.evaluation.runs import METRICS
-from ibnseg.evaluation.statistics import RESAMPLES, Interval
 from ibnseg.report.gather import Report
+from ibnseg.report.matrix import Block, Cell, Column, Matrix, Row
 from ibnseg.report.published_rows import PublishedRow
+from ibnseg.report.records import METRICS
+from ibnseg.report.statistics import RESAMPLES, Interval
 
 NOTHING = "-"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ibnseg.errors import unknown_name
+from ibnseg.support.errors import unknown_name
 
 if TYPE_CHECKING:
     from ibnseg.submission.target import Target

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ibnseg.datasets.labels import UNKNOWN, lookup_table
-from ibnseg.files import written_whole
 from ibnseg.submission.target import Target
+from ibnseg.support.files import written_whole
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # of all members, the earliest that a zip knows
 

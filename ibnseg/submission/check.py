@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from ibnseg.datasets.drivable import of_another_release, release_of
-from ibnseg.errors import UserError
-from ibnseg.progress import bar
 from ibnseg.submission.target import Target
+from ibnseg.support.errors import UserError
+from ibnseg.support.progress import bar
 
 
 class Summary(NamedTuple):

@@ -9,20 +9,20 @@ from pathlib import Path
 from mmengine.config import Config
 from PIL import Image, UnidentifiedImageError
 
+from ibnseg.datasets.domain import find_root, get_domain
 from ibnseg.datasets.transforms import read_image
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import find_root, get_domain
-from ibnseg.engine.network import find_network, load_network, predict_image
-from ibnseg.engine.predicted import begin, describe_network, read_record, stamp
+from ibnseg.engine.read import load_config
 from ibnseg.engine.run import TTA_SCALES
-from ibnseg.errors import UserError
-from ibnseg.files import written_whole
-from ibnseg.progress import bar
+from ibnseg.networks.ledger import begin, describe_network, read_record, stamp
+from ibnseg.networks.network import find_network, load_network, predict_image
 from ibnseg.registry import DATASETS
 from ibnseg.submission import get_target
 from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
 from ibnseg.submission.target import Target
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import written_whole
+from ibnseg.support.progress import bar
 
 
 def submit(

@@ -12,7 +12,7 @@ from mmseg.models.losses import CrossEntropyLoss
 
 from ibnseg.datasets import GTA5, BDD100KDrivable
 from ibnseg.datasets.balance import balanced_weights, class_counts, class_weights
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 from tests.conftest import HEIGHT, WIDTH, save_ids, save_rgb, scene, write_drivable
 
 COUNTS = st.lists(st.integers(0, 10**12), min_size=1, max_size=19).filter(any)

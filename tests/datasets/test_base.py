@@ -10,7 +10,7 @@ import pytest
 from ibnseg.datasets import GTA5, CamVid, Cityscapes
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.sampler import StreamItem
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 
 ADAPTERS = {"gta5": GTA5, "cityscapes": Cityscapes, "camvid": CamVid}
 

@@ -8,7 +8,7 @@ import pytest
 from ibnseg.datasets.bdd100k import BDD100K, BDD100KDrivable
 from ibnseg.datasets.labels import DRIVABLE
 from ibnseg.datasets.transforms import LoadLabel
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 from tests.conftest import BDD100K_NAMES as NAMES
 from tests.conftest import save_ids, scene, write_bdd100k
 from tests.conftest import write_drivable as drivable

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ibnseg.datasets import CamVid
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 from tests.conftest import save_ids, save_rgb, scene
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]

@@ -10,8 +10,8 @@ from mmengine.logging import MMLogger
 from PIL import Image
 
 from ibnseg.datasets import Cityscapes
-from ibnseg.errors import UserError
 from ibnseg.registry import DATASETS
+from ibnseg.support.errors import UserError
 from tests.conftest import scene
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]

@@ -12,7 +12,7 @@ from PIL import Image
 from ibnseg.datasets import GTA5
 from ibnseg.datasets.gta5 import ABSENT, DEFECTS, official_split
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 from tests.conftest import GTA5_TRAIN, GTA5_VAL, scene, write_gta5
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ibnseg.datasets import MapillaryVistas
 from ibnseg.datasets.labels import CLASSES, IGNORE, MAPILLARY_IDS, MAPILLARY_OPENSEG_IDS
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]

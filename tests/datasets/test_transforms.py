@@ -29,7 +29,7 @@ from ibnseg.datasets.transforms import (
     read_instances,
     read_label,
 )
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 
 MAPS = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 TABLES = st.sampled_from([CITYSCAPES_IDS, GTA5_IDS, CAMVID_IDS])

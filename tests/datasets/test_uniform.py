@@ -17,8 +17,8 @@ from ibnseg.datasets import GTA5, Cityscapes, ClassUniformSampler, StreamSampler
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.datasets.uniform import cached_class_index, class_centroids, class_index, index_file
-from ibnseg.errors import UserError
 from ibnseg.registry import DATA_SAMPLERS
+from ibnseg.support.errors import UserError
 from tests.conftest import GTA5_TRAIN, HEIGHT, WIDTH, save_ids, scene, write_gta5
 
 SCENE = ("road", "building", "sky", "car")

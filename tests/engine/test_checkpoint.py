@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from ibnseg.engine import Runner, expand
 from ibnseg.engine.checkpoint import point
-from ibnseg.errors import UserError
+from ibnseg.support.errors import UserError
 
 
 def make(cfg: Config, folder: Path, **changes) -> Runner:

@@ -10,16 +10,16 @@ from mmengine.registry import init_default_scope
 
 from ibnseg.datasets import GTA5
 from ibnseg.datasets.balance import class_counts
+from ibnseg.datasets.domain import get_domain
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
-from ibnseg.engine.domains import get_domain
 from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
-from ibnseg.errors import UserError
 from ibnseg.evaluation import Slide
-from ibnseg.files import config_folder
 from ibnseg.models import Segmentor
 from ibnseg.models.published import PUBLISHED
 from ibnseg.models.recognise import recognise
 from ibnseg.registry import MODELS
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import config_folder
 from tests.conftest import write_drivable, write_gta5
 
 EXPERIMENTS = [
@@ -35,7 +35,7 @@ def cfg(tiny: Config, in_data: Path) -> Config:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_six_experiments(name: str, in_data: Path) -> None:
     """Each expands, and has the recipe of protocols.md."""
-    from ibnseg.engine.config import load_config
+    from ibnseg.engine.read import load_config
 
     cfg = expand(load_config(name))
     source = "gta5" if name.startswith("gta") else "cityscapes"
@@ -87,7 +87,7 @@ def test_heads_take_what_backbones_give(path: Path) -> None:
 @pytest.mark.parametrize("net", ["r50", "ibn50a", "ibn50b"])
 def test_the_robustnet_experiments(net: str, in_data: Path) -> None:
     """Each expands, and has the recipe that shachoi/RobustNet's scripts and code say."""
-    from ibnseg.engine.config import load_config
+    from ibnseg.engine.read import load_config
 
     cfg = load_config(f"gta2city_v3plus_{net}_robustnet")
     assert cfg.protocol == "robustnet"
@@ -134,7 +134,7 @@ def test_the_robustnet_experiments(net: str, in_data: Path) -> None:
 @pytest.mark.parametrize("net", ["r50", "ibn50a", "ibn101a"])
 def test_the_drivable_experiments(net: str, tmp_path: Path) -> None:
     """Each expands, and has the recipe that SysCV/bdd100k-models' drivable configs say."""
-    from ibnseg.engine.config import load_config
+    from ibnseg.engine.read import load_config
 
     write_drivable(tmp_path)
     cfg = expand(load_config(f"drivable_{net}"), {"bdd100k": str(tmp_path)})
@@ -175,7 +175,7 @@ def test_the_drivable_experiments(net: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("net", ["r18", "ibn18a"])
 def test_the_drivable_streets(net: str) -> None:
-    from ibnseg.engine.config import load_config
+    from ibnseg.engine.read import load_config
 
     cfg = load_config(f"streets_drivable_{net}")
     assert cfg.train_domain == "streets_virtual_drivable"
@@ -298,7 +298,7 @@ def test_model_configs_build(name: str, in_data: Path) -> None:
     import torch
     from mmengine.registry import init_default_scope
 
-    from ibnseg.files import config_folder
+    from ibnseg.support.files import config_folder
 
     init_default_scope("mmseg")
     cfg = Config.fromfile(config_folder() / "_base_" / "models" / f"{name}.py")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibnseg.datasets.streets.write import write_streets
 from ibnseg.engine.run import train
+from ibnseg.streets.write import write_streets
 from tests.engine.test_run import losses
 
 NARROW = {

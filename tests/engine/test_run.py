@@ -16,13 +16,13 @@ from PIL import Image
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.engine.network import load_network, predict_image
 from ibnseg.engine.run import describe_run, train
 from ibnseg.engine.run import test as run_test
-from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
-from ibnseg.files import alone_in, config_folder
+from ibnseg.networks.network import load_network, predict_image
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import alone_in, config_folder
 
 SCENE = {"road", "building", "sky", "car"}
 

@@ -19,8 +19,9 @@ from PIL import Image
 
 from ibnseg.datasets.labels import CATEGORIES, CITYSCAPES_IDS, CLASSES, INSTANCE_CLASSES, LABELS
 from ibnseg.engine.expand import expand
-from ibnseg.evaluation import results, tables
+from ibnseg.evaluation import results
 from ibnseg.registry import DATASETS, METRICS
+from ibnseg.report import tables
 from tests.conftest import save_rgb
 
 HEIGHT, WIDTH = 60, 96

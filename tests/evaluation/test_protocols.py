@@ -7,10 +7,10 @@ import pytest
 
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine.expand import view_steps
-from ibnseg.errors import UserError
 from ibnseg.evaluation import PROTOCOLS, Slide, get_protocol
 from ibnseg.evaluation.protocols import full_name, markdown
 from ibnseg.registry import TRANSFORMS
+from ibnseg.support.errors import UserError
 
 SLIDE = Slide((512, 512), (341, 341))
 

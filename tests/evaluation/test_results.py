@@ -8,8 +8,8 @@ import pytest
 
 from ibnseg.datasets.labels import CATEGORIES
 from ibnseg.datasets.labels import CLASSES as LABELLED
-from ibnseg.errors import UserError
 from ibnseg.evaluation import results
+from ibnseg.support.errors import UserError
 
 CLASSES = ("road", "car", "sky")
 NATIVE = dict(name="native", version=1, inference="whole")

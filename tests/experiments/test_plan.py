@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ibnseg.errors import UserError
 from ibnseg.experiments.plan import read_suite, suites, waves
-from ibnseg.files import config_folder
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import config_folder
 
 
 def written(folder: Path, text: str) -> Path:

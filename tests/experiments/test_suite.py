@@ -18,17 +18,17 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibnseg.engine.config import load_config
-from ibnseg.engine.domains import get_domain
+from ibnseg.datasets.domain import get_domain
+from ibnseg.engine.read import load_config
 from ibnseg.engine.run import _recipe_of
-from ibnseg.errors import UserError
 from ibnseg.evaluation import results
 from ibnseg.experiments import suite as module
 from ibnseg.experiments.plan import read_suite
 from ibnseg.experiments.suite import listing, slurm, state, suite, write_config
-from ibnseg.files import config_folder, sha256
 from ibnseg.report.gather import gather
 from ibnseg.report.terminal import terminal
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import config_folder, sha256
 from tests.conftest import save_run
 
 SUITE = """

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torchvision
 
-from ibnseg.errors import UserError
 from ibnseg.models import IBNDenseNet, IBNResNet, IBNResNeXt, IBNSEResNet
 from ibnseg.models.classifier import NAMES, build_backbone, load_classifier
+from ibnseg.support.errors import UserError
 
 
 def test_names():

@@ -12,7 +12,6 @@ from mmengine.logging import MMLogger
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from ibnseg.errors import UserError
 from ibnseg.models import IBN, IBNDenseNet, IBNResNet, IBNResNeXt, IBNSEResNet, Segmentor
 from ibnseg.models.pretrained import (
     ANEW,
@@ -24,6 +23,7 @@ from ibnseg.models.pretrained import (
     split_backbone,
 )
 from ibnseg.registry import MODELS
+from ibnseg.support.errors import UserError
 
 NARROW = dict(base_channels=8, stem_channels=8)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torchvision
 
-from ibnseg.errors import UserError
 from ibnseg.models import published as module
+from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.classifier import NAMES
 from ibnseg.models.published import AUTHORS, PAPER_PLAIN, PUBLISHED, Published, hash_in
-from ibnseg.models.weights import read_checkpoint
+from ibnseg.support.errors import UserError
 
 THEIRS = {"resnext50": "resnext50_32x4d"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ibnseg.evaluation.published import Published
 from ibnseg.report import gather as gather_module
 from ibnseg.report.gather import Report, gather
+from ibnseg.report.published import Published
 from tests.conftest import save_run
 
 PUBLISHED = (

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ibnseg.errors import UserError
 from ibnseg.report.gather import gather
+from ibnseg.support.errors import UserError
 from tests.conftest import save_run
 from tests.report.conftest import road
 

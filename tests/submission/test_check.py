@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ibnseg.errors import UserError
 from ibnseg.submission import get_target
 from ibnseg.submission.archive import encode
 from ibnseg.submission.check import check_archive
+from ibnseg.support.errors import UserError
 from tests.submission.conftest import SIZE, label_map
 
 

@@ -11,15 +11,15 @@ from mmengine.config import Config
 from PIL import Image
 
 from ibnseg.cli import main
-from ibnseg.datasets.streets.write import write_streets
 from ibnseg.datasets.transforms import read_image
-from ibnseg.engine.network import load, predict_image
 from ibnseg.engine.run import train
-from ibnseg.errors import UserError
-from ibnseg.files import config_folder
+from ibnseg.networks.network import load, predict_image
+from ibnseg.streets.write import write_streets
 from ibnseg.submission import get_target
 from ibnseg.submission import submit as module
 from ibnseg.submission.submit import check, submit
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import config_folder
 
 DOMAINS = {  # of each target, and how their streets lie on disk
     "bdd100k-drivable": ("streets_virtual_drivable", "drivable"),

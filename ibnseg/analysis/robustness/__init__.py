@@ -1,0 +1,1 @@
+"""Robustness: the mIoU that networks keep when scenes look different."""

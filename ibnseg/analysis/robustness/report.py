@@ -1,0 +1,185 @@
+"""What has been measured of robustness, to be read: tables and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+
+from ibnseg.analysis.networks import Network
+from ibnseg.analysis.robustness.plot import contact_sheet, plot
+from ibnseg.analysis.robustness.records import by_seed, called, network_of, over_seeds
+from ibnseg.analysis.style import STYLE, save
+from ibnseg.appearance import CONDITIONS
+from ibnseg.report.markdown import sheet_markdown
+from ibnseg.report.sheet import NOTHING, Sheet
+from ibnseg.report.statistics import CONFIDENCE, Interval, interval_of_seeds
+from ibnseg.report.terminal import sheet_text
+from ibnseg.support.files import written_whole
+
+if TYPE_CHECKING:
+    from ibnseg.analysis.robustness.measure import Appearance
+
+COLUMNS = (
+    "run", "model", "train_domain", "seed", "domain", "appearance", "severity", "parameter",
+    "parameter_is", "images", "mIoU", "drop",
+)  # fmt: skip
+"""Of the CSV; fractions in full."""
+
+
+def write(
+    out: Path,
+    result: Mapping,
+    titles: Mapping[str, str],
+    pictures: Sequence[tuple[Appearance, np.ndarray]],
+) -> None:
+    """Writes and prints everything.
+
+    Args:
+        out: the folder.
+        result: as of :func:`ibnseg.analysis.robustness.measure.robustness`.
+        titles: of domains.
+        pictures: appearances, and an image in each: (H, W, 3) RGB on the scale of 0 to 255.
+    """
+    shown = sheets(result, titles)
+    texts = {
+        "robustness.json": json.dumps(result, indent=1) + "\n",
+        "robustness.csv": as_csv(result["records"]),
+        "robustness.md": "\n\n".join(map(sheet_markdown, shown)) + "\n",
+    }
+    for name, text in texts.items():
+        with written_whole(out / name) as temporary:
+            temporary.write_text(text)
+    with matplotlib.rc_context(STYLE):
+        figure = plot(result, titles)
+        sheet = contact_sheet(pictures)
+    save(figure, out / "robustness")
+    save(sheet, out / "conditions", ["png"])
+    print("\n" + "\n\n".join(map(sheet_text, shown)))
+    print(f"\nResults: {', '.join(str(out / name) for name in texts)}")
+    print(f"Plot: {out}/robustness.png, .svg; what was shown: {out / 'conditions.png'}")
+
+
+def as_csv(records: Sequence[Mapping]) -> str:
+    """A line for each network, seed, domain, appearance and severity; fractions unrounded."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        condition = CONDITIONS.get(record["appearance"])
+        writer.writerow({**record, "parameter_is": condition.parameter if condition else None})
+    return file.getvalue()
+
+
+def sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
+    """For each domain a table of the appearances, and one of the networks' paired differences
+    where they have two seeds in common."""
+    names = called(result["records"], titles)
+    found = []
+    for domain, title in result["domains"].items():
+        here = [record for record in result["records"] if record["domain"] == domain]
+        where = f"on {title}, protocol {result['protocol']['name']}"
+        found.append(_measured(here, names, where))
+        differences = _differences(here, names, where)
+        if differences.parts:
+            found.append(differences)
+    return found
+
+
+def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
+    """In each appearance a row a network: mIoU, drop, and the mIoU at each severity."""
+    several = len({r["seed"] for r in records}) > 1
+    severities = sorted({r["severity"] for r in records} - {None})
+    means = {key: over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
+    single = over_seeds(records, "mIoU")
+    domain, networks = records[0]["domain"], list(dict.fromkeys(map(network_of, records)))
+    parts = []
+    for appearance in dict.fromkeys(record["appearance"] for record in records):
+        rows = []
+        for i, network in enumerate(networks):
+            place = (domain, network, appearance)
+            at = [single.get((*place, severity)) for severity in severities]
+            rows.append(
+                (
+                    (
+                        "" if i else appearance,
+                        names[network],
+                        _mean(means["mIoU"][place]),
+                        "" if appearance == "origin" else _mean(means["drop"][place]),
+                        *("" if x is None else _mean(x, spread=False) for x in at),
+                    ),
+                )
+            )
+        parts.append(tuple(rows))
+    notes = [
+        f"{max(r['images'] for r in records)} images. Drop: the mIoU of origin minus this one."
+    ]
+    if severities:
+        notes.append(
+            "Of a condition, mIoU and drop are means over its severities; then comes each."
+        )
+    if several:
+        notes.append("± : mean and standard deviation over the seeds.")
+    return Sheet(
+        title=f"mIoU in percent {where}",
+        head=("appearance", "network", "mIoU", "drop", *map(str, severities)),
+        left=2,
+        parts=tuple(parts) if len(networks) > 1 else (tuple(sum(parts, ())),),
+        notes=tuple(notes),
+    )
+
+
+def _differences(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
+    """In each appearance each network minus the first, over the seeds that both have."""
+    values = {key: by_seed(records, key, by_severity=False) for key in ("mIoU", "drop")}
+    domain, (first, *others) = records[0]["domain"], dict.fromkeys(map(network_of, records))
+    parts, seen = [], set()
+    for appearance in dict.fromkeys(record["appearance"] for record in records):
+        rows = []
+        for network in others:
+            cells = []
+            for found in values.values():
+                one, other = (found[domain, each, appearance] for each in (network, first))
+                seeds = [seed for seed in one if seed in other]
+                paired = np.array([one[seed] - other[seed] for seed in seeds])
+                cells += [_mean(paired, sign="+"), _range(interval_of_seeds(paired))]
+            if len(seeds) < 2:
+                continue
+            seen |= {*seeds}
+            cells[2:] = ("", "") if appearance == "origin" else cells[2:]
+            title = f"{names[network]} minus {names[first]}"
+            rows.append((("" if rows else appearance, title, *cells),))
+        if rows:
+            parts.append(tuple(rows))
+    interval = f"{100 * CONFIDENCE:g} % interval"
+    return Sheet(
+        title=f"Paired differences in points {where}",
+        head=("appearance", "networks", "mIoU", interval, "drop", interval),
+        left=2,
+        parts=tuple(parts) if len(others) > 1 else (tuple(sum(parts, ())),) if parts else (),
+        notes=(
+            f"Of seeds {', '.join(map(str, sorted(seen)))}; ± : their standard deviation. "
+            "A negative difference of drops: the network loses less.",
+            "Intervals are for other trainings, by Student's t over the seeds; the images are the "
+            "same.",
+        ),
+    )
+
+
+def _range(interval: Interval | None) -> str:
+    if interval is None:
+        return NOTHING
+    return "[{}]".format(", ".join(f"{round(x, 1) + 0.0:+.1f}" for x in interval))
+
+
+def _mean(values: np.ndarray, spread: bool = True, sign: str = "") -> str:
+    if len(values) == 0 or np.isnan(values).any():
+        return NOTHING
+    text = f"{round(values.mean(), 1) + 0.0:{sign}.1f}"
+    return f"{text} ± {values.std(ddof=1):.1f}" if spread and len(values) > 1 else text

@@ -1,0 +1,1 @@
+"""Changes of training images that leave their labels as they are."""

@@ -1,0 +1,69 @@
+"""Finding and reading an experiment by its name or path."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED
+from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import config_folder
+
+
+def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object] = ()) -> Config:
+    """Reads an experiment.
+
+    Args:
+        config: a path, or the name of a config that comes with the package, as ``gta2city_ibn50a``.
+        options: changes by dotted keys, as ``model.backbone.depth``: texts ``key=value``, or values
+            by key.
+
+    Raises:
+        UserError: if there is no such config, or it or an option cannot be read.
+    """
+    path = Path(config)
+    if not path.is_file():
+        packaged = {file.stem: file for file in config_folder().glob("*.py")}
+        if path.suffix or len(path.parts) > 1:
+            raise UserError(
+                f"{path}: no such config; those of the package go by name: {_names(packaged)}"
+            )
+        if str(config) not in packaged:
+            raise unknown_name("config", str(config), packaged)
+        path = packaged[str(config)]
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is code: anything may be wrong with it
+        raise UserError(f"{path}: cannot be read as a config ({error})") from error
+    if isinstance(options, Mapping):
+        _check_keys(options, cfg)
+        told, values = f"options {dict(options)}", lambda: dict(options)
+    else:
+        wrong = [option for option in options if "=" not in option]
+        if wrong:
+            raise UserError(f"option '{wrong[0]}': expected key=value")
+        _check_keys((option.split("=")[0] for option in options), cfg)
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--options", nargs="+", action=DictAction, default={})
+        words = ["--options", *options] if options else []
+        told, values = f"options {' '.join(options)}", lambda: parser.parse_args(words).options
+    try:
+        cfg.merge_from_dict(values())
+    except (AssertionError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(f"{told}: do not fit ({error})") from error
+    return cfg
+
+
+def _check_keys(options: Iterable[str], cfg: Config) -> None:
+    known = cfg.keys() | DEFAULTS.keys() | set(REQUIRED) | set(OPTIONAL)
+    for option in options:
+        key = option.split(".")[0]
+        if key not in known:
+            raise unknown_name("config key", key, known)
+
+
+def _names(packaged: dict[str, Path]) -> str:
+    return ", ".join(sorted(packaged))

@@ -1,0 +1,188 @@
+"""Reading checkpoints of others: weights only, and all of them or an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+from urllib.parse import urlsplit
+
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.runner.checkpoint import get_torchvision_models
+from torch import Tensor, nn
+
+from ibnseg.models.published import SCHEME, get_published, hash_in
+from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import sha256
+
+REMOTE = ("http://", "https://")
+
+
+def read_checkpoint(source: str | Path) -> dict:
+    """Reads a checkpoint to the CPU with ``weights_only=True``, so that it cannot run code.
+
+    Args:
+        source: a path, an ``http(s)://`` address (downloaded once, to torch's hub folder, by the
+            main of several processes, all of which have to call; a hash in the file's name, as in
+            ``resnet50_ibn_a-d9d0bb7b.pth``, is checked),
+            ``torchvision://NAME``, or ``ibnseg://NAME`` of
+            :data:`~ibnseg.models.published.PUBLISHED`.
+
+    Raises:
+        UserError: if it is missing, truncated, not a checkpoint, holds more than weights, or is not
+            the file that the hash in its name tells of.
+    """
+    source, path = locate(source)
+    if source.startswith(REMOTE):
+        with _main_process_first():  # downloads; the others find it there
+            return _read(source, path)
+    return _read(source, path)
+
+
+@contextmanager
+def _main_process_first() -> Iterator[None]:
+    if not is_main_process():
+        barrier()
+    try:
+        yield
+    finally:
+        if is_main_process():
+            barrier()
+
+
+def _read(source: str, path: Path) -> dict:
+    remote = source.startswith(REMOTE)
+    if path.is_file():
+        _check_hash(path)
+    elif not remote:
+        raise UserError(f"{source}: no such checkpoint")
+    try:
+        if remote:
+            hashed = hash_in(source) != ""
+            checkpoint = torch.hub.load_state_dict_from_url(
+                source, map_location="cpu", check_hash=hashed, weights_only=True
+            )
+        else:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except URLError as error:
+        raise UserError(
+            f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give "
+            "its path instead, or train from scratch with init_cfg=None"
+        ) from error
+    except UnpicklingError as error:
+        raise UserError(
+            f"{path}: not a file of weights: it is damaged, or holds objects other than tensors, "
+            "which are not loaded because they can run code"
+        ) from error
+    except Exception as error:  # reading a damaged file can fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        at = path if path.is_file() else source
+        raise UserError(f"{at}: truncated or not a checkpoint ({reason})") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(
+            f"{source}: holds a {type(checkpoint).__name__}, expected a dict of tensors"
+        )
+    return checkpoint
+
+
+def locate(source: str | Path) -> tuple[str, Path]:
+    """The path or address that a source of :func:`read_checkpoint` stands for, and the file in
+    which it lies once it has been read.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    source = str(source)
+    if source.startswith(SCHEME):
+        source = get_published(source.removeprefix(SCHEME)).url
+    if source.startswith("torchvision://"):
+        name, urls = source.removeprefix("torchvision://"), get_torchvision_models()
+        if name not in urls:
+            raise unknown_name("torchvision weights", name, urls)
+        source = urls[name]
+    if source.startswith(REMOTE):
+        return source, hub_folder() / Path(urlsplit(source).path).name
+    return source, Path(source).expanduser()
+
+
+def hub_folder() -> Path:
+    """Where torch keeps the checkpoints that it downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _check_hash(path: Path) -> None:
+    wanted = hash_in(path.name)
+    if not wanted:
+        return
+    found = sha256(path)
+    if not found.startswith(wanted):
+        raise UserError(
+            f"{path}: SHA-256 begins with {found[: len(wanted)]}, expected {wanted}, as its name "
+            "says; it is damaged or another file: delete it and get it again"
+        )
+
+
+def state_dict_of(checkpoint: Mapping, source: str, prefix: str = "") -> dict[str, Tensor]:
+    """The weights in a checkpoint: out of ``state_dict`` if wrapped, without ``module.``, below
+    ``prefix``; torchvision's old names of dense layers (``norm.1``) as those of today (``norm1``).
+
+    Raises:
+        UserError: if ``source``, as the message calls it, holds anything but named tensors there.
+    """
+    weights = checkpoint.get("state_dict", checkpoint)
+    named = isinstance(weights, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    )
+    if not named:
+        raise UserError(f"{source}: expected a dict of names to tensors, or one as 'state_dict'")
+    weights = {_name_of_today(key): value for key, value in weights.items()}
+    if prefix:
+        dot = prefix.rstrip(".") + "."
+        weights = {k.removeprefix(dot): v for k, v in weights.items() if k.startswith(dot)}
+    return weights
+
+
+def _name_of_today(key: str) -> str:
+    return re.sub(
+        r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key.removeprefix("module.")
+    )
+
+
+def load_exactly(
+    module: nn.Module, weights: Mapping[str, Tensor], source: str, spare: Iterable[str] = ()
+) -> None:
+    """Loads ``weights`` into ``module`` if every name and shape fits, and changes nothing
+    otherwise.
+
+    Args:
+        module: the network to fill.
+        weights: names to tensors; ``num_batches_tracked`` may be missing (checkpoints older than
+            torch 0.4.1).
+        source: what error messages call the checkpoint.
+        spare: prefixes of weights that the module need not have.
+
+    Raises:
+        UserError: naming the missing, left over and misshapen keys.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
+    unused = [k for k in weights if k not in own and not k.startswith(tuple(spare))]
+    shapes = [
+        f"{k} {tuple(weights[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    faults = {"missing": missing, "left over": unused, "of another shape": shapes}
+    if any(faults.values()):
+        told = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in faults.items() if v)
+        raise UserError(f"{source}: does not fit {type(module).__name__}: {told}")
+    module.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
+
+
+def _some(keys: list[str], most: int = 4) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

@@ -1,0 +1,178 @@
+"""A trained network, and what it sees in an image: ``from ibnseg import load, predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from ibnseg.datasets.domain import class_set_of, get_domain
+from ibnseg.datasets.transforms import read_image
+from ibnseg.engine.checkpoint import BEST, LATEST
+from ibnseg.engine.expand import check_heads, pack_steps, slide_of
+from ibnseg.engine.read import load_config
+from ibnseg.models.augmented import Augmented
+from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.registry import MODELS, TRANSFORMS
+from ibnseg.support.errors import UserError, building
+from ibnseg.support.memory import enough_memory_for_image
+
+
+def load(
+    source: str | Path, checkpoint: str | Path | None = None, *, options: Sequence[str] = ()
+) -> nn.Module:
+    """A trained network in eval mode, on the GPU if there is one.
+
+    Its ``class_set`` has the names and colours of its classes, in order of train id.
+
+    Args:
+        source: a run's folder, whose tested checkpoint is loaded; or a config, by its path or name.
+        checkpoint: a config's weights; for a run, another checkpoint of it.
+        options: changes to the config, ``key=value``.
+
+    Raises:
+        UserError: for a folder that is no run, a config without checkpoint, a checkpoint that
+            cannot be read or is of another network.
+    """
+    return load_network(*find_network(source, checkpoint, options))
+
+
+def predict(
+    network: nn.Module, image: np.ndarray | str | Path, probabilities: bool = False
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """The classes of an image's pixels.
+
+    Args:
+        network: from :func:`load`.
+        image: (H, W, 3) uint8, RGB; or the path of an image.
+        probabilities: whether to give those too.
+
+    Returns:
+        (H, W) uint8 train ids, of which 255 is none; with ``probabilities`` also (K, H, W)
+        float32, each pixel's softmax in [0, 1], largest for the pixel's train id.
+
+    Raises:
+        UserError: for an array of another dtype or shape, an image that cannot be read, and if
+            memory is too little.
+    """
+    if isinstance(image, (str, Path)):
+        return predict_image(network, read_image(image), image, probabilities)
+    require_image(image)
+    return predict_image(network, image[..., ::-1], None, probabilities)
+
+
+def require_image(image: object) -> None:
+    """Raises a UserError, naming what was found, for all but an (H, W, 3) uint8 array."""
+    expected = "expected a path, or an (H, W, 3) uint8 array in RGB"
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"image: found a {type(image).__name__}, {expected}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise UserError(f"image: found an array of shape {image.shape}, {expected}")
+    if image.dtype != np.uint8:
+        values = ""
+        if image.dtype.kind in "biuf":
+            values = f" with values from {float(image.min()):.4g} to {float(image.max()):.4g}"
+        raise UserError(f"image: found {image.dtype}{values}, {expected}, 0 to 255")
+
+
+def find_network(
+    source: str | Path, checkpoint: str | Path | None, options: Sequence[str]
+) -> tuple[Config, Path]:
+    """A network's config and checkpoint; arguments and errors as for :func:`load`."""
+    source = Path(source)
+    if not source.is_dir():
+        cfg = load_config(source, options)
+        if checkpoint is None:
+            raise UserError(f"{source}: a config needs a checkpoint; or give the folder of a run")
+        return cfg, Path(checkpoint)
+    if not (source / "config.py").is_file():
+        raise UserError(f"{source}: no run, which would have a config.py")
+    cfg = load_config(source / "config.py", options)
+    if cfg.get("work_dir") is None:  # which every run's config has, near its end
+        raise UserError(f"{source / 'config.py'}: cut, it lacks its last keys")
+    if checkpoint is None:
+        checkpoint = source / (BEST if cfg.get("save_best") else LATEST)
+        if not checkpoint.is_file():
+            raise UserError(f"{source}: a run without {checkpoint.name}; go on training it")
+    return cfg, Path(checkpoint)
+
+
+def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
+    """The config's network with a checkpoint's weights, in eval mode, on the GPU if there is one.
+
+    Its ``class_set`` is that of the domain that it was trained in.
+
+    Raises:
+        UserError: if the config has no network or another mode of inference than whole and slide,
+            or no training domain, or the checkpoint cannot be read or is of another network.
+    """
+    init_default_scope("mmseg")
+    if not isinstance(cfg.get("model"), Mapping):
+        raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
+    if not isinstance(cfg.get("train_domain"), str):
+        raise UserError(
+            f"{cfg.filename or 'config'}: train_domain is {cfg.get('train_domain')!r}, expected a "
+            "name, by which the network's classes are known"
+        )
+    class_set = class_set_of(get_domain(cfg.train_domain, cfg))
+    check_heads(cfg.model, len(class_set.classes))
+    slide_of(cfg.model.get("test_cfg") or {})
+    with building("model"):
+        network = MODELS.build(cfg.model)
+    weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
+    load_exactly(network, weights, str(checkpoint))
+    if cfg.get("channels_last"):
+        network = network.to(memory_format=torch.channels_last)
+    network.class_set = class_set
+    return network.to(get_device()).eval()
+
+
+@torch.inference_mode()
+def predict_image(
+    network: nn.Module,
+    image: np.ndarray,
+    name: str | Path | None = None,
+    probabilities: bool = False,
+    scales: Sequence[float] = (),
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """As :func:`predict`, for an image in BGR, as ``read_image`` gives it.
+
+    Args:
+        network: from :func:`load_network`.
+        image: (H, W, 3) uint8, BGR.
+        name: what errors call the image.
+        probabilities: whether to give those too; only without scales.
+        scales: of test-time augmentation, at each of which the image is shown as it is and flipped.
+    """
+    size = image.shape[:2]
+    sample = dict(img=image, img_path=name, ori_shape=size, img_shape=size)
+    for step in pack_steps(scales):
+        sample = TRANSFORMS.build(step)(sample)
+    wanted = network.test_cfg.get("logits", False)
+    shown = Augmented(network) if scales else network
+    with enough_memory_for_image(name, size):
+        network.test_cfg.logits = probabilities
+        try:
+            (result,) = shown.test_step(pseudo_collate([sample]))
+        finally:
+            network.test_cfg.logits = wanted
+        train_ids = result.pred_sem_seg.data.squeeze(0).cpu().numpy()
+        if not probabilities:
+            return train_ids
+        return train_ids, _softmax(result.seg_logits.data, train_ids)
+
+
+def _softmax(logits: torch.Tensor, train_ids: np.ndarray) -> np.ndarray:
+    """Softmax over the first axis, largest at ``train_ids`` even where rounding makes two equal."""
+    shares = logits.softmax(dim=0).cpu().numpy()
+    rows, columns = np.nonzero(shares.argmax(axis=0) != train_ids)
+    largest = shares[:, rows, columns].max(axis=0)
+    shares[train_ids[rows, columns], rows, columns] = np.nextafter(largest, np.float32(2))
+    return shares

@@ -1,0 +1,102 @@
+"""Video files through OpenCV: the frames of one, and a picture for each frame written as one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import written_whole
+
+SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+CODEC = "mp4v"
+"""MPEG-4 part 2, which every build of OpenCV writes."""
+
+
+class Facts(NamedTuple):
+    """What a video file says of itself."""
+
+    frames: int  # as announced, which need not be what can be read; 0 if unknown
+    rate: float  # frames a second
+
+
+def read_facts(path: str | Path) -> Facts:
+    """Facts of a video.
+
+    Raises:
+        UserError: if it cannot be opened.
+    """
+    video = _open(path)
+    try:
+        frames, rate = (video.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+    finally:
+        video.release()
+    return Facts(max(0, int(frames)), rate if 0 < rate <= 1000 else 25.0)
+
+
+def read_frames(path: str | Path) -> Iterator[np.ndarray]:
+    """The frames of a video, (H, W, 3) uint8, BGR; warns if there are fewer than announced.
+
+    Raises:
+        UserError: if it cannot be opened, or has no frame that can be read.
+    """
+    announced, count, video = read_facts(path).frames, 0, _open(path)
+    try:
+        while True:
+            is_there, frame = video.read()
+            if not is_there:
+                break
+            count += 1
+            yield frame
+    finally:
+        video.release()
+    if not count:
+        raise UserError(f"{path}: no frame of it can be read; is it a video, and whole?")
+    if count < announced:
+        told = f"{path}: {count} frames could be read, {announced} are announced; it may be cut"
+        print_log(told, "current", logging.WARNING)
+
+
+def _open(path: str | Path) -> cv2.VideoCapture:
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise UserError(f"{path}: cannot be opened as a video; is it one, and whole?")
+    return video
+
+
+def write_video(path: str | Path, pictures: Iterator[np.ndarray], rate: float) -> None:
+    """Writes a video, whole or not at all.
+
+    Args:
+        path: its suffix is .mp4.
+        pictures: of one size, (H, W, 3) uint8, RGB; a white row or column is added to odd sizes,
+            which codecs do not take.
+        rate: frames a second.
+
+    Raises:
+        UserError: if this build of OpenCV cannot write it.
+    """
+    writer = None
+    with written_whole(path) as temporary:
+        try:
+            for picture in pictures:
+                height, width = picture.shape[:2]
+                even = cv2.copyMakeBorder(
+                    picture, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=(255,) * 3
+                )
+                if writer is None:
+                    size = even.shape[1::-1]
+                    codec = cv2.VideoWriter.fourcc(*CODEC)
+                    writer = cv2.VideoWriter(str(temporary), codec, rate, size)
+                    if not writer.isOpened():
+                        raise UserError(f"{path}: this build of OpenCV cannot write {CODEC} video")
+                writer.write(even[..., ::-1])
+        finally:
+            if writer is not None:
+                writer.release()

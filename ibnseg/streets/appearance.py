@@ -1,0 +1,216 @@
+"""How a scene looks: light, air and camera, as a table of appearances and one function that
+applies them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ibnseg.streets.raster import Raster, shadow
+from ibnseg.streets.scene import UP, Random
+from ibnseg.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
+
+Range = tuple[float, float]
+WET = ("asphalt", "marking", "paving", "bay", "gravel")
+GROUND = (*WET, "grass", "curb")
+"""Materials that rain makes shine, and that shadows fall on."""
+
+
+class Appearance(NamedTuple):
+    """One look of the same streets; ranges are drawn from anew for each image."""
+
+    weathered: bool = True  # colours and textures of the real world
+    sun: Range = (0.0, 0.0)  # its light, beside that of the sky
+    sky: tuple[float, float, float] = (1.0, 1.0, 1.0)  # light of the sky, RGB
+    warm: tuple[float, float, float] = (1.0, 1.0, 1.0)  # colour of the sun
+    zenith: tuple[int, int, int] | None = None  # colours of the sky, where not the material's
+    air: tuple[int, int, int] = (196, 202, 204)  # colour of what is far
+    # of what is seen at 100 m, the odds of air to things; they grow with the distance, which is
+    # much like exp(-distance) but, unlike it, rounded alike on every machine
+    haze: Range = (0.0, 0.0)
+    lamps: float = 0.0  # how much glows
+    beams: float = 0.0  # light of the own headlights
+    wet: float = 0.0  # mirroring of the road
+    exposure: Range = (1.0, 1.0)
+    balance: float = 0.0  # spread of the white balance
+    saturation: Range = (1.0, 1.0)
+    contrast: Range = (1.0, 1.0)
+    noise: Range = (0.0, 0.0)  # standard deviation in grey levels
+    blur: Range = (0.0, 0.0)  # sigma in pixels
+    vignette: Range = (0.0, 0.0)  # light lost in the corners
+    quality: Range | None = None  # JPEG's
+
+
+_CAMERA = dict(balance=0.06, noise=(2, 6), blur=(0.3, 0.8), vignette=(0.1, 0.35), quality=(55, 90))
+APPEARANCES = {
+    "virtual": Appearance(
+        weathered=False, sun=(0.35, 0.95), sky=(0.54, 0.58, 0.68), warm=(1.0, 0.95, 0.84),
+        air=(176, 206, 240), haze=(0.05, 0.5), exposure=(0.75, 1.25), balance=0.05,
+        saturation=(0.9, 1.15), contrast=(1.0, 1.15),
+    ),
+    "real": Appearance(
+        sun=(0.0, 0.6), sky=(0.9, 0.93, 0.91), warm=(1.0, 0.96, 0.86), haze=(0.2, 0.9),
+        exposure=(0.75, 1.35), saturation=(0.65, 0.95), contrast=(0.8, 1.05), **_CAMERA,
+    ),
+    "dusk": Appearance(
+        sun=(0.1, 0.3), sky=(0.46, 0.43, 0.5), warm=(1.0, 0.62, 0.36), zenith=(98, 108, 150),
+        air=(214, 150, 118), haze=(0.4, 1.0), lamps=0.5, exposure=(0.7, 1.1), **_CAMERA,
+    ),
+    "fog": Appearance(
+        sky=(0.82, 0.84, 0.86), zenith=(190, 194, 198), air=(194, 198, 202), haze=(4.0, 10.0),
+        lamps=0.15, exposure=(0.8, 1.0), saturation=(0.6, 0.8), **_CAMERA,
+    ),
+    "night": Appearance(
+        sky=(0.2, 0.21, 0.28), zenith=(12, 15, 32), air=(34, 36, 52), haze=(0.2, 0.5), lamps=0.85,
+        beams=1.0, exposure=(0.8, 1.2), **{**_CAMERA, "noise": (5, 10)},
+    ),
+    "rain": Appearance(
+        sky=(0.6, 0.63, 0.67), zenith=(128, 134, 140), air=(150, 156, 162), haze=(0.8, 2.0),
+        lamps=0.25, wet=0.5, exposure=(0.7, 1.0), saturation=(0.6, 0.8),
+        **{**_CAMERA, "blur": (0.6, 1.2)},
+    ),
+}  # fmt: skip
+
+
+def render(raster: Raster, name: str, seed: int) -> np.ndarray:
+    """A picture of a scene: (H, W, 3) uint8 RGB.
+
+    Args:
+        raster: the scene as the camera sees it.
+        name: one of ``APPEARANCES``.
+        seed: of what differs from picture to picture under one appearance.
+    """
+    look = APPEARANCES[name]
+    rng = Random([seed, list(APPEARANCES).index(name)])
+    color, glow = _surface(raster, look.weathered)
+    color *= _light(raster, look, rng.uniform(*look.sun))
+    if look.lamps:
+        glow *= look.lamps
+        color += (255 - color) * (glow / 255)
+    if look.zenith is not None:
+        color[raster.numbers == 0] = look.zenith
+    odds = rng.uniform(*look.haze) / 100 / raster.near
+    odds[raster.numbers == 0] *= 0.15  # the air is thinner above
+    color += (np.array(look.air, np.float32) - color) * (odds / (1 + odds))[..., None]
+    color = _antialiased(color, raster.samples)
+    if look.wet:
+        color = _rained_on(color, raster, look.wet, rng)
+    if look.lamps:
+        bright = glow.clip(0, 255).astype(np.uint8)
+        color += 0.8 * cv2.GaussianBlur(bright, (0, 0), 3).astype(np.float32)
+    return _photograph(color, look, rng)
+
+
+def _surface(raster: Raster, weathered: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What the facets look like in plain light, and what of them glows: (H, W, 3) float32 each."""
+    materials = [MATERIALS[f.material] for f in raster.facets]
+    tones = [m.real if weathered else m.virtual for m in materials]
+    chosen = [t[int(f.tone * len(t))] for t, f in zip(tones, raster.facets, strict=True)]
+    pairs = np.array(chosen, np.float32)
+    glows = np.array([m.glow for m in materials], np.float32)
+    density = np.array([SIZE / m.period for m in materials], np.float32).take(raster.numbers)
+    start = np.array([TILE_NUMBERS[m.tile] * LEVELS for m in materials]).take(raster.numbers)
+    per_pixel = raster.step * density
+    level = sum((per_pixel > 1 << k).astype(np.intp) for k in range(LEVELS - 1))
+    column = np.floor(raster.a * density).astype(np.intp) & (SIZE - 1)
+    row = np.floor(raster.b * density).astype(np.intp) & (SIZE - 1)
+    texel = atlas(weathered).take(((start + level) * SIZE + row) * SIZE + column, axis=0)
+    first, change = (
+        c.take(raster.numbers, axis=0) for c in (pairs[:, 0], pairs[:, 1] - pairs[:, 0])
+    )
+    change *= texel[..., 1:2]
+    first += change
+    first *= texel[..., :1]
+    return first, glows.take(raster.numbers, axis=0) * texel[..., 2:]
+
+
+def _light(raster: Raster, look: Appearance, sun: float) -> np.ndarray:
+    """(H, W, 3) float32 light that falls on each pixel."""
+    facing = raster.normals * np.array(raster.scene.sun)
+    direct = (sun * (facing[:, 0] + facing[:, 1] + facing[:, 2]).clip(0)).astype(np.float32)
+    direct = direct.take(raster.numbers)
+    ground = _is(raster, GROUND)
+    if sun > 0:
+        direct *= 1 - ground * shadow(raster, raster.scene.sun)
+    under = np.rint(255 * shadow(raster, UP)).astype(np.uint8)
+    under = cv2.GaussianBlur(under, (9, 5), 0)
+    upward = (0.8 + 0.2 * raster.normals[:, 1].clip(0)).astype(np.float32).take(raster.numbers)
+    upward *= 1 - ground * under * np.float32(0.5 / 255)
+    light = upward[..., None] * np.array(look.sky, np.float32)
+    light += direct[..., None] * np.array(look.warm, np.float32)
+    if look.beams:
+        light += look.beams * _beams(raster.near)[..., None]
+    light[raster.numbers == 0] = 1  # the sky has its own
+    return light
+
+
+def _is(raster: Raster, materials: tuple[str, ...]) -> np.ndarray:
+    """(H, W) float32: 1 where a pixel sees one of some materials."""
+    return np.array([f.material in materials for f in raster.facets], np.float32).take(
+        raster.numbers
+    )
+
+
+def _beams(near: np.ndarray) -> np.ndarray:
+    """Light of the own headlights: (H, W) float32."""
+    height, width = near.shape
+    u = np.linspace(-1, 1, width, dtype=np.float32)
+    v = np.linspace(-1, 1, height, dtype=np.float32)[:, None] - 0.25
+    cone = 1 / (1 + 4 * u * u) / (1 + 10 * v * v)
+    return cone / (1 + (1 / (18 * near)) ** 2) * 1.6
+
+
+def _antialiased(color: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Each pixel as the mean of its four samples: of its own colour where they see the same facet
+    as its centre, of the next pixel's where they see what that one sees."""
+    height, width, _ = color.shape
+    own = np.pad(samples[::2, ::2], ((0, 1), (0, 1)), "edge")
+    wide = np.pad(color, ((0, 1), (0, 1), (0, 0)), "edge")
+    total = color.copy()
+    for dy, dx in ((0, 1), (1, 0), (1, 1)):
+        next_ = np.s_[dy : dy + height, dx : dx + width]
+        seen = samples[dy::2, dx::2]
+        other = (seen != own[:height, :width]) & (seen == own[next_])
+        total += np.where(other[..., None], wide[next_], color)
+    return total / 4
+
+
+def _rained_on(color: np.ndarray, raster: Raster, wet: float, rng) -> np.ndarray:
+    """The picture with a road that mirrors what is above it, and drops that fall through it."""
+    height, width, _ = color.shape
+    horizon = int(raster.scene.camera.horizon * height)
+    rows = (2 * horizon - np.arange(height)).clip(0, height - 1)
+    mirror = cv2.GaussianBlur(color[rows].clip(0, 255).astype(np.uint8), (3, 31), 0)
+    color = color + (np.float32(0.6) * mirror - 0.7 * color) * (wet * _is(raster, WET)[..., None])
+    drops = (255 * (rng.random_sample((height, width)) < 0.01)).astype(np.uint8)
+    streaks = cv2.GaussianBlur(drops, (1, 13), 0)[..., None].astype(np.float32)
+    return color + (200 - color) * (streaks / 90)
+
+
+def _photograph(color: np.ndarray, look: Appearance, rng) -> np.ndarray:
+    """What the camera makes of the light: (H, W, 3) uint8."""
+    height, width, _ = color.shape
+    gain = rng.uniform(*look.exposure) * (1 + look.balance * rng.uniform(-1, 1, 3))
+    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    bright = (1 - rng.uniform(*look.vignette) / 2 * (x * x + y * y)).astype(np.float32)
+    color = color * (bright[..., None] * gain.astype(np.float32))
+    saturation, contrast = (np.float32(rng.uniform(*r)) for r in (look.saturation, look.contrast))
+    grey = (color[..., :1] + color[..., 1:2] + color[..., 2:]) * ((1 - saturation) / 3)
+    color = (grey + color * saturation - 118) * contrast + 118
+    sigma = rng.uniform(*look.blur)
+    if sigma:
+        image = color.clip(0, 255).astype(np.uint8)
+        color = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32)
+    deviation = rng.uniform(*look.noise)
+    if deviation:
+        four = rng.randint(0, 256, (4, height, width, 3), dtype=np.uint8)
+        grain = four.sum(axis=0, dtype=np.int16) - 510  # of standard deviation 148
+        color += grain * np.float32(deviation / 148)
+    image = color.clip(0, 255).astype(np.uint8)
+    if look.quality is not None:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*look.quality))]
+        _, jpeg = cv2.imencode(".jpg", image[..., ::-1], quality)
+        image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
+    return image

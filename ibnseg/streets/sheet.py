@@ -1,0 +1,42 @@
+"""Streets to look at: the same layouts in several appearances, on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ibnseg.datasets.labels import CITYSCAPES_IDS, lookup_table
+from ibnseg.networks.drawing import colored, contact_sheet
+from ibnseg.streets.appearance import render
+from ibnseg.streets.disk import FIRST_LAYOUT
+from ibnseg.streets.layout import draw_layout
+from ibnseg.streets.raster import rasterise
+from ibnseg.streets.write import layout_number
+from ibnseg.support.files import written_whole
+
+
+def draw_streets_sheet(
+    path: str | Path, appearances: Sequence[str], seed: int = 0, count: int = 3
+) -> None:
+    """Draws the first layouts of the val split in several appearances, 512x256, and their labels.
+
+    Args:
+        path: of the PNG or JPEG to write.
+        appearances: of ``APPEARANCES``.
+        seed: of the layouts, as for ``write_streets``.
+        count: of layouts.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    rows = []
+    for layout in range(FIRST_LAYOUT["val"], FIRST_LAYOUT["val"] + count):
+        number = layout_number(seed, layout)
+        raster = rasterise(draw_layout(number), 512, 256)
+        pictures = [render(raster, appearance, number) for appearance in appearances]
+        rows.append([*pictures, colored(lookup_table(CITYSCAPES_IDS)[raster.labels])])
+    sheet = contact_sheet("The same streets in several looks", (*appearances, "labels"), rows)
+    with written_whole(path) as temporary:
+        Image.fromarray(sheet).save(temporary, quality=88)

@@ -1,0 +1,182 @@
+"""Generated streets, drawn and written to disk: by all cores, resumable, and not mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+import cv2
+
+from ibnseg.streets.appearance import APPEARANCES, render
+from ibnseg.streets.disk import LAYOUTS_ON_DISK, MOST, OWN_LAYOUT, Counts, Picture
+from ibnseg.streets.layout import draw_layout
+from ibnseg.streets.raster import rasterise
+from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import written_whole
+from ibnseg.support.progress import bar
+
+VERSION = 1
+"""Of the drawing: pictures of different versions are not mixed."""
+
+RECORD = "streets.json"
+"""A file that says what a folder of streets was made with."""
+
+
+def write_streets(
+    out: str | Path,
+    counts: Mapping[str, Counts | tuple[int, ...]],
+    *,
+    layout: str | None = None,
+    size: tuple[int, int] = (512, 256),
+    seed: int = 0,
+) -> list[Path]:
+    """Draws streets and writes them to ``out/streets_<appearance>``, with a layout on disk that is
+    not the appearance's own to ``out/streets_<appearance>_<layout>``.
+
+    Equal seeds give equal streets in all appearances and layouts. Interrupted and called again, it
+    goes on where it was.
+
+    Args:
+        out: a folder; it is made if need be.
+        counts: by appearance, of images for training, for testing and, if wanted, for the test
+            split: ``(train, val)`` or ``(train, val, test)``.
+        layout: of the files, one of ``LAYOUTS``; each appearance's own if None.
+        size: (width, height) in pixels, even numbers.
+        seed: of the streets, 0 to 999; two seeds share none.
+
+    Returns:
+        The folders.
+
+    Raises:
+        UserError: for wrong arguments, a folder that holds something else, one that cannot be
+            written, and too little memory.
+    """
+    counts = {appearance: Counts(*images) for appearance, images in counts.items()}
+    _require_possible(counts, layout, size, seed)
+    records = {}
+    for appearance, images in counts.items():
+        own = OWN_LAYOUT[appearance]
+        name = f"streets_{appearance}"
+        if layout not in (None, own):
+            name += f"_{layout.replace('-', '_')}"
+        records[Path(out) / name] = dict(
+            version=VERSION,
+            appearance=appearance,
+            layout=layout or own,
+            seed=seed,
+            size=list(size),
+            **images._asdict(),
+        )
+    for root, record in records.items():
+        _refuse_others(root, record)
+    tasks = [task for root, record in records.items() for task in _begin(root, record)]
+    try:
+        _in_parallel(partial(_draw, size, seed), tasks)
+    except (MemoryError, BrokenProcessPool) as error:
+        raise UserError(
+            f"too little memory for pictures of {size[0]}x{size[1]}, one on each core; draw smaller"
+        ) from error
+    return list(records)
+
+
+def layout_number(seed: int, layout: int) -> int:
+    """The number of a seed's layout among those of all seeds; see ``disk.FIRST_LAYOUT``."""
+    return 4_000_000 * seed + layout
+
+
+def _require_possible(
+    counts: Mapping[str, Counts], layout: str | None, size: tuple[int, int], seed: int
+) -> None:
+    """Raises a UserError for wrong arguments of :func:`write_streets`."""
+    for appearance, images in counts.items():
+        if appearance not in APPEARANCES:
+            raise unknown_name("appearance", appearance, APPEARANCES)
+        for split, count in images._asdict().items():
+            least = int(split == "val")
+            if not least <= count <= MOST:
+                raise UserError(f"{count} images of split {split}: expected {least} to {MOST}")
+    if layout is not None and layout not in LAYOUTS_ON_DISK:
+        raise unknown_name("layout on disk", layout, LAYOUTS_ON_DISK)
+    if min(size) < 64 or max(size) > 4096 or size[0] % 2 or size[1] % 2:
+        raise UserError(f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096")
+    if not 0 <= seed < 1000:
+        raise UserError(f"seed {seed}: expected 0 to 999")
+
+
+def _begin(root: Path, record: Mapping) -> Iterator[tuple[str, Picture]]:
+    """Writes what a folder has beside pictures; the pictures that are still to be drawn."""
+    if not (root / RECORD).exists():
+        _write_json(root / RECORD, record)
+    layout, counts = (
+        LAYOUTS_ON_DISK[record["layout"]],
+        Counts(*(record[key] for key in Counts._fields)),
+    )
+    for name, content in layout.lists(counts).items():
+        _write_json(root / name, content)
+    for picture in layout.pictures(root, counts):
+        if not all(path.exists() for path in (picture.image, picture.label) if path):
+            yield record["appearance"], picture
+
+
+def _refuse_others(root: Path, record: Mapping) -> None:
+    """Raises a UserError if a folder holds anything but streets of this record."""
+    if not root.exists() or (root.is_dir() and not [*root.glob("[!.]*")]):
+        return
+    try:
+        found = {**json.loads((root / RECORD).read_text())}
+        found = {"layout": OWN_LAYOUT.get(found.get("appearance")), "test": 0, **found}
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{root}: not a folder of streets; give another, or remove it") from None
+    for key, value in record.items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{root}: its streets have {key} {found.get(key)}, not {value}; give another "
+                "folder, or remove it"
+            )
+
+
+def _write_json(path: Path, content: Mapping) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content) + "\n")
+
+
+def _draw(size: tuple[int, int], seed: int, task: tuple[str, Picture]) -> None:
+    """Draws one picture and writes its image and its label."""
+    appearance, picture = task
+    number = layout_number(seed, picture.layout)
+    raster = rasterise(draw_layout(number), *size)
+    image = render(raster, appearance, number)
+    _, encoded = cv2.imencode(picture.image.suffix, image[..., ::-1])  # JPEG in its quality of 95
+    with written_whole(picture.image) as temporary:
+        temporary.write_bytes(encoded)
+    if picture.label is not None:
+        with written_whole(picture.label) as temporary:
+            picture.meaning(raster).save(temporary)
+
+
+def _in_parallel(work: Callable, tasks: Sequence) -> None:
+    """Does all tasks, on all cores that the process may use, under a bar with the time left."""
+    if not tasks:
+        return
+    share = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    pool = ProcessPoolExecutor(min(len(share), len(tasks)), initializer=_start_worker)
+    try:
+        done = [pool.submit(work, task) for task in tasks]
+        with bar() as progress:
+            drawn = progress.add_task("Drawing streets", total=len(tasks))
+            for future in as_completed(done):
+                future.result()
+                progress.advance(drawn)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to stop
+    cv2.setNumThreads(0)

@@ -1,0 +1,218 @@
+"""Features: which layers, their values against a direct float64 computation, what is refused."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS as MMSEG
+from torch import nn
+
+from ibnseg.analysis.divergence.features import (
+    feature_moments,
+    find_layers,
+    spatial_means,
+    watching,
+)
+from ibnseg.analysis.divergence.formula import EPSILON, divergence
+from ibnseg.support.errors import UserError
+
+PREPROCESSOR = dict(
+    type="SegDataPreProcessor",
+    mean=[120.0, 110.0, 100.0],
+    std=[50.0, 55.0, 60.0],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
+
+
+def build(backbone: dict, channels: int) -> nn.Module:
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    head = dict(
+        type="FCNHead", in_channels=channels, in_index=-1, channels=4, num_convs=1, num_classes=3
+    )
+    network = MMSEG.build(
+        dict(
+            type="EncoderDecoder",
+            data_preprocessor=PREPROCESSOR,
+            backbone=backbone,
+            decode_head=head,
+            test_cfg=dict(mode="whole"),
+        )
+    ).eval()
+    for module in network.modules():  # as after training: no two channels alike
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.bias, 0.2, 0.6)
+    return network
+
+
+def resnet(depth: int = 18, type_: str = "ibnseg.IBNResNet", **kwargs) -> nn.Module:
+    backbone = dict(type=type_, depth=depth, base_channels=4, stem_channels=4, **kwargs)
+    return build(backbone, 32 if depth < 50 else 128)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return resnet(variant="b", strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+
+
+def images(seed: int, count: int = 6) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    brightness = rng.uniform(30, 200, (count, 1, 1, 1))
+    return rng.normal(brightness, 20, (count, 32, 40, 3)).clip(0, 255).astype(np.uint8)
+
+
+def names(network: nn.Module) -> list[str]:
+    return [layer.name for layer in find_layers(network)]
+
+
+def test_default_layers() -> None:
+    """The stem and the 16 blocks of ResNet50; any of mmseg's ResNets; dense blocks."""
+    blocks = [f"layer{i + 1}.{j}" for i, n in enumerate((3, 4, 6, 3)) for j in range(n)]
+    assert names(resnet(50)) == ["stem", *blocks]
+    assert len(names(resnet(50))) == 17
+    deep = resnet(50, "ResNetV1c")
+    assert names(deep) == ["stem", *blocks]
+    assert find_layers(deep)[0].module == "backbone.stem"
+    dense = build(
+        dict(type="ibnseg.IBNDenseNet", depth=121, growth_rate=2, stem_channels=4), channels=58
+    )
+    assert names(dense) == ["stem", *(f"denseblock{i}" for i in range(1, 5))]
+
+
+def test_layers_by_pattern(network: nn.Module) -> None:
+    found = find_layers(network, ["decode_head.convs", "backbone.layer[12]"])
+    assert [layer.name for layer in found] == [
+        "backbone.layer1",
+        "backbone.layer2",
+        "decode_head.convs",
+    ]
+    with pytest.raises(UserError, match=r"unknown layer of the network 'backbone.layr1'; did you "):
+        find_layers(network, ["backbone.layr1"])
+    with pytest.raises(
+        UserError, match=r"'\*\?zzz'; known: backbone, .*backbone.layer4, "
+    ) as error:
+        find_layers(network, ["*?zzz"])
+    assert "layer4.0" not in str(error.value)
+
+
+def test_backbone_without_default() -> None:
+    other = nn.Module()
+    other.backbone = nn.Conv2d(3, 4, 1)
+    with pytest.raises(UserError, match="no layers are known of Conv2d; name modules"):
+        find_layers(other)
+    assert [layer.name for layer in find_layers(other, ["*"])] == ["backbone"]
+
+
+def direct(network: nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Block by block in float64, from the images on."""
+    backbone = copy.deepcopy(network.backbone).double()
+    mean, std = (np.array(PREPROCESSOR[key]) for key in ("mean", "std"))
+    x = torch.from_numpy(((batch - mean) / std).transpose(0, 3, 1, 2).copy())
+    found = {}
+    with torch.no_grad():
+        x = found["stem"] = backbone.relu(backbone.norm1(backbone.conv1(x)))
+        x = backbone.maxpool(x)
+        for stage in backbone.res_layers:
+            for name, block in getattr(backbone, stage).named_children():
+                x = found[f"{stage}.{name}"] = block(x)
+    return {name: y.numpy().mean(axis=(2, 3)) for name, y in found.items()}
+
+
+def test_divergence_against_float64(network: nn.Module) -> None:
+    a, b = images(0), images(1, 9)
+    found = divergence(
+        feature_moments(network, np.split(a, 3), replicates=0),
+        feature_moments(network, (torch.from_numpy(image[None]) for image in b), replicates=0),
+    )
+    means = direct(network, a), direct(network, b)
+    assert [layer.layer for layer in found] == list(means[0])
+    for layer in found:
+        x, y = (own[layer.layer] for own in means)
+        m, n = x.mean(axis=0), y.mean(axis=0)
+        s, t = (np.sqrt(np.maximum(own.var(axis=0), EPSILON)) for own in (x, y))
+        kl = np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5
+        kl += np.log(s / t) + (t**2 + (m - n) ** 2) / (2 * s**2) - 0.5
+        dead = tuple(tuple(np.flatnonzero((own == 0).all(axis=0))) for own in (x, y))
+        assert layer.constant == dead
+        assert layer.divergence == pytest.approx(kl.mean(), rel=1e-3)
+        assert layer.interval is None
+    assert any(found[-2].constant)  # a ReLU that never opens
+
+
+def test_dense_blocks_are_seen_after_their_relu() -> None:
+    """The backbone's own outputs are what the next layers see."""
+    network = build(
+        dict(type="ibnseg.IBNDenseNet", depth=121, growth_rate=2, stem_channels=4), channels=58
+    )
+    with watching(network, find_layers(network)) as means_of:
+        found = means_of(images(0, 2))
+    with torch.no_grad():
+        x = torch.from_numpy(images(0, 2)).movedim(-1, 1).flip(1)
+        inputs = network.data_preprocessor(dict(inputs=list(x)))["inputs"]
+        for i, y in enumerate(network.backbone(inputs), start=1):
+            expected = y.mean(dim=(2, 3))
+            np.testing.assert_allclose(found[f"denseblock{i}"], expected, rtol=1e-5)
+    assert found["stem"].min() >= 0
+
+
+def test_floating_point_images_are_not_clipped(network: nn.Module) -> None:
+    """300 and more are seen as such: the stem's IN takes a constant away, the pixels' own do."""
+    batch = images(0, 2).astype(np.float32)
+    layers = find_layers(network, ["backbone.conv1"])
+    with watching(network, layers) as means_of:
+        plain = means_of(batch)["backbone.conv1"]
+        shifted = means_of(batch + 200)["backbone.conv1"]
+        twice = means_of(batch + 400)["backbone.conv1"]
+    np.testing.assert_allclose(twice - shifted, shifted - plain, rtol=1e-3, atol=1e-4)
+    assert abs(shifted - plain).max() > 0.1
+
+
+def test_layers_of_the_head_and_hooks_that_go(network: nn.Module) -> None:
+    with watching(network, find_layers(network, ["decode_head.conv_seg"])) as means_of:
+        found = means_of(images(0, 2))
+    logits = network(_inputs(network, images(0, 2)), mode="tensor").detach().mean(dim=(2, 3))
+    np.testing.assert_allclose(found["decode_head.conv_seg"], logits, rtol=1e-5)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def _inputs(network: nn.Module, batch: np.ndarray) -> torch.Tensor:
+    mean, std = (np.array(PREPROCESSOR[key], np.float32) for key in ("mean", "std"))
+    return torch.from_numpy(((batch - mean) / std).transpose(0, 3, 1, 2).copy())
+
+
+def test_outputs() -> None:
+    """Maps, tokens, several of which the first counts; anything else is refused."""
+    x = torch.arange(12.0).view(1, 2, 2, 3)
+    assert spatial_means("l", x).tolist() == [[2.5, 8.5]]
+    assert spatial_means("l", (x, 1)).tolist() == [[2.5, 8.5]]
+    tokens = torch.tensor([[[1.0, 10], [3, 30]]])
+    assert spatial_means("l", tokens).tolist() == [[2, 20]]
+    with pytest.raises(UserError, match=r"layer 'l': its output is of shape \(2, 3\), expected"):
+        spatial_means("l", torch.zeros(2, 3))
+    with pytest.raises(UserError, match="layer 'l': its output is of dict, expected"):
+        spatial_means("l", {})
+
+
+def test_views_that_run_backwards(network: nn.Module) -> None:
+    """As of images that OpenCV has read."""
+    bgr = np.ascontiguousarray(images(0, 2)[..., ::-1])
+    with watching(network, find_layers(network, ["decode_head.convs"])) as means_of:
+        (one,), (other,) = (m.values() for m in (means_of(bgr[..., ::-1]), means_of(images(0, 2))))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_wrong_images(network: nn.Module) -> None:
+    for wrong in (np.zeros((32, 32, 3), np.uint8), np.zeros((1, 3, 32, 32), np.uint8)):
+        with pytest.raises(UserError, match=r"images: found an array of shape .*RGB"):
+            feature_moments(network, [wrong])
+
+
+def test_a_layer_that_is_not_run(network: nn.Module) -> None:
+    with pytest.raises(UserError, match="layer 'decode_head.loss_decode': is not run in testing"):
+        feature_moments(network, [images(0, 2)], ["decode_head.loss_decode"])

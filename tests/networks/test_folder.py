@@ -1,0 +1,187 @@
+"""Label maps and overlays for a folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ibnseg.datasets.labels import CITYSCAPES, PALETTE
+from ibnseg.networks.folder import predict_folder, write_label
+from ibnseg.networks.ledger import RECORD
+from ibnseg.support.errors import UserError
+from tests.conftest import save_rgb, scene
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images, one in a subfolder, and a file that is none."""
+    for i, name in enumerate(("a.png", "b.jpg", "night/a.png")):
+        save_rgb(tmp_path / "photos" / name, scene(i)[0])
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    return tmp_path / "photos"
+
+
+def test_every_image_gets_a_label_map_and_an_overlay(trained, folder: Path, capsys) -> None:
+    config, run, _ = trained
+    out = folder.parent / "out"
+    assert predict_folder(config, run / "latest.pth", folder, out) == 3
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
+        "labels/a.png",
+        "labels/b.png",
+        "labels/night/a.png",
+        "overlays/a.jpg",
+        "overlays/b.jpg",
+        "overlays/night/a.jpg",
+        "predictions.json",
+    ]
+    label = Image.open(out / "labels/a.png")
+    assert (label.mode, label.size) == ("P", (64, 48))
+    train_ids = np.asarray(label)
+    assert train_ids.max() < 19
+    truth = scene(0)[1]
+    assert (train_ids == truth)[truth != 255].mean() > 0.7  # the network has learnt such scenes
+    assert np.asarray(Image.open(out / "overlays/a.jpg")).shape[1] == 64
+    assert f"3 predictions: {out}/labels" in capsys.readouterr().out
+
+
+def test_predictions_inside_of_the_folder_are_not_predicted_again(trained, folder: Path) -> None:
+    config, run, _ = trained
+    assert predict_folder(config, run / "latest.pth", folder, folder / "out") == 3
+    assert predict_folder(config, run / "latest.pth", folder, folder / "out") == 3
+
+
+def test_label_maps_have_the_classes_colours(tmp_path: Path) -> None:
+    train_ids = np.arange(19, dtype=np.uint8).reshape(1, 19)
+    write_label(tmp_path / "x.png", train_ids, CITYSCAPES)
+    image = Image.open(tmp_path / "x.png")
+    np.testing.assert_array_equal(np.asarray(image), train_ids)
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[0], PALETTE)
+
+
+def test_wrong_input(trained, folder: Path, tmp_path: Path) -> None:
+    config, run, _ = trained
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="nowhere: no such folder or image"):
+        predict_folder(config, run / "latest.pth", tmp_path / "nowhere", out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: no images or videos"):
+        predict_folder(config, run / "latest.pth", tmp_path / "empty", out)
+    (folder / "a.jpg").write_bytes((folder / "b.jpg").read_bytes())
+    with pytest.raises(UserError, match="two images are called a"):
+        predict_folder(config, run / "latest.pth", folder, out)
+    (folder / "a.jpg").write_bytes(b"\xff\xd8 cut")
+    (folder / "a.png").unlink()
+    with pytest.raises(UserError, match="a.jpg: truncated or not an image"):
+        predict_folder(config, run / "latest.pth", folder, out)
+    assert [path.name for path in out.rglob("*.*")] == [RECORD]
+    with pytest.raises(UserError, match=r"model.decode_head.num_classes is 21"):
+        predict_folder(
+            config, run / "latest.pth", folder, out, options=["model.decode_head.num_classes=21"]
+        )
+
+
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the images that are predicted from now on, in order."""
+    from ibnseg.networks import folder as predict
+
+    names, predict_image = [], predict.predict_image
+
+    def record(network, image, path) -> np.ndarray:
+        names.append(path.name)
+        return predict_image(network, image, path)
+
+    monkeypatch.setattr(predict, "predict_image", record)
+    return names
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_interrupted_command_goes_on(
+    trained, folder: Path, predicted: list[str], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Interrupted while the second overlay is written; the end is that of one that was not."""
+    from ibnseg.networks import folder as predict
+
+    _, run, _ = trained
+    out = folder.parent / "out"
+    overlay = predict.overlay
+
+    def interrupt(*args) -> np.ndarray:
+        if len(predicted) == 2:
+            raise KeyboardInterrupt
+        return overlay(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "overlay", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            predict_folder(run, None, folder, out)
+    assert predicted == ["a.png", "b.jpg"]
+    assert not list(out.glob("**/.*"))
+    capsys.readouterr()
+    assert predict_folder(run, None, folder, out) == 3
+    assert predicted == ["a.png", "b.jpg", "b.jpg", "a.png"]
+    printed = capsys.readouterr().out
+    assert "2/2" in printed  # the progress bar counts what is left
+    assert "3 predictions (1 of them there already)" in printed
+    predict_folder(run, None, folder, folder.parent / "whole")
+    assert contents(out) == contents(folder.parent / "whole")
+
+
+def test_a_changed_image_is_predicted_again(trained, folder: Path, predicted: list[str]) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    predict_folder(run, None, folder, out)
+    del predicted[:]
+    save_rgb(folder / "b.jpg", scene(7)[0])
+    save_rgb(folder / "c.d.png", scene(8)[0])
+    assert predict_folder(run, None, folder, out) == 4
+    assert predicted == ["b.jpg", "c.d.png"]
+    assert (out / "labels/c.d.png").is_file()
+
+
+def test_one_image(trained, folder: Path) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    assert predict_folder(run, None, folder / "b.jpg", out) == 1
+    assert sorted(contents(out)) == ["labels/b.png", "overlays/b.jpg", "predictions.json"]
+    with pytest.raises(UserError, match="notes.txt: no image"):
+        predict_folder(run, None, folder / "notes.txt", out)
+
+
+def test_an_out_folder_of_something_else_is_refused(trained, folder: Path) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    predict_folder(run, None, folder, out)
+    before = contents(out)
+    others = (
+        (run / "checkpoints/iter_50.pth", []),
+        (None, ["model.test_cfg.mode=slide", "model.test_cfg.crop_size=32,32"]),
+    )
+    for checkpoint, options in others:
+        if options:
+            options = [*options, "model.test_cfg.stride=16,16"]
+        with pytest.raises(UserError, match="another .*_sha256; give another --out"):
+            predict_folder(run, checkpoint, folder, out, options=options)
+    assert contents(out) == before
+    (out / RECORD).write_text((out / RECORD).read_text()[:50])
+    with pytest.raises(UserError, match=r"predictions.json: damaged .*give another --out"):
+        predict_folder(run, None, folder, out)
+
+
+def test_files_that_are_no_predictions_are_not_written_over(trained, folder: Path) -> None:
+    """GTA5 keeps its labels in a folder of that name."""
+    _, run, _ = trained
+    label = folder.parent / "data" / "labels" / "a.png"
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"truth")
+    with pytest.raises(UserError, match=r"a.png: is there, and not recorded in predictions.json"):
+        predict_folder(run, None, folder, folder.parent / "data")
+    assert contents(folder.parent / "data") == {"labels/a.png": b"truth"}

@@ -1,0 +1,146 @@
+"""``from ibnseg import load, predict``: a trained network in a few lines."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ibnseg
+from ibnseg import load, predict
+from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.transforms import read_image
+from ibnseg.networks.network import predict_image
+from ibnseg.support.errors import UserError
+from tests.conftest import save_rgb, scene
+
+
+@pytest.fixture(scope="module")
+def network(trained) -> torch.nn.Module:
+    return load(trained[1])
+
+
+def test_what_is_loaded(trained, network) -> None:
+    """A run, another checkpoint of it, and a config with a checkpoint."""
+    config, run, _ = trained
+    assert not network.training
+    checkpoints = {None: "latest.pth", run / "checkpoints/iter_50.pth": "checkpoints/iter_50.pth"}
+    for checkpoint, file in checkpoints.items():
+        expected = torch.load(run / file, weights_only=True)["state_dict"]
+        for source in (run, str(config)):
+            weights = load(source, checkpoint or run / file).state_dict()
+            assert all(torch.equal(weights[key], value) for key, value in expected.items())
+    last = torch.load(run / "latest.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in last.items())
+    size = ["model.test_cfg.crop_size=(32,32)", "model.test_cfg.stride=(16,16)"]
+    assert load(run, options=["model.test_cfg.mode=slide", *size]).test_cfg.mode == "slide"
+    with pytest.raises(UserError, match="unknown model.test_cfg.mode 'slid'; did you mean slide"):
+        load(run, options=["model.test_cfg.mode=slid"])
+
+
+def test_a_run_that_selects_its_best_gives_it(trained, tmp_path: Path) -> None:
+    _, run, _ = trained
+    text = (run / "config.py").read_text()
+    assert "save_best = False" in text
+    (tmp_path / "config.py").write_text(text.replace("save_best = False", "save_best = True"))
+    shutil.copy(run / "checkpoints/iter_60.pth", tmp_path / "latest.pth")
+    with pytest.raises(UserError, match="a run without best.pth"):
+        load(tmp_path)
+    shutil.copy(run / "checkpoints/iter_50.pth", tmp_path / "best.pth")
+    expected = torch.load(run / "checkpoints/iter_50.pth", weights_only=True)["state_dict"]
+    weights = load(tmp_path).state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
+
+
+def test_label_map_of_an_rgb_array_or_a_path(network, tmp_path: Path) -> None:
+    """The same from both, at any size, and right for most pixels: colours are not swapped."""
+    image, truth = scene(3)
+    save_rgb(tmp_path / "a.png", image)
+    before = image.copy()
+    train_ids = predict(network, image)
+    assert (train_ids.shape, train_ids.dtype) == (truth.shape, np.uint8)
+    assert (train_ids == truth)[truth != 255].mean() > 0.7
+    np.testing.assert_array_equal(predict(network, tmp_path / "a.png"), train_ids)
+    np.testing.assert_array_equal(predict(network, str(tmp_path / "a.png")), train_ids)
+    np.testing.assert_array_equal(predict_image(network, read_image(tmp_path / "a.png")), train_ids)
+    np.testing.assert_array_equal(image, before)
+    odd = predict(network, image[:37, :51])
+    assert odd.shape == (37, 51)
+    assert CLASSES[np.bincount(odd[30:].ravel()).argmax()] in ("road", "car")
+
+
+@pytest.mark.parametrize("options", [[], ["model.test_cfg.mode=slide"]])
+def test_probabilities(trained, options: list[str]) -> None:
+    if options:
+        options = [*options, "model.test_cfg.crop_size=32,32", "model.test_cfg.stride=16,16"]
+    network = load(trained[1], options=options)
+    image, _ = scene(4)
+    train_ids, shares = predict(network, image, probabilities=True)
+    np.testing.assert_array_equal(train_ids, predict(network, image))
+    assert (shares.shape, shares.dtype) == ((19, *image.shape[:2]), np.float32)
+    assert shares.min() >= 0
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_array_equal(shares.argmax(axis=0), train_ids)
+    assert network.test_cfg.get("logits", False) is False
+    assert shares.max(axis=0).mean() > 0.3
+
+
+def test_probabilities_agree_with_the_label_where_rounding_ties(network, monkeypatch) -> None:
+    """Logits that differ by less than their softmax can hold."""
+    tiny = torch.zeros(1, 19, 6, 8)
+    tiny[:, 11] = 1e-9
+    monkeypatch.setattr(network, "encode_decode", lambda *args: tiny)
+    train_ids, shares = predict(network, scene(0)[0], probabilities=True)
+    assert (train_ids == 11).all()
+    assert (shares.argmax(axis=0) == 11).all()
+    np.testing.assert_allclose(shares, 1 / 19, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 5), np.uint8), r"found an array of shape \(4, 5\), expected a path, or an"),
+        (np.zeros((3, 4, 5), np.uint8), r"found an array of shape \(3, 4, 5\)"),
+        (np.zeros((4, 5, 4), np.uint8), r"shape \(4, 5, 4\)"),
+        (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
+        (np.full((4, 5, 3), 0.5), "found float64 with values from 0.5 to 0.5, .* 0 to 255"),
+        (np.full((4, 5, 3), 300, np.int64), "found int64 with values from 300 to 300"),
+        (np.ones((4, 5, 3), bool), "found bool with values from 1 to 1"),
+        (np.full((4, 5, 3), "x"), "found <U1, expected"),
+        ([[1]], "found a list"),
+        (torch.zeros(4, 5, 3), "found a Tensor"),
+    ],
+)
+def test_wrong_images(network, image, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        predict(network, image)
+
+
+def test_wrong_paths(network, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG cut")
+    with pytest.raises(UserError, match="cut.png: truncated or not an image"):
+        predict(network, tmp_path / "cut.png")
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            predict(network, path)
+
+
+def test_wrong_sources(trained, tmp_path: Path) -> None:
+    config, run, _ = trained
+    with pytest.raises(UserError, match="no run, which would have a config.py"):
+        load(tmp_path)
+    with pytest.raises(UserError, match=r"trained.py: a config needs a checkpoint"):
+        load(config)
+    with pytest.raises(UserError, match="did you mean gta2city_ibn50"):
+        load("gta2city_ibn50", run / "latest.pth")
+    shutil.copy(run / "config.py", tmp_path)
+    with pytest.raises(UserError, match="a run without latest.pth; go on training it"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="none.pth: no such checkpoint"):
+        load(run, tmp_path / "none.pth")
+
+
+def test_the_package_has_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'fly'"):
+        ibnseg.fly  # noqa: B018

@@ -1,0 +1,115 @@
+"""Runs that are read to be compared, and those that cannot be."""
+
+import json
+
+import pytest
+
+from ibnseg.evaluation import results
+from ibnseg.report.records import column_of, read_runs
+from ibnseg.support.errors import UserError
+from tests.conftest import save_run
+
+NULL = object()
+IMAGES = [[[5, 5], [0, 0]], [[3, 7], [0, 0]]]
+
+
+def test_the_same_seed_twice(tmp_path):
+    a, b = (save_run(tmp_path / name, {"gta5": IMAGES}) for name in "ab")
+    for one, other in ((a, b), (a, a)):
+        with pytest.raises(UserError, match=f"{one} and {other}: both are plain with seed 0"):
+            read_runs([one, other])
+
+
+def test_seeds_that_were_trained_differently(tmp_path):
+    a, b, old = (
+        save_run(tmp_path / f"{seed}", {"gta5": IMAGES}, seed=seed, recipe=recipe)
+        for seed, recipe in enumerate(("0123456789ab", "ba9876543210", None))
+    )
+    message = f"{a} and {b}: both are plain, but trained differently; give one another name"
+    for runs in ([a, b], [old, a, b], [a, old, b]):
+        with pytest.raises(UserError, match=message):
+            read_runs(runs)
+
+
+def test_seeds_of_one_recipe_other_names_and_old_results(tmp_path):
+    runs = [
+        save_run(tmp_path / f"{i}", {"gta5": IMAGES}, name=name, seed=i, recipe=recipe)
+        for i, (name, recipe) in enumerate((("p", "a"), ("p", "a"), ("p", None), ("q", "b")))
+    ]
+    content = results.read(runs[2] / "results.json")
+    del content["run"]["recipe"]
+    results.write(runs[2] / "results.json", content)
+    assert [test.run["seed"] for test in read_runs(runs)] == [0, 1, 2, 3]
+
+
+def test_different_classes_in_one_column(tmp_path):
+    a = save_run(tmp_path / "a", {"gta5": IMAGES}, name="a")
+    b = save_run(tmp_path / "b", {"gta5": IMAGES}, name="b", averaged=("road",))
+    with pytest.raises(UserError, match=f"{a} and {b}: tested over different classes on gta5"):
+        read_runs([a, b])
+
+
+def test_a_results_file_is_a_run(tmp_path):
+    run = save_run(tmp_path, {"gta5": IMAGES})
+    both = [read_runs([path]) for path in (run / "results.json", run)]
+    assert both[0] == both[1]
+    assert column_of(both[0][0]) == ("gta5", "val")
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(UserError, match="x: no run, which would have a results.json"):
+        read_runs([tmp_path / "x"])
+    with pytest.raises(UserError, match="no run"):
+        read_runs([tmp_path])
+
+
+def test_no_test_of_the_last_checkpoint(tmp_path):
+    run = save_run(tmp_path, {"gta5": IMAGES})
+    content = results.read(run / "results.json")
+    content["run"]["checkpoint_sha256"] = "other"
+    results.write(run / "results.json", content)
+    with pytest.raises(UserError, match="no test of the checkpoint that was tested last"):
+        read_runs([run])
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [
+        ("run", "seed", None),
+        ("run", "title", None),
+        ("test", "classes", None),
+        ("test", "classes", ["road"]),
+        ("test", "eval_classes", ["sky"]),
+        ("test", "confusion", [[1, 2], [3]]),
+        ("test", "confusion", "x"),
+        ("test", "protocol", {}),
+        ("test", "protocol", 3),
+        ("test", "images", None),
+        ("test", "images", "3"),
+        ("test", "per_image", 3),
+        ("test", "domain", ["gta5"]),
+        ("test", "protocol", dict(name=["native"], version=1, inference="whole")),
+        ("test", "classes", [["road"], ["car"]]),
+        ("test", "iou", {"road": "x", "car": 0.5}),
+        ("test", "iou", {"road": 0.5}),
+        ("test", "mIoU", "x"),
+        ("test", "drivable", 0.5),
+        ("test", "drivable", {"with_background": "x"}),
+        ("test", "confusion", [[2**70, 0], [0, 0]]),
+        ("run", "seed", [1]),
+        ("run", "title", NULL),
+        ("run", "title", 3),
+        ("run", "checkpoint_sha256", None),
+    ],
+)
+def test_damaged_results(place, key, value, tmp_path):
+    run = save_run(tmp_path, {"gta5": IMAGES})
+    content = json.loads((run / "results.json").read_text())
+    part = content["run"] if place == "run" else content["tests"][0]
+    if value is None:
+        del part[key]
+    else:
+        part[key] = None if value is NULL else value
+    results.write(run / "results.json", content)
+    with pytest.raises(UserError, match=r"results\.json: damaged"):
+        read_runs([run])

@@ -1,0 +1,192 @@
+"""Files are written whole or not at all."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import alone_in, cache_folder, written_whole
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Everything in a folder, hidden files too."""
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_new_file(tmp_path):
+    with written_whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+        assert not (tmp_path / "a.txt").exists()
+        assert temporary.parent == tmp_path
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_replaced_file_is_old_until_the_end(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with written_whole(str(tmp_path / "a.txt")) as temporary:
+        temporary.write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_the_temporary_file_keeps_the_suffix(tmp_path):
+    # numpy appends one of its own otherwise
+    with written_whole(tmp_path / "a.npz") as temporary:
+        assert temporary.suffix == ".npz"
+
+
+def test_folders_are_made(tmp_path):
+    with written_whole(tmp_path / "x" / "y" / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert contents(tmp_path / "x" / "y") == {"a.txt": "new"}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_mode_follows_the_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with written_whole(tmp_path / "a.txt") as temporary:
+            temporary.write_text("new")
+        assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, UserError])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_an_exception_leaves_the_old_content_and_nothing_else(tmp_path, error, old):
+    if old:
+        (tmp_path / "a.txt").write_text(old)
+
+    def write():
+        with written_whole(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        write()
+    assert contents(tmp_path) == ({"a.txt": old} if old else {})
+
+
+def failing(number: int):
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [
+        ("os.fsync", errno.ENOSPC),
+        ("pathlib.Path.replace", errno.EACCES),
+        ("tempfile.mkstemp", errno.EROFS),
+    ],
+)
+def test_disk_full_or_no_permission(tmp_path, monkeypatch, where, number):
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(where, failing(number))
+    with pytest.raises(UserError) as error, written_whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert str(error.value) == f"{tmp_path / 'a.txt'}: cannot be written ({os.strerror(number)})"
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_disk_full_while_the_caller_writes(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+
+    def write():
+        with written_whole(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            failing(errno.ENOSPC)()
+
+    with pytest.raises(UserError, match=r"a\.txt: cannot be written \(No space left"):
+        write()
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    target = tmp_path / "x" / "a.txt"
+    with pytest.raises(UserError, match=r"a\.txt: cannot be written"), written_whole(target):
+        pytest.fail("nothing to write to")
+    assert contents(tmp_path) == {"x": "a file"}
+
+
+def test_path_that_is_a_folder(tmp_path):
+    (tmp_path / "x").mkdir()
+    target = tmp_path / "x"
+    with pytest.raises(UserError, match="x: cannot be written"), written_whole(target) as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_reader_never_sees_a_part(tmp_path):
+    path = tmp_path / "a.txt"
+    versions = [letter * 200_000 for letter in "ab"]
+    path.write_text(versions[0])
+    done, seen = threading.Event(), []
+
+    def read():
+        while not done.is_set():
+            text = path.read_text()
+            seen.append(text if text in versions else f"{len(text)} characters")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for i in range(20):
+            with written_whole(path) as temporary, temporary.open("w") as file:
+                for start in range(0, 200_000, 50_000):
+                    file.write(versions[i % 2][start : start + 50_000])
+                    file.flush()
+    finally:
+        done.set()
+        reader.join()
+    assert seen
+    assert set(seen) <= set(versions)
+
+
+def test_an_error_of_another_file_is_not_ours(tmp_path):
+    """Reading what is not there, from within the block, is told as it is."""
+    other = tmp_path / "other.txt"
+    with pytest.raises(FileNotFoundError) as error, written_whole(tmp_path / "x"):
+        other.read_text()
+    assert error.value.filename == str(other)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_process_at_a_time(tmp_path):
+    """Even after one that was killed."""
+    code = (
+        "import sys; from pathlib import Path; from ibnseg.support.files import alone_in\n"
+        "with alone_in(Path(sys.argv[1]), 'is being trained'): print('in', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes) as other:
+        assert other.stdout.readline() == "in\n"
+        message = f"{tmp_path}: is being trained by another process; wait for its end"
+        with pytest.raises(UserError, match=message), alone_in(tmp_path, "is being trained"):
+            pass
+        other.kill()
+        other.wait()
+        with alone_in(tmp_path, "is being trained"):
+            pass
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "ibnseg"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == tmp_path / ".cache" / "ibnseg"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / ".cache" / "ibnseg"

@@ -1,0 +1,110 @@
+"""Too little memory is told in one line, wherever it runs out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ibnseg import load, predict
+from ibnseg.engine.run import test as run_test
+from ibnseg.engine.run import train
+from ibnseg.models.segmentor import Segmentor
+from ibnseg.support.errors import UserError
+from ibnseg.support.memory import enough_memory
+from tests.conftest import save_rgb, scene
+
+ERRORS = [
+    MemoryError(),
+    np._core._exceptions._ArrayMemoryError((4,), np.dtype("u1")),
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to"),
+]
+
+
+@pytest.fixture
+def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that asks torch for more than there can be."""
+    monkeypatch.setattr(
+        Segmentor, "extract_feat", lambda self, inputs: torch.empty(2**50, dtype=torch.uint8)
+    )
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_all_kinds(error: Exception) -> None:
+    match = "^too little memory for x; do y$"
+    with pytest.raises(UserError, match=match) as told, enough_memory("x", "do y"):
+        raise error
+    assert told.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("x"), UserError("x")])
+def test_other_errors_stay(error: Exception) -> None:
+    with pytest.raises(type(error)) as told, enough_memory("x", "do y"):
+        raise error
+    assert told.value is error
+
+
+SLIDE = (
+    "; take a smaller image, or sliding windows, as --cfg-options model.test_cfg.mode=slide "
+    "model.test_cfg.crop_size=512,512 model.test_cfg.stride=384,384"
+)
+
+
+def test_predicting(trained, too_large, tmp_path: Path) -> None:
+    network = load(trained[1])
+    image, _ = scene(0)
+    with pytest.raises(UserError) as told:
+        predict(network, image)
+    assert str(told.value) == f"too little memory for the image (64x48){SLIDE}"
+    save_rgb(tmp_path / "a.png", image)
+    with pytest.raises(UserError) as told:
+        predict(network, tmp_path / "a.png")
+    assert str(told.value) == f"too little memory for {tmp_path / 'a.png'} (64x48){SLIDE}"
+
+
+def test_the_advice_works(trained) -> None:
+    options = SLIDE.split("--cfg-options ")[1].split()
+    network = load(trained[1], options=options)
+    assert (network.test_cfg.crop_size, network.test_cfg.stride) == ([512, 512], [384, 384])
+    assert predict(network, scene(0)[0]).shape == (48, 64)
+
+
+def test_testing(trained, too_large, data: Path, tmp_path: Path) -> None:
+    config, run, _ = trained
+    roots = {"gta5": str(data / "gta5")}
+    with pytest.raises(UserError, match=r"too little memory for .*00022.png \(64x48\); take"):
+        run_test(config, run / "latest.pth", roots=roots, domains=["gta5"], work_dir=tmp_path)
+
+
+def test_training(tiny_config, in_data: Path, too_large) -> None:
+    config = tiny_config("gta5", ["gta5"], "accumulate = 2", name="too_large")
+    with pytest.raises(UserError) as told:
+        train(config)
+    assert str(told.value) == (
+        "too little memory for a training step: 4 crops of 32x32, 2 at a time; lower crop_size or "
+        "batch, or raise accumulate, as --cfg-options accumulate=4"
+    )
+
+
+def test_training_one_at_a_time(tiny_config, in_data: Path, too_large) -> None:
+    """Where nothing is left to accumulate, that is not what to do."""
+    config = tiny_config("gta5", ["gta5"], "accumulate = 4", name="too_large")
+    with pytest.raises(UserError, match="1 at a time; lower crop_size or batch$"):
+        train(config)
+
+
+def test_validating(tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.conftest import write_gta5
+
+    write_gta5(tmp_path / "gta5", (1, 2, 3, 4, 11, 12, 22, 23))
+    more = "save_best = True\nselection_split = 'test'\niterations = 2"
+    config = tiny_config("gta5", ["gta5"], more, name="validating")
+
+    def fail(self, inputs, data_samples) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Segmentor, "predict", fail)
+    with pytest.raises(UserError, match=r"too little memory for .*00011.png \(64x48\); take"):
+        train(config, work_dir=tmp_path / "run", roots={"gta5": str(tmp_path / "gta5")})

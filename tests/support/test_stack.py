@@ -1,0 +1,49 @@
+"""The check for upstream packages beside the maintained ones."""
+
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+from ibnseg.support import stack
+from ibnseg.support.errors import UserError
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """A function that makes distributions look installed, and all others not."""
+
+    def install(*names: str) -> None:
+        def version(name: str) -> str:
+            if name not in names:
+                raise PackageNotFoundError(name)
+            return "2.1.0"
+
+        monkeypatch.setattr(stack, "version", version)
+
+    return install
+
+
+def test_this_environment_passes():
+    assert stack.check_stack() is None
+
+
+def test_maintained_packages_pass(pretend):
+    pretend("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
+    assert stack.check_stack() is None
+
+
+@pytest.mark.parametrize("name", ["mmcv", "mmcv-lite", "mmcv-full", "mmengine", "mmsegmentation"])
+def test_each_upstream_package_is_refused_with_the_commands(pretend, name):
+    pretend(name, "onedl-mmcv")
+    with pytest.raises(UserError) as error:
+        stack.check_stack()
+    text = str(error.value)
+    assert text.startswith(f"{name} installed beside")
+    assert f"pip uninstall -y {name} && pip install --force-reinstall --no-deps " in text
+    assert text.endswith("onedl-mmcv onedl-mmengine onedl-mmsegmentation")
+
+
+def test_several_are_removed_at_once(pretend):
+    pretend("mmengine", "mmcv")
+    with pytest.raises(UserError, match="pip uninstall -y mmcv mmengine &&"):
+        stack.check_stack()
