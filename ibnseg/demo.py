@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
-from ibnseg.datasets.domain import dataset_of, get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine import run
 from ibnseg.engine.precision import fast_bfloat16
 from ibnseg.engine.read import load_config
@@ -133,9 +132,9 @@ def _draw_sheets(
 
 def _items(name: str, root: str) -> list[dict]:
     """The first images of a domain's test split, loaded with their labels."""
-    domain = get_domain(name, Config())
+    domain = Domains()[name]
     steps = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
-    dataset = DATASETS.build(dataset_of(domain, root, domain["test_split"], steps))
+    dataset = DATASETS.build(domain.dataset_config(root, domain.test_split, steps))
     return [dataset[i] for i in range(min(SHOWN, len(dataset)))]
 
 

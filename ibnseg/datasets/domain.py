@@ -1,9 +1,11 @@
-"""A domain by its name: its facts, from one small config file, and where its data lies."""
+"""Domains: what is known of one, from a small config file, and the one order in which they are
+searched."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,152 +14,202 @@ from ibnseg.datasets.groups import GROUPS
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import config_folder
-
-KEYS = (
-    "name",
-    "title",
-    "dataset",
-    "data_root",
-    "train_split",
-    "test_split",
-    "train_resize",
-    "eval_classes",
-    "group",
-)
+from ibnseg.support.files import config_folders
 
 
-def domain_files(cfg: Config) -> dict[str, Path]:
-    """The domains that can be named: the package's, then those beside the config, which win."""
-    folders = [config_folder()]
-    if cfg.filename is not None:
-        folders.append(Path(cfg.filename).resolve().parent)
-    return {
-        path.stem: path
-        for folder in folders
-        for path in sorted((folder / "_base_" / "domains").glob("*.py"))
-    }
+@dataclass(frozen=True)
+class Domain:
+    """A dataset in one appearance, to train in or to test on: ``domain = dict(...)`` in its file,
+    with these keys and no others."""
 
+    name: str
+    title: str
+    """What tables call it."""
+    dataset: Mapping
+    """The adapter's type and arguments."""
+    data_root: str
+    """The folder's name below ``$IBNSEG_DATA`` or ``data/``; domains of one dataset share it."""
+    train_split: str
+    test_split: str
+    train_resize: tuple[int, int] | None
+    """(width, height) that the random scale starts from; the stored size if None."""
+    eval_classes: Sequence[str] | None
+    """Names of the classes that are averaged; all that the labels can have if None."""
+    group: str
+    """Which images are alike: a name of ``ibnseg.datasets.groups.GROUPS``."""
 
-def get_domain(name: str, cfg: Config) -> dict:
-    """The domain of that name: out of ``cfg.domains`` if it is there (an expanded config), or its
-    file.
+    @classmethod
+    def from_dict(cls, values: Mapping, source: str | Path) -> Domain:
+        """Checks the values of a domain.
 
-    Raises:
-        UserError: if there is none, with the nearest names; if its keys are not ``KEYS``, or its
-            ``group`` is none of ``GROUPS``.
-    """
-    expanded = _expanded(cfg)
-    if name in expanded:
-        return dict(expanded[name])
-    known = domain_files(cfg)
-    if name not in known:
-        raise unknown_name("domain", name, known.keys() | expanded.keys())
-    domain = dict(Config.fromfile(known[name]).domain)
-    if set(domain) != set(KEYS):
-        wrong = ", ".join(sorted(set(domain) ^ set(KEYS)))
+        Args:
+            values: all of the keys above.
+            source: what errors call the place that they are from.
+
+        Raises:
+            UserError: for a missing, unknown or wrong key.
+        """
+        keys = {field.name for field in fields(cls)}
+        if set(values) != keys:
+            wrong = ", ".join(sorted(set(values) ^ keys))
+            raise UserError(
+                f"{source}: missing or unknown keys {wrong}; expected "
+                f"{', '.join(field.name for field in fields(cls))}"
+            )
+        if values["group"] not in GROUPS:
+            raise unknown_name(f"group of domain '{values['name']}'", values["group"], GROUPS)
+        return cls(**values)
+
+    def as_dict(self) -> dict:
+        """The values by key, as a config holds them."""
+        return asdict(self)
+
+    @property
+    def adapter(self) -> type:
+        """The dataset's class.
+
+        Raises:
+            UserError: if no adapter of that type is registered, with the nearest names.
+        """
+        type_ = self.dataset["type"]
+        adapter = DATASETS.get(type_)
+        if adapter is None:
+            known = [f"ibnseg.{name}" for name in DATASETS.module_dict]
+            raise unknown_name(f"dataset type of domain '{self.name}'", type_, known)
+        return adapter
+
+    @property
+    def class_set(self) -> ClassSet:
+        """The classes, which are the adapter's."""
+        return self.adapter.CLASS_SET
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """Names of the classes that are averaged.
+
+        Raises:
+            UserError: for a name in ``eval_classes`` that is not a class of the domain.
+        """
+        names, classes = tuple(self.eval_classes or ()), self.class_set.classes
+        for name in names:
+            if name not in classes:
+                raise unknown_name(f"class in eval_classes of domain '{self.name}'", name, classes)
+        return names or self.adapter.labelled_classes()
+
+    def places(self, roots: Mapping[str, str]) -> list[Path]:
+        """The folders in which the data may lie, in order; ``roots`` as for :meth:`root`."""
+        for given in (self.name, self.data_root):
+            if given in roots:
+                return [Path(roots[given]).expanduser()]
+        found = [Path("data") / self.data_root]
+        if "IBNSEG_DATA" in os.environ:
+            found.insert(0, Path(os.environ["IBNSEG_DATA"]).expanduser() / self.data_root)
+        return found
+
+    def root(self, roots: Mapping[str, str]) -> str:
+        """The data's folder, first found of ``roots``, ``$IBNSEG_DATA/<data_root>`` and
+        ``data/<data_root>``.
+
+        Args:
+            roots: from the command line, by the domain's name or by its ``data_root``.
+
+        Raises:
+            UserError: if the folder is missing, saying where it was looked for.
+        """
+        tried = self.places(roots)
+        for place in tried:
+            if place.is_dir():
+                return str(place)
         raise UserError(
-            f"{known[name]}: missing or unknown keys {wrong}; expected {', '.join(KEYS)}"
+            f"domain '{self.name}': no folder {' nor '.join(map(str, tried))}; put the data "
+            "there (see data/README.md), or say where it is with "
+            f"--data-root {self.data_root}=PATH or IBNSEG_DATA"
         )
-    if domain["group"] not in GROUPS:
-        raise unknown_name(f"group of domain '{name}'", domain["group"], GROUPS)
-    return domain
+
+    def dataset_config(
+        self, root: str, split: str, pipeline: Sequence[dict] = (), **kwargs: object
+    ) -> dict:
+        """The config of the dataset, for ``ibnseg.registry.DATASETS.build``.
+
+        Args:
+            root: from :meth:`root`.
+            split: one of the adapter's.
+            pipeline: the transforms that each sample goes through.
+            kwargs: other arguments of the adapter.
+        """
+        own = dict(data_root=root, split=split, pipeline=list(pipeline))
+        return {**self.dataset, **own, **kwargs}
 
 
-def class_set_of(domain: Mapping) -> ClassSet:
-    """The classes of a domain, which are its adapter's.
-
-    Raises:
-        UserError: if there is no such adapter.
-    """
-    type_ = domain["dataset"]["type"]
-    adapter = DATASETS.get(type_)
-    if adapter is None:
-        known = [f"ibnseg.{name}" for name in DATASETS.module_dict]
-        raise unknown_name(f"dataset type of domain '{domain['name']}'", type_, known)
-    return adapter.CLASS_SET
-
-
-def domain_titles(names: Iterable[str], cfg: Config) -> dict[str, str]:
-    """What tables call those of some domains that a config, the package or its user's folder has.
-
-    Raises:
-        UserError: for the file of a domain whose keys are not ``KEYS``.
-    """
-    known = _expanded(cfg).keys() | domain_files(cfg).keys()
-    found = {name: get_domain(name, cfg).get("title") for name in names if name in known}
-    return {name: title for name, title in found.items() if isinstance(title, str)}
-
-
-def _expanded(cfg: Config) -> dict[str, Mapping]:
-    """The domains that an expanded config holds; what is no domain there is ignored."""
-    domains = cfg.get("domains")
-    found = domains.items() if isinstance(domains, Mapping) else ()
-    return {name: domain for name, domain in found if isinstance(domain, Mapping)}
-
-
-def check_roots(roots: Mapping[str, str], domains: Iterable[str], data: Iterable[str]) -> None:
-    """Checks the names that data folders are given by on the command line.
+class Domains:
+    """The domains that can be named, each found in the first place that has it: the run's own
+    record, the folder beside the config that the run was made from, ``./configs``, the folders of
+    ``$IBNSEG_CONFIGS``, the package.
 
     Args:
-        roots: folders by name.
-        domains: names of the domains.
-        data: their ``data_root``.
-
-    Raises:
-        UserError: for another name, with the nearest ones.
+        recorded: domains that a run's config holds, by name.
+        beside: the folder of a config, if any.
     """
-    known = {*domains, *data}
-    for name in roots:
-        if name not in known:
-            raise unknown_name("name in --data-root", name, known)
 
+    def __init__(
+        self, recorded: Mapping[str, Mapping] | None = None, beside: Path | None = None
+    ) -> None:
+        self._recorded = dict(recorded or {})
+        folders = [*([beside] if beside else []), *config_folders()]
+        self._files: dict[str, Path] = {}
+        for folder in folders:
+            for path in sorted((folder / "_base_" / "domains").glob("*.py")):
+                self._files.setdefault(path.stem, path)
 
-def places(domain: Mapping, roots: Mapping[str, str]) -> list[Path]:
-    """Where a domain's data may lie, in order; arguments as for :func:`find_root`."""
-    name = domain["data_root"]
-    for given in (domain["name"], name):
-        if given in roots:
-            return [Path(roots[given]).expanduser()]
-    found = [Path("data") / name]
-    if "IBNSEG_DATA" in os.environ:
-        found.insert(0, Path(os.environ["IBNSEG_DATA"]).expanduser() / name)
-    return found
+    @classmethod
+    def of(cls, cfg: Config) -> Domains:
+        """The domains that an experiment or the config of a run can name."""
+        recorded = cfg.get("domains")
+        values = recorded.items() if isinstance(recorded, Mapping) else ()
+        found = {name: domain for name, domain in values if isinstance(domain, Mapping)}
+        made_from = cfg.get("made_from") or cfg.filename
+        return cls(found, Path(made_from).resolve().parent if made_from else None)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._recorded or name in self._files
 
-def find_root(domain: Mapping, roots: Mapping[str, str]) -> str:
-    """Where a domain's data lies, first found of ``roots``, ``$IBNSEG_DATA/<name>``,
-    ``data/<name>``.
+    def __iter__(self) -> Iterable[str]:
+        return iter(sorted(self._recorded.keys() | self._files.keys()))
 
-    Args:
-        domain: its ``data_root`` is the <name>: domains of one dataset share it.
-        roots: from the command line, by the domain's name or by that of its data.
+    def __getitem__(self, name: str) -> Domain:
+        """The domain of that name.
 
-    Raises:
-        UserError: if the folder is missing, saying where it was looked for.
-    """
-    tried = places(domain, roots)
-    for place in tried:
-        if place.is_dir():
-            return str(place)
-    raise UserError(
-        f"domain '{domain['name']}': no folder {' nor '.join(map(str, tried))}; put the data "
-        "there (see data/README.md), or say where it is with "
-        f"--data-root {domain['data_root']}=PATH or IBNSEG_DATA"
-    )
+        Raises:
+            UserError: if there is none, with the nearest names, or its file is wrong.
+        """
+        if name in self._recorded:
+            return Domain.from_dict(dict(self._recorded[name]), f"domain '{name}'")
+        if name not in self._files:
+            raise unknown_name("domain", name, self)
+        path = self._files[name]
+        try:
+            values = Config.fromfile(path).get("domain")
+        except Exception as error:  # a config is code: anything may be wrong with it
+            raise UserError(f"{path}: cannot be read as a domain ({error})") from error
+        if not isinstance(values, Mapping):
+            raise UserError(f"{path}: expected domain = dict(...), as docs/domains.md shows")
+        return Domain.from_dict(dict(values), path)
 
+    def titles(self, names: Iterable[str]) -> dict[str, str]:
+        """What tables call those of some domains that are known."""
+        return {name: self[name].title for name in names if name in self}
 
-def dataset_of(
-    domain: Mapping, root: str, split: str, pipeline: Sequence[dict] = (), **kwargs
-) -> dict:
-    """The config of a domain's dataset.
+    def check_roots(self, roots: Mapping[str, str], used: Iterable[Domain] = ()) -> None:
+        """Checks the names for which data folders are given on the command line.
 
-    Args:
-        domain: from :func:`get_domain`.
-        root: from :func:`find_root`.
-        split: one of its adapter's.
-        pipeline: what samples go through.
-        kwargs: other arguments of the adapter.
-    """
-    own = dict(data_root=root, split=split, pipeline=list(pipeline))
-    return {**domain["dataset"], **own, **kwargs}
+        Args:
+            roots: folders by name.
+            used: domains whose ``data_root`` may be named, too.
+
+        Raises:
+            UserError: for another name, with the nearest ones.
+        """
+        known = {*self, *(domain.data_root for domain in used)}
+        for name in roots:
+            if name not in known:
+                raise unknown_name("name in --data-root", name, known)

@@ -14,14 +14,7 @@ from mmengine.registry import OPTIMIZERS
 from ibnseg.datasets.augment.looks import check_order
 from ibnseg.datasets.balance import balanced_weights
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.domain import (
-    check_roots,
-    class_set_of,
-    dataset_of,
-    domain_files,
-    find_root,
-    get_domain,
-)
+from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import INTERPOLATION, SCALE_SAMPLING
 from ibnseg.engine import schedule
@@ -219,25 +212,26 @@ def expand(
         cfg.name = Path(cfg.filename or "unnamed").stem
     cfg.experiment_name = cfg.name
     names = list(dict.fromkeys([cfg.train_domain, *cfg.test_domains]))
-    cfg.domains = {name: get_domain(name, cfg) for name in names}
-    class_set = class_set_of(cfg.domains[cfg.train_domain])
-    for domain in cfg.domains.values():
+    known = Domains.of(cfg)
+    domains = {name: known[name] for name in names}
+    cfg.domains = {name: domain.as_dict() for name, domain in domains.items()}
+    class_set = domains[cfg.train_domain].class_set
+    for domain in domains.values():
         _require_same_classes(domain, class_set, cfg.train_domain)
     check_heads(cfg.model, len(class_set.classes))
-    data = [domain["data_root"] for domain in cfg.domains.values()]
-    check_roots(roots or {}, domain_files(cfg), data)
+    known.check_roots(roots or {}, domains.values())
     protocols = [get_protocol(name) for name in cfg.protocol]
     read = names if training else cfg.test_domains
-    found = {name: find_root(cfg.domains[name], roots or {}) for name in read}
+    found = {name: domains[name].root(roots or {}) for name in read}
     cfg.default_scope = "mmseg"
     cfg.load_from, cfg.resume = _start_of(cfg) if training else None, False
     cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
     for key in TRAINING_KEYS:
         cfg[key] = None
     if training:
-        _expand_training(cfg, found, world_size)
-        _expand_selection(cfg, found)
-    _expand_testing(cfg, found, protocols)
+        _expand_training(cfg, domains[cfg.train_domain], found, world_size)
+        _expand_selection(cfg, domains, found)
+    _expand_testing(cfg, domains, found, protocols)
     _expand_runtime(cfg)
     return cfg
 
@@ -310,18 +304,19 @@ def _balance(model: Mapping, dataset: DrivingDataset, exponent: float) -> None:
         head["loss_decode"].update(class_weight=weights, avg_non_ignore=False)
 
 
-def _require_same_classes(domain: Mapping, class_set: ClassSet, train_domain: str) -> None:
-    found = class_set_of(domain)
+def _require_same_classes(domain: Domain, class_set: ClassSet, train_domain: str) -> None:
+    found = domain.class_set
     if found.classes != class_set.classes:
         raise UserError(
-            f"domain '{domain['name']}' has the {len(found.classes)} classes of {found.name}, the "
+            f"domain '{domain.name}' has the {len(found.classes)} classes of {found.name}, the "
             f"training domain '{train_domain}' the {len(class_set.classes)} of {class_set.name}; "
             "test on domains with the same classes"
         )
 
 
-def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> None:
-    domain = cfg.domains[cfg.train_domain]
+def _expand_training(
+    cfg: Config, domain: Domain, found: Mapping[str, str], world_size: int
+) -> None:
     parts = world_size * cfg.accumulate
     if cfg.batch % parts:
         raise UserError(
@@ -344,7 +339,7 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
             type="ibnseg.RandomScaleAspect",
             scale=cfg.scale,
             aspect=cfg.aspect,
-            size=domain["train_resize"] if cfg.train_resize == "domain" else cfg.train_resize,
+            size=domain.train_resize if cfg.train_resize == "domain" else cfg.train_resize,
             sampling=cfg.scale_sampling,
             interpolation=cfg.interpolation,
         ),
@@ -353,8 +348,8 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
         *cfg.augment,
         dict(type="ibnseg.Pack"),
     ]
-    dataset = dataset_of(
-        domain, found[cfg.train_domain], domain["train_split"], pipeline, subset=cfg.train_subset
+    dataset = domain.dataset_config(
+        found[cfg.train_domain], domain.train_split, pipeline, subset=cfg.train_subset
     )
     total = cfg.get("iterations") or schedule.iterations(
         cfg.epochs, len(_build(dataset)), cfg.batch
@@ -386,7 +381,7 @@ def _expand_training(cfg: Config, found: Mapping[str, str], world_size: int) -> 
     cfg.param_scheduler = [schedule.poly(total, cfg.poly_power)]
 
 
-def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
+def _expand_selection(cfg: Config, domains: Mapping[str, Domain], found: Mapping[str, str]) -> None:
     """``save_best``: validation during training, on a split of the training domain set aside for
     it."""
     if not cfg.save_best:
@@ -397,7 +392,7 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
             "tested image is; "
             "selecting on tested images would favour the run"
         )
-    domain = cfg.domains[cfg.train_domain]
+    domain = domains[cfg.train_domain]
     cfg.val_dataloader = _test_dataloader(
         cfg, domain, found[cfg.train_domain], cfg.selection_split, get_protocol("native")
     )
@@ -405,14 +400,14 @@ def _expand_selection(cfg: Config, found: Mapping[str, str]) -> None:
     cfg.val_evaluator = _evaluator(domain, get_protocol("native"), cfg.train_domain)
     selected = _files(cfg.val_dataloader.dataset)
     for name in cfg.test_domains:
-        tested = cfg.domains[name]
-        dataset = dataset_of(tested, found[name], tested["test_split"], test_mode=True)
+        tested = domains[name]
+        dataset = tested.dataset_config(found[name], tested.test_split, test_mode=True)
         common = selected & _files(dataset)
         if common:
             raise UserError(
                 f"selection_split '{cfg.selection_split}' of '{cfg.train_domain}' shares "
                 f"{len(common)} images "
-                f"with the tested split '{tested['test_split']}' of '{name}', as {min(common)}; "
+                f"with the tested split '{tested.test_split}' of '{name}', as {min(common)}; "
                 "choose another, or save_best=False"
             )
 
@@ -432,7 +427,12 @@ def several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[Protocol]) -> None:
+def _expand_testing(
+    cfg: Config,
+    domains: Mapping[str, Domain],
+    found: Mapping[str, str],
+    protocols: Sequence[Protocol],
+) -> None:
     own = slide_of(cfg.model.get("test_cfg") or {})
     scales = tuple(sorted(cfg.tta_scales))
     tests, loaders, evaluators = [], {}, {}
@@ -444,20 +444,20 @@ def _expand_testing(cfg: Config, found: Mapping[str, str], protocols: Sequence[P
             inference=describe_inference(slide),
         )
         for domain_name in cfg.test_domains:
-            domain = cfg.domains[domain_name]
+            domain = domains[domain_name]
             name = domain_name if len(protocols) == 1 else f"{domain_name}-{record['name']}"
             tests.append(
                 dict(
                     name=name,
                     domain=domain_name,
-                    split=domain["test_split"],
+                    split=domain.test_split,
                     protocol=record,
                     inference=dict(mode="slide", **asdict(slide)) if slide else dict(mode="whole"),
                     augmented=bool(scales),
                 )
             )
             loaders[name] = _test_dataloader(
-                cfg, domain, found[domain_name], domain["test_split"], protocol, scales
+                cfg, domain, found[domain_name], domain.test_split, protocol, scales
             )
             evaluators[name] = _evaluator(domain, protocol, name)
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
@@ -505,13 +505,13 @@ def slide_of(test_cfg: Mapping) -> Slide | None:
 
 def _test_dataloader(
     cfg: Config,
-    domain: Mapping,
+    domain: Domain,
     root: str,
     split: str,
     protocol: Protocol,
     scales: Sequence[float] = (),
 ) -> dict:
-    dataset = domain["dataset"]["type"].split(".")[-1]
+    dataset = domain.dataset["type"].split(".")[-1]
     pipeline = [
         dict(type="ibnseg.LoadImage"),
         dict(type="ibnseg.LoadLabel"),
@@ -525,7 +525,7 @@ def _test_dataloader(
         batch_size=1,
         num_workers=cfg.workers,
         sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
-        dataset=dataset_of(domain, root, split, pipeline, test_mode=True, **class_map),
+        dataset=domain.dataset_config(root, split, pipeline, test_mode=True, **class_map),
     )
 
 
@@ -555,18 +555,14 @@ def pack_steps(scales: Sequence[float]) -> list[dict]:
     return [dict(type="TestTimeAug", transforms=[resize, flip, [pack]])]
 
 
-def _evaluator(domain: Mapping, protocol: Protocol, prefix: str) -> dict:
-    labelled = DATASETS.get(domain["dataset"]["type"]).labelled_classes()
-    classes = class_set_of(domain).classes
+def _evaluator(domain: Domain, protocol: Protocol, prefix: str) -> dict:
+    classes = domain.class_set.classes
     if not set(protocol.eval_classes or ()) <= set(classes):
         raise UserError(
-            f"protocol '{protocol.name}' averages classes that domain '{domain['name']}' does not "
+            f"protocol '{protocol.name}' averages classes that domain '{domain.name}' does not "
             f"have, as {protocol.eval_classes[0]}; test it by another, as native"
         )
-    eval_classes = list(protocol.eval_classes or domain["eval_classes"] or labelled)
-    for name in eval_classes:
-        if name not in classes:
-            raise unknown_name(f"class in eval_classes of domain '{domain['name']}'", name, classes)
+    eval_classes = list(protocol.eval_classes or domain.averaged)
     return dict(
         type="ibnseg.Confusion",
         classes=list(classes),

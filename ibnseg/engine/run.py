@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 
 import ibnseg
-from ibnseg.datasets.domain import domain_titles
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.expand import DEFAULTS, expand
@@ -362,7 +362,7 @@ def _record(runner: Runner, test: Mapping) -> dict:
 def _write_tables(cfg: Config, folder: Path, content: dict, show: bool) -> None:
     shown = results.current(content)
     names = {record["domain"] for record in shown["tests"]} | {cfg.train_domain}
-    table = tables.markdown(shown, domain_titles(names, cfg))
+    table = tables.markdown(shown, Domains.of(cfg).titles(names))
     for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text)

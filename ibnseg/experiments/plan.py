@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ibnseg.datasets.domain import get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine.expand import DEFAULTS
 from ibnseg.engine.read import load_config
 from ibnseg.engine.run import RECIPE, hash_of
@@ -146,7 +146,7 @@ def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
 def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
     if not isinstance(cfg.get("train_domain"), str):
         raise UserError(f"{where}: train_domain is {cfg.get('train_domain')!r}, expected a name")
-    domain = get_domain(cfg.train_domain, cfg)
+    domain = Domains.of(cfg)[cfg.train_domain].as_dict()
     values = {key: cfg.get(key, DEFAULTS.get(key)) for key in TRAINING if key != "seed"}
     values |= {f"domain.{key}": domain[key] for key in DOMAIN}
     if start is not None:

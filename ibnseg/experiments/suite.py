@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ibnseg.datasets.domain import get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.expand import DEFAULTS, several
 from ibnseg.engine.read import load_config
@@ -151,7 +151,8 @@ def write_config(run: Run, out: Path) -> Path:
     """Writes a run's config, whole, below ``out/configs``; returns its path."""
     cfg = copy.deepcopy(run.cfg)
     domains = dict.fromkeys([cfg.train_domain, *several(cfg.get("test_domains", ()))])
-    cfg.domains = {name: get_domain(name, cfg) for name in domains}  # which may lie beside it
+    known = Domains.of(run.cfg)  # which may lie beside it
+    cfg.domains = {name: known[name].as_dict() for name in domains}
     cfg.name = Path(run.name).parent.as_posix()
     cfg.model_title = run.title
     cfg.console = "bar"

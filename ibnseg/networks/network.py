@@ -13,7 +13,7 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ibnseg.datasets.domain import class_set_of, get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.transforms import read_image
 from ibnseg.engine.checkpoint import BEST, LATEST
 from ibnseg.engine.expand import check_heads, pack_steps, slide_of
@@ -121,7 +121,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
             f"{cfg.filename or 'config'}: train_domain is {cfg.get('train_domain')!r}, expected a "
             "name, by which the network's classes are known"
         )
-    class_set = class_set_of(get_domain(cfg.train_domain, cfg))
+    class_set = Domains.of(cfg)[cfg.train_domain].class_set
     check_heads(cfg.model, len(class_set.classes))
     slide_of(cfg.model.get("test_cfg") or {})
     with building("model"):

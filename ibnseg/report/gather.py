@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ibnseg.datasets.domain import domain_titles
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine.read import load_config
 from ibnseg.report.matrix import Matrix, build
@@ -132,5 +132,5 @@ def _titles(tests: Sequence[Test], names: Collection[str]) -> dict[str, str]:
     for path in (*dict.fromkeys(configs), None):
         missing = set(names) - titles.keys()
         if missing and (path is None or path.is_file()):
-            titles |= domain_titles(missing, load_config(path) if path else Config())
+            titles |= Domains.of(load_config(path) if path else Config()).titles(missing)
     return titles

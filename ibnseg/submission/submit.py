@@ -9,13 +9,12 @@ from pathlib import Path
 from mmengine.config import Config
 from PIL import Image, UnidentifiedImageError
 
-from ibnseg.datasets.domain import find_root, get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.transforms import read_image
 from ibnseg.engine.read import load_config
 from ibnseg.engine.run import TTA_SCALES
 from ibnseg.networks.ledger import begin, describe_network, read_record, stamp
 from ibnseg.networks.network import find_network, load_network, predict_image
-from ibnseg.registry import DATASETS
 from ibnseg.submission import get_target
 from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
@@ -155,16 +154,16 @@ def split_images(
         UserError: for a domain of another layout, a split that is not there, not whole or not of
             the official number, and two images that would have one member.
     """
-    found = get_domain(domain or target.domain, cfg)
-    if found["dataset"]["type"] != target.dataset:
+    found = Domains.of(cfg)[domain or target.domain]
+    if found.dataset["type"] != target.dataset:
         raise UserError(
-            f"domain '{found['name']}' lies on disk as {found['dataset']['type']}, "
+            f"domain '{found.name}' lies on disk as {found.dataset['type']}, "
             f"{target.title} takes images that lie as {target.dataset}"
         )
     if split not in target.counts:
         raise UserError(f"split '{split}': expected one of {', '.join(target.counts)}")
-    root, adapter = Path(find_root(found, roots)), DATASETS.get(target.dataset)
-    release = {key: found["dataset"][key] for key in ("release",) if key in found["dataset"]}
+    root, adapter = Path(found.root(roots)), found.adapter
+    release = {key: found.dataset[key] for key in ("release",) if key in found.dataset}
     images = adapter.images(root, split, **release)
     if not images:
         raise UserError(f"{root}: no images of split '{split}'; expected {adapter.LAYOUT}")
@@ -174,7 +173,7 @@ def split_images(
             f"{root}: {missing[0]}: no image in split '{split}', which has its label "
             f"({len(missing)} such); unpack the images again"
         )
-    if found["name"] == target.domain and len(images) != target.counts[split]:
+    if found.name == target.domain and len(images) != target.counts[split]:
         raise UserError(
             f"{root}: {len(images)} images of split '{split}', {target.title} has "
             f"{target.counts[split]}; unpack the images again"

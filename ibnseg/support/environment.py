@@ -80,15 +80,14 @@ def domains(roots: Mapping[str, str]) -> dict[str, str]:
         check_stack()
     except UserError as error:
         return {"domains": str(error)}
-    from mmengine.config import Config
+    from ibnseg.datasets.domain import Domains
 
-    from ibnseg.datasets.domain import check_roots, domain_files, get_domain, places
-
-    known = {name: get_domain(name, Config()) for name in sorted(domain_files(Config()))}
-    check_roots(roots, known, [domain["data_root"] for domain in known.values()])
+    domains = Domains()
+    known = {name: domains[name] for name in domains}
+    domains.check_roots(roots, known.values())
     found = {}
     for name, domain in known.items():
-        tried = [place.absolute() for place in places(domain, roots)]
+        tried = [place.absolute() for place in domain.places(roots)]
         there = next((place for place in tried if place.is_dir()), None)
         found[name] = str(there or f"not found: no folder {' nor '.join(map(str, tried))}")
     return found

@@ -22,6 +22,17 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def config_folders() -> list[Path]:
+    """The folders in which configs, suites and domains go by name, in this order: ``./configs``,
+    each folder of ``$IBNSEG_CONFIGS``, the package's."""
+    own = [
+        Path(name).expanduser()
+        for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep)
+        if name
+    ]
+    return [Path("configs"), *own, config_folder()]
+
+
 def cache_folder() -> Path:
     """The folder of what can be made again, ``ibnseg`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ibnseg"

@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ibnseg.datasets.domain import KEYS, class_set_of, domain_files, find_root, get_domain
+from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
-from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
+
+
+def domain(**values: object) -> Domain:
+    """GTA5 with other values."""
+    return Domain.from_dict({**Domains()["gta5"].as_dict(), **values}, "here")
+
 
 PACKAGED = sorted(path.stem for path in (config_folder() / "_base_" / "domains").glob("*.py"))
 
@@ -17,12 +22,10 @@ PACKAGED = sorted(path.stem for path in (config_folder() / "_base_" / "domains")
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_domains_are_sound(name: str) -> None:
     """A domain's file is named for it, its type, splits and classes exist."""
-    domain = get_domain(name, Config())
-    assert domain["name"] == name
-    assert tuple(domain) == KEYS
-    dataset = DATASETS.get(domain["dataset"]["type"])
-    assert {domain["train_split"], domain["test_split"]} <= set(dataset.SPLITS)
-    assert set(domain["eval_classes"] or ()) <= set(dataset.CLASS_SET.classes)
+    domain = Domains()[name]
+    assert domain.name == name
+    assert {domain.train_split, domain.test_split} <= set(domain.adapter.SPLITS)
+    assert set(domain.averaged) <= set(domain.class_set.classes)
 
 
 def test_the_datasets_are_there() -> None:
@@ -30,10 +33,10 @@ def test_the_datasets_are_there() -> None:
 
 
 def test_the_classes_of_a_domain_are_its_adapters() -> None:
-    assert class_set_of(get_domain("bdd100k_drivable", Config())) == DRIVABLE
-    assert class_set_of(get_domain("bdd100k", Config())) == CITYSCAPES
+    assert Domains()["bdd100k_drivable"].class_set == DRIVABLE
+    assert Domains()["bdd100k"].class_set == CITYSCAPES
     with pytest.raises(UserError, match="dataset type of domain 'x' 'ibnseg.GTA'; did you mean ib"):
-        class_set_of(dict(name="x", dataset=dict(type="ibnseg.GTA")))
+        assert domain(name="x", dataset=dict(type="ibnseg.GTA")).class_set
 
 
 def test_an_unknown_group_is_told(tmp_path: Path) -> None:
@@ -43,12 +46,12 @@ def test_an_unknown_group_is_told(tmp_path: Path) -> None:
     (folder / "gta5.py").write_text(text.replace('"stretch"', '"strech"'))
     (tmp_path / "my.py").write_text("batch = 1")
     with pytest.raises(UserError, match="group of domain 'gta5' 'strech'; did you mean stretch"):
-        get_domain("gta5", Config.fromfile(tmp_path / "my.py"))
+        Domains.of(Config.fromfile(tmp_path / "my.py"))["gta5"]
 
 
 def test_unknown_domain_suggests() -> None:
     with pytest.raises(UserError, match="unknown domain 'citiscapes'; did you mean cityscapes"):
-        get_domain("citiscapes", Config())
+        Domains()["citiscapes"]
 
 
 def test_a_domain_beside_the_config_wins(tmp_path: Path) -> None:
@@ -58,8 +61,8 @@ def test_a_domain_beside_the_config_wins(tmp_path: Path) -> None:
     (folder / "gta5.py").write_text(text.replace('title="GTA5"', 'title="mine"'))
     (tmp_path / "my.py").write_text("batch = 1")
     cfg = Config.fromfile(tmp_path / "my.py")
-    assert get_domain("gta5", cfg)["title"] == "mine"
-    assert "cityscapes" in domain_files(cfg)
+    assert Domains.of(cfg)["gta5"].title == "mine"
+    assert "cityscapes" in Domains.of(cfg)
 
 
 def test_a_domain_with_wrong_keys_names_them(tmp_path: Path) -> None:
@@ -68,25 +71,25 @@ def test_a_domain_with_wrong_keys_names_them(tmp_path: Path) -> None:
     (folder / "odd.py").write_text("domain = dict(name='odd', colour=1)")
     (tmp_path / "my.py").write_text("batch = 1")
     with pytest.raises(UserError, match=r"odd.py: missing or unknown keys colour, .*eval_classes"):
-        get_domain("odd", Config.fromfile(tmp_path / "my.py"))
+        Domains.of(Config.fromfile(tmp_path / "my.py"))["odd"]
 
 
 def test_root_comes_from_the_first_place_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--data-root by domain, then by data; $IBNSEG_DATA; data/."""
-    domain = dict(name="camvid_dusk", data_root="camvid")
+    own = domain(name="camvid_dusk", data_root="camvid")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("IBNSEG_DATA", raising=False)
     for folder in ("data/camvid", "env/camvid", "a", "b"):
         (tmp_path / folder).mkdir(parents=True)
-    assert find_root(domain, {}) == "data/camvid"
+    assert own.root({}) == "data/camvid"
     monkeypatch.setenv("IBNSEG_DATA", "env")
-    assert find_root(domain, {}) == "env/camvid"
-    assert find_root(domain, {"camvid": "b"}) == "b"
-    assert find_root(domain, {"camvid": "b", "camvid_dusk": "a"}) == "a"
+    assert own.root({}) == "env/camvid"
+    assert own.root({"camvid": "b"}) == "b"
+    assert own.root({"camvid": "b", "camvid_dusk": "a"}) == "a"
     monkeypatch.setenv("IBNSEG_DATA", "elsewhere")
-    assert find_root(domain, {}) == "data/camvid"
+    assert own.root({}) == "data/camvid"
 
 
 def test_a_missing_root_says_where_it_was_looked_for(
@@ -94,8 +97,8 @@ def test_a_missing_root_says_where_it_was_looked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IBNSEG_DATA", "env")
-    domain = dict(name="gta5", data_root="gta5")
+    own = domain(name="gta5", data_root="gta5")
     with pytest.raises(UserError, match=r"no folder env/gta5 nor data/gta5.*--data-root gta5=PATH"):
-        find_root(domain, {})
+        own.root({})
     with pytest.raises(UserError, match="no folder typo"):
-        find_root(domain, {"gta5": "typo"})
+        own.root({"gta5": "typo"})

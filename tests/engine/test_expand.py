@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from ibnseg.datasets import GTA5
 from ibnseg.datasets.balance import class_counts
-from ibnseg.datasets.domain import get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
 from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
 from ibnseg.evaluation import Slide
@@ -405,7 +405,7 @@ def test_only_eval_classes_are_averaged(cfg: Config) -> None:
     evaluators = expand(cfg).test_evaluator
     assert sorted(evaluators.camvid.eval_classes) == sorted(CAMVID_CLASSES)
     assert tuple(evaluators.gta5.eval_classes) == CLASSES
-    cfg.domains = {"camvid": {**get_domain("camvid", cfg), "eval_classes": ["road", "sky"]}}
+    cfg.domains = {"camvid": {**Domains()["camvid"].as_dict(), "eval_classes": ["road", "sky"]}}
     assert expand(cfg).test_evaluator.camvid.eval_classes == ["road", "sky"]
 
 
@@ -430,7 +430,7 @@ def test_testing_needs_no_training_data(cfg: Config, monkeypatch: pytest.MonkeyP
         (dict(batch=None), "no value for batch"),
         (dict(save_best=True), "save_best needs a selection_split"),
         (
-            dict(domains={"gta5": {**get_domain("gta5", Config()), "eval_classes": ["rode"]}}),
+            dict(domains={"gta5": {**Domains()["gta5"].as_dict(), "eval_classes": ["rode"]}}),
             "unknown class in eval_classes of domain 'gta5' 'rode'; did you mean road",
         ),
     ],
@@ -513,7 +513,7 @@ def test_links_do_not_hide_that_images_are_the_same(cfg: Config, tmp_path: Path)
     """Two names for one folder: the selection split is the tested one."""
     write_gta5(tmp_path / "real", (1, 2, 22, 23))
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    cfg.domains = {"other": {**get_domain("gta5", cfg), "name": "other", "data_root": "other"}}
+    cfg.domains = {"other": {**Domains()["gta5"].as_dict(), "name": "other", "data_root": "other"}}
     cfg.test_domains, cfg.save_best, cfg.selection_split = ["other"], True, "val"
     cfg.domains["other"]["data_root"] = "cityscapes"  # a name that may be given
     roots = {"gta5": str(tmp_path / "real"), "cityscapes": str(tmp_path / "link")}

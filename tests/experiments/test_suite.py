@@ -18,7 +18,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibnseg.datasets.domain import get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.engine.run import _recipe_of
 from ibnseg.evaluation import results
@@ -316,7 +316,7 @@ def test_a_runs_config_has_the_domains_beside_its_own(mine, tmp_path):
     (folder / "hills.py").write_text(text.replace('"gta5"', '"hills"').replace("GTA5", "Hills", 1))
     mine.write_text(f"runs = [dict(config={own!r}, options=dict(train_domain='hills'))]")
     cfg = load_config(write_config(read_suite(mine).runs[0], tmp_path))
-    assert get_domain("hills", cfg)["title"] == "Hills"
+    assert Domains.of(cfg)["hills"].title == "Hills"
 
 
 def test_a_runs_config_says_all(mine, tmp_path):

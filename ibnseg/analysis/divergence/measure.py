@@ -20,15 +20,7 @@ from ibnseg.analysis.divergence.moments import REPLICATES, FeatureMoments
 from ibnseg.analysis.divergence.report import Measured, networks, write
 from ibnseg.appearance import PAPER
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.domain import (
-    check_roots,
-    class_set_of,
-    dataset_of,
-    domain_files,
-    domain_titles,
-    find_root,
-    get_domain,
-)
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine.run import describe_run
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.networks.network import find_network, load_network
@@ -132,7 +124,7 @@ def measure(
     for cfg, checkpoint in found:  # what is wrong with the last is told before the first is run
         find_layers(load_network(cfg, checkpoint), layers)
     trained = [run["train_domain"] for run in described]
-    titles = domain_titles(trained, found[0][0])
+    titles = Domains.of(found[0][0]).titles(trained)
     require_writable(out)
     measured = []
     with bar() as progress:
@@ -168,29 +160,30 @@ def _question(
 ) -> Question:
     if transform is not None and transform not in PAPER:
         raise unknown_name("transform", transform, PAPER)
-    known = [get_domain(name, cfg) for name in domains]
-    check_roots(roots, domain_files(cfg).keys() | set(domains), [d["data_root"] for d in known])
-    classes = class_set_of(known[0]).classes
+    all_domains = Domains.of(cfg)
+    known = [all_domains[name] for name in domains]
+    all_domains.check_roots(roots, known)
+    classes = known[0].class_set.classes
     query = parse_query(content, classes) if content else None
     pipeline = [dict(type="ibnseg.LoadImage")] + [dict(type="ibnseg.LoadLabel")] * bool(content)
     passes = [
         Pass(
             DATASETS.build(
-                dataset_of(
-                    domain, find_root(domain, roots), domain["test_split"], pipeline, test_mode=True
+                domain.dataset_config(
+                    domain.root(roots), domain.test_split, pipeline, test_mode=True
                 )
             ),
-            domain["title"],
+            domain.title,
             transform=None,
             key=(SEED, i),
         )
         for i, domain in enumerate(known)
     ]
     facts = [
-        dict(domain=domain["name"], split=domain["test_split"], transform=None, content=None)
+        dict(domain=domain.name, split=domain.test_split, transform=None, content=None)
         for domain in known
     ]
-    title = known[0]["title"]
+    title = known[0].title
     if content:
 
         def matches(train_ids: Tensor) -> bool:
@@ -204,7 +197,7 @@ def _question(
         facts.append(dict(facts[0], transform=transform))
         title = f"{title}: as it is | {transform}"
     else:
-        title = f"{title} | {known[1]['title']}"
+        title = f"{title} | {known[1].title}"
     return Question("appearance", tuple(passes), None, tuple(facts), title)
 
 

@@ -27,12 +27,7 @@ from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Condition, L
 from ibnseg.appearance.look import BETA
 from ibnseg.datasets.augment.looks import look_of, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.domain import (
-    dataset_of,
-    domain_titles,
-    find_root,
-    get_domain,
-)
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine.expand import expand
 from ibnseg.engine.run import describe_run, hash_of
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
@@ -383,7 +378,7 @@ def robustness(
     work, titles = [each for own in plans for each in own], {}
     for each in work:
         names = [each.test["domain"], each.run["train_domain"]]
-        titles |= domain_titles(names, each.cfg)
+        titles |= Domains.of(each.cfg).titles(names)
     found_looks: dict[str, Look] = {}
     for name in looks:
         called, look = find_look(name, work[0].cfg, roots)
@@ -474,13 +469,14 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
     """
     if Path(name).is_dir():
         return Path(name).resolve().name, look_of_folder(str(Path(name).resolve()))
-    if name not in domain_titles([name], cfg):
+    domains = Domains.of(cfg)
+    if name not in domains:
         raise UserError(f"look '{name}': neither a folder of images nor a domain; see ibnseg env")
-    domain = get_domain(name, cfg)
-    root = find_root(domain, roots)
-    dataset = DATASETS.build(dataset_of(domain, root, domain["test_split"], test_mode=True))
+    domain = domains[name]
+    own = domain.dataset_config(domain.root(roots), domain.test_split, test_mode=True)
+    dataset = DATASETS.build(own)
     paths = [dataset.get_data_info(i)["img_path"] for i in range(len(dataset))]
-    return domain["title"], look_of(paths)
+    return domain.title, look_of(paths)
 
 
 def _count(work: Sequence[Work], shown: Sequence[Appearance], seed: int) -> None:

@@ -17,6 +17,7 @@ from ibnseg import cli, load, predict
 from ibnseg.analysis import style
 from ibnseg.analysis.robustness import measure as module
 from ibnseg.analysis.robustness import plot as drawing
+from ibnseg.analysis.robustness import report
 from ibnseg.analysis.robustness.measure import (
     Tally,
     appearances,
@@ -24,9 +25,8 @@ from ibnseg.analysis.robustness.measure import (
     find_look,
     robustness,
 )
-from ibnseg.analysis.robustness import report
 from ibnseg.appearance import CONDITIONS, PAPER, describe, generator, match_moments
-from ibnseg.datasets.domain import get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.datasets.transforms import ids_to_train_ids
 from ibnseg.engine.read import load_config
@@ -205,7 +205,7 @@ def test_looks_by_folder(tmp_path: Path, trained, roots) -> None:
     with pytest.raises(UserError, match="look 'nowhere': neither a folder of images nor a domain"):
         find_look("nowhere", load_config(trained[0]), roots)
     cfg = load_config(trained[0])
-    cfg.domains = dict(alps=dict(get_domain("gta5", cfg), title="Alps"))  # as in a run's config
+    cfg.domains = dict(alps=dict(Domains()["gta5"].as_dict(), title="Alps"))  # as in a run's config
     called, look = find_look("alps", cfg, roots)
     assert called == "Alps"
     np.testing.assert_array_equal(look.mean, find_look("gta5", cfg, roots)[1].mean)
