@@ -211,7 +211,7 @@ def test_wrong_input_is_one_line_and_exit_1(in_data: Path, capsys) -> None:
             # a worker's error arrives with its traceback in the message
             UserError(
                 "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent "
-                "call last):\n  File ...\nibnseg.errors.UserError: x.png: truncated\n"
+                "call last):\n  File ...\nibnseg.support.errors.UserError: x.png: truncated\n"
             ),
             "x.png: truncated",
         ),

@@ -196,8 +196,15 @@ class Domains:
         return Domain.from_dict(dict(values), path)
 
     def titles(self, names: Iterable[str]) -> dict[str, str]:
-        """What tables call those of some domains that are known."""
-        return {name: self[name].title for name in names if name in self}
+        """What tables call those of some domains that are known by a title."""
+        found = {}
+        for name in names:
+            recorded = self._recorded.get(name)
+            if recorded is not None:
+                found[name] = recorded.get("title")
+            elif name in self._files:
+                found[name] = self[name].title
+        return {name: title for name, title in found.items() if isinstance(title, str)}
 
     def check_roots(self, roots: Mapping[str, str], used: Iterable[Domain] = ()) -> None:
         """Checks the names for which data folders are given on the command line.
