@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ibnseg import __version__
-from ibnseg.commands import COMMANDS
+from ibnseg.commands.table import COMMANDS
 from ibnseg.support.errors import UserError, unknown_name
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, with errors of one line that name the nearest choices."""
+    """An ArgumentParser whose errors are one line and name the nearest choices."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; it imports nothing heavy."""
+    """The parser of all commands; it does not import torch."""
     parser = Parser(
         prog="ibnseg",
         description="Train in one driving domain, test on every domain.",
@@ -46,24 +46,25 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; without one, prints the help.
+    """Runs a command, or prints the help if there is none.
 
     Returns:
-        The exit code. Wrong input, and files that cannot be read or written, are told in one line
-        on stderr and give 1; Ctrl-C gives 130.
+        The exit code. Wrong input, and files that cannot be read or written, give 1 and one line
+        on stderr; Ctrl-C gives 130.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
+    args.parser = parser  # whose completion a command prints
     if args.command is None:
         parser.print_help()
         return 0
     command = COMMANDS[args.command]
-    logging.raiseExceptions = False  # a log that cannot be written is told below, once
+    logging.raiseExceptions = False  # a log that cannot be written is reported below, once
     try:
         command.run(args)
     except (Exception, KeyboardInterrupt) as error:
         if _is_interrupt(error):
-            hint = f"; to go on: {command.go_on}" if command.go_on else ""
+            hint = f"; to continue: {command.go_on}" if command.go_on else ""
             print(f"ibnseg: interrupted{hint}", file=sys.stderr)
             return 130
         message = _message(error)
@@ -75,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether an exception is Ctrl-C, or came of it: some libraries turn it into another."""
+    """Whether an exception is Ctrl-C or was caused by it: some libraries raise another instead."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _message(error: BaseException) -> str | None:
-    """What to tell the user, in one line; None if the program itself is wrong."""
+    """The line that the user reads; None if the error is the program's own."""
     if isinstance(error, UserError):
         return _line(error)
     if isinstance(error, OSError) and error.errno is not None:
@@ -91,7 +92,7 @@ def _message(error: BaseException) -> str | None:
 
 
 def _line(error: UserError) -> str:
-    """The message in one line; a loader's worker has put a traceback before it."""
+    """The message in one line, without the traceback that a loader's worker puts before it."""
     message = str(error).rpartition("ibnseg.support.errors.UserError: ")[2]
     return " ".join(line.strip() for line in message.strip().splitlines())
 

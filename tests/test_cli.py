@@ -1,17 +1,19 @@
 """The command line: arguments, one-line errors, exit codes, help, completion."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ibnseg import cli
-from ibnseg.commands import COMMANDS, config_names
+from ibnseg.commands import training
+from ibnseg.commands.table import COMMANDS
+from ibnseg.support.configs import config_names
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
 
@@ -34,18 +36,9 @@ def command_raises(monkeypatch: pytest.MonkeyPatch):
         def fail(args: object) -> None:
             raise error
 
-        monkeypatch.setitem(COMMANDS, name, replace(COMMANDS[name], run=fail))
+        monkeypatch.setattr(COMMANDS[name]._home, name, fail)
 
     return make
-
-
-def test_the_help_names_every_protocol() -> None:
-    from ibnseg.evaluation import PROTOCOLS
-
-    words = " ".join(
-        cli.build_parser()._subparsers._group_actions[0].choices["test"].format_help().split()
-    )
-    assert f"test protocols: {', '.join(PROTOCOLS)}" in words
 
 
 def test_nothing_but_the_table_is_on_the_standard_output() -> None:
@@ -55,16 +48,12 @@ def test_nothing_but_the_table_is_on_the_standard_output() -> None:
     assert done.stdout.startswith("kind,protocol,")
 
 
-def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ibnseg.engine import run
-
-    calls = {}
-    monkeypatch.setattr(run, "train", lambda *args, **kwargs: calls.update(train=(args, kwargs)))
-    monkeypatch.setattr(run, "test", lambda *args, **kwargs: calls.update(test=(args, kwargs)))
-    line = "train x --data-root gta5=/a,cityscapes=/b --data-root camvid=/c=d --domains a,b"
-    assert cli.main([*line.split(), "--protocol", "paper", "--seed", "3", "--resume"]) == 0
-    assert calls["train"] == (
-        ("x",),
+CALLS = [
+    (
+        "train gta2city_r50 --data-root gta5=/a,cityscapes=/b --data-root camvid=/c=d --domains a,b"
+        " --protocol paper --seed 3 --resume",
+        "engine.run.train",
+        ["gta2city_r50"],
         dict(
             options=[],
             roots={"gta5": "/a", "cityscapes": "/b", "camvid": "/c=d"},
@@ -74,100 +63,79 @@ def test_arguments_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
             seed=3,
             resume=True,
         ),
-    )
-    assert cli.main(["test", "x", "y.pth", "--cfg-options", "a=1", "b.c=2"]) == 0
-    (args, kwargs) = calls["test"]
-    assert args == ("x", "y.pth")
-    assert kwargs["options"] == ["a=1", "b.c=2"]
-    assert kwargs["resume"] is False
-    cli.main(["test", "x", "y.pth", "--resume"])
-    assert calls["test"][1]["resume"] is True
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("run photos", ("run", None, "photos", "predictions", [])),
-        ("cfg x.pth a.png --out o", ("cfg", "x.pth", "a.png", "o", [])),
-        (
-            "run photos --cfg-options a=1 b=2",
-            ("run", None, "photos", "predictions", ["a=1", "b=2"]),
+    ),
+    (
+        "test gta2city_r50 y.pth --cfg-options a=1 b.c=2",
+        "engine.run.test",
+        ["gta2city_r50", "y.pth"],
+        dict(options=["a=1", "b.c=2"], resume=False),
+    ),
+    (
+        "predict run photos",
+        "networks.folder.predict_folder",
+        ["run", None, "photos", "predictions"],
+        dict(options=[]),
+    ),
+    (
+        "predict gta2city_r50 x.pth a.png --out o --cfg-options a=1 b=2",
+        "networks.folder.predict_folder",
+        ["gta2city_r50", "x.pth", "a.png", "o"],
+        dict(options=["a=1", "b=2"]),
+    ),
+    (
+        "imagenet resnet50 val",
+        "analysis.imagenet.measure",
+        ["resnet50", "val"],
+        dict(checkpoint=None, styled=None, out=None, batch=64, workers=4),
+    ),
+    (
+        "imagenet resnet50 val --checkpoint x.pth --styled m --out o --batch 8 --workers 0",
+        "analysis.imagenet.measure",
+        ["resnet50", "val"],
+        dict(checkpoint="x.pth", styled="m", out="o", batch=8, workers=0),
+    ),
+    (
+        "robustness run run",
+        "analysis.robustness.measure.robustness",
+        [["run", "run"], None, "robustness"],
+        dict(conditions=None, severities=[1, 2, 3, 4, 5], looks=[], protocol="native", roots={}),
+    ),
+    (
+        "robustness run --domains x,y --out o --conditions RGB+50,blur --severities 1,3 "
+        "--look z,p/q --protocol paper --data-root x=/d",
+        "analysis.robustness.measure.robustness",
+        [["run"], ["x", "y"], "o"],
+        dict(
+            conditions=["RGB+50", "blur"],
+            severities=[1, 3],
+            looks=["z", "p/q"],
+            protocol="paper",
+            roots={"x": "/d"},
         ),
-        ("--out o run photos", ("run", None, "photos", "o", [])),
-    ],
-)
-def test_arguments_of_predict(line: str, expected: tuple, monkeypatch) -> None:
-    from ibnseg.networks import folder as predict
+    ),
+    (
+        "divergence run --domains a --transform R+50 --layers s,t --min-share 2 --out o "
+        "--content car --data-root a=/d",
+        "analysis.divergence.measure.measure",
+        [["run"], ["a"], "o"],
+        dict(transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}),
+    ),
+]
 
+
+@pytest.mark.parametrize(("line", "function", "args", "kwargs"), CALLS)
+def test_arguments_reach_the_functions(
+    line: str, function: str, args: list, kwargs: dict, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.py").touch()
     calls = []
-    monkeypatch.setattr(
-        predict, "predict_folder", lambda *args, options: calls.append((*args, options))
-    )
-    assert cli.main(["predict", *line.split()]) == 0
-    assert calls == [expected]
-
-
-def test_arguments_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ibnseg.analysis import imagenet
-
-    calls = []
-    monkeypatch.setattr(imagenet, "measure", lambda *args, **kwargs: calls.append((args, kwargs)))
-    default = dict(checkpoint=None, styled=None, out=None, batch=64, workers=4)
-    assert cli.main(["imagenet", "resnet50", "val"]) == 0
-    line = "imagenet resnet50 val --checkpoint x.pth --styled m --out o --batch 8 --workers 0"
+    monkeypatch.setattr(f"ibnseg.{function}", lambda *a, **k: calls.append(([*a], k)))
     assert cli.main(line.split()) == 0
-    given = dict(checkpoint="x.pth", styled="m", out="o", batch=8, workers=0)
-    assert calls == [(("resnet50", "val"), default), (("resnet50", "val"), given)]
-
-
-def test_arguments_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ibnseg.analysis.robustness import measure as robustness
-
-    calls = []
-    monkeypatch.setattr(
-        robustness, "robustness", lambda *args, **kwargs: calls.append((args, kwargs))
-    )
-    assert cli.main(["robustness", "a", "b"]) == 0
-    default = dict(
-        conditions=None, severities=[1, 2, 3, 4, 5], looks=[], protocol="native", roots={}
-    )
-    line = (
-        "robustness a --domains x,y --out o --conditions RGB+50,blur --severities 1,3 --look z,p/q"
-    )
-    assert cli.main([*line.split(), "--protocol", "paper", "--data-root", "x=/d"]) == 0
-    given = dict(
-        conditions=["RGB+50", "blur"],
-        severities=[1, 3],
-        looks=["z", "p/q"],
-        protocol="paper",
-        roots={"x": "/d"},
-    )
-    assert calls == [
-        ((["a", "b"], None, "robustness"), default),
-        ((["a"], ["x", "y"], "o"), given),
-    ]
-
-
-def test_arguments_of_divergence(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from ibnseg.analysis.divergence import measure as compare
-
-    calls = []
-    monkeypatch.setattr(compare, "measure", lambda *args, **kwargs: calls.append((args, kwargs)))
-    default = dict(transform=None, content=None, min_share=0.001, layers=None, roots={})
-    assert cli.main(["divergence", "x", "y", "--domains", "a,b"]) == 0
-    line = "divergence x --domains a --transform R+50 --layers s,t --min-share 2 --out o"
-    assert cli.main([*line.split(), "--content", "car", "--data-root", "a=/d"]) == 0
-    given = dict(
-        transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}
-    )
-    assert calls == [
-        ((["x", "y"], ["a", "b"], "divergence"), default),
-        ((["x"], ["a"], "o"), given),
-    ]
-    for wrong in ("101", "-1", "nan", "much"):
-        with pytest.raises(SystemExit):
-            cli.main(["divergence", "x", "--domains", "a", f"--min-share={wrong}"])
-        assert f"'{wrong}': expected a percentage, 0 to 100" in capsys.readouterr().err
+    ((found, by_name),) = calls
+    assert found == args
+    assert {key: by_name[key] for key in kwargs} == kwargs
 
 
 def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -183,7 +151,7 @@ def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     expected = (["a", "b"], "car", ["native", "rein"], ["x"], True)
     out, err = capsys.readouterr()
     assert out == f"csv of {expected}\n"
-    assert err == "ibnseg: nothing is published of car for these domains\n"
+    assert err == "ibnseg: no published car for these domains\n"
     monkeypatch.setitem(formats.FORMATS, "terminal", lambda report: str(report.metric))
     assert cli.main(["matrix", "a"]) == 0
     assert capsys.readouterr().out == f"{(['a'], 'mIoU', None, None, False)}\n"
@@ -236,10 +204,10 @@ def test_errors_of_the_program_are_not_hidden(error: Exception, command_raises) 
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("train x", "; to go on: the same command with --resume"),
-        ("test x y", "; to go on: the same command with --resume"),
-        ("predict x y", "; to go on: the same command again"),
-        ("imagenet x y", "; to go on: the same command again"),
+        ("train x", "; to continue: the same command with --resume"),
+        ("test x y", "; to continue: the same command with --resume"),
+        ("predict x y", "; to continue: the same command again"),
+        ("imagenet x y", "; to continue: the same command again"),
         ("env", ""),
     ],
 )
@@ -258,7 +226,7 @@ def test_an_interrupt_that_a_library_turns_into_another_error(
         except BaseException:
             raise SyntaxError("Failed to format the config file") from None
 
-    monkeypatch.setitem(COMMANDS, "train", replace(COMMANDS["train"], run=fail))
+    monkeypatch.setattr(training, "train", fail)
     assert cli.main(["train", "x"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -287,7 +255,7 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "ibnseg: interrupted; to go on: the same command again\n"
+    assert err == "ibnseg: interrupted; to continue: the same command again\n"
     assert not list(tmp_path.glob("predictions/**/.*"))
     done = len(list(tmp_path.glob("predictions/overlays/*")))
     assert done < 80
@@ -301,7 +269,7 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("train x --data-root gta5", "'gta5': expected NAME=PATH (see ibnseg train --help)"),
-        ("train x --domains ,", "',': expected names, as A,B"),
+        ("train x --domains ,", "',': expected names, e.g. A,B"),
         ("train", "the following arguments are required: config"),
         ("test", "the following arguments are required: RUN|CONFIG"),
         ("predict x", "the following arguments are required: INPUT"),
@@ -316,11 +284,19 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
             "imagenet x y --workers -1",
             "argument --workers: '-1': expected a whole number, 0 or more",
         ),
-        ("streets x --size 512", "'512': expected WxH, as 512x256"),
+        ("streets x --size 512", "'512': expected WxH, e.g. 512x256"),
         ("streets", "the following arguments are required: OUT"),
         ("matrix x --format latx", "unknown format 'latx'; did you mean latex?"),
-        ("matrix --domains ,", "',': expected names, as A,B"),
-        ("demo --seeds 0,a", "'0,a': expected whole numbers, as 0,1,2"),
+        ("matrix --domains ,", "',': expected names, e.g. A,B"),
+        ("demo --seeds 0,a", "'0,a': expected whole numbers, e.g. 0,1,2"),
+        (
+            "divergence x --domains a --min-share 101",
+            "'101': expected a percentage, 0 to 100",
+        ),
+        (
+            "divergence x --domains a --min-share nan",
+            "'nan': expected a percentage, 0 to 100",
+        ),
         ("demo --seeds 1,1", "'1,1': expected different numbers, 0 or more"),
     ],
 )
@@ -333,27 +309,55 @@ def test_wrong_arguments_exit_2(line: str, message: str, capsys) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("line", ["", "--help", "--version", *(f"{c} --help" for c in COMMANDS)])
-def test_help_is_quick_and_needs_no_torch(line: str) -> None:
-    """Everything that only prints words imports nothing that is slow."""
-    code = (
-        f"import sys, ibnseg.cli as c\ntry: c.main({line.split()!r})\n"
-        "finally: print('torch' in sys.modules, 'mmengine' in sys.modules)"
-    )
-    start = time.monotonic()
-    done = run("-c", code)
-    assert time.monotonic() - start < 5  # generous: it takes a tenth of a second
-    assert done.stdout.endswith("False False\n")
-    command = COMMANDS.get(line.split()[0] if line else "")
-    if line != "--version":
-        assert f"example: {(command or COMMANDS['train']).example}" in done.stdout
+def test_words_need_no_torch(tmp_path: Path) -> None:
+    """Help, completion, wrong arguments, and names of configs and runs that are not there."""
+    lines = [
+        "",
+        "--help",
+        "--version",
+        *(f"{command} --help" for command in COMMANDS),
+        "completion bash",
+        "trian x",
+        "train no_such_config",
+        "test no_such_config x.pth",
+        "test no/such/run",
+        "test empty",
+        "predict gta2city_r50 photos",
+        "divergence empty --domains a,b",
+        "robustness empty",
+        "submit empty --to cityscapes",
+    ]
+    (tmp_path / "empty").mkdir()
+    code = f"""
+import sys
+from ibnseg.cli import main
+for line in {lines!r}:
+    try:
+        main(line.split())
+    except SystemExit:
+        pass
+    assert not {{"torch", "mmseg"}} & sys.modules.keys(), line
+"""
+    done = run("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS.values():
+        assert f"example: {command.example}" in done.stdout
+    for message in (
+        "unknown command 'trian'; did you mean train or matrix?",
+        "unknown config 'no_such_config'; known: ",
+        "no/such/run: no such config; ",
+        "empty is not a run folder (no config.py)",
+        "gta2city_r50: a config needs a checkpoint",
+    ):
+        assert f"error: {message}" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "test", "predict"])
-def test_tools_are_the_commands(command: str) -> None:
-    assert run(ROOT / "tools" / f"{command}.py", "--help").stdout == (
-        run("-m", "ibnseg.cli", command, "--help").stdout
-    )
+def test_tools_are_the_commands(command: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", [f"tools/{command}.py", "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "tools" / f"{command}.py"))
+    assert COMMANDS[command].description in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_without_a_command_there_is_help(capsys) -> None:

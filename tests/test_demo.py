@@ -55,7 +55,7 @@ def test_in_miniature_interrupted_and_gone_on_with(
 
     monkeypatch.setattr(demo.run, "train", interrupted)
     assert cli.main(["demo", "--quick"]) == 130
-    assert "to go on: the same command again" in capsys.readouterr().err
+    assert "to continue: the same command again" in capsys.readouterr().err
     finished = tmp_path / "demo/runs/streets_r18/seed0/results.json"
     before = json.loads(finished.read_text())
     assert cli.main(["demo", "--quick"]) == 0

@@ -209,55 +209,6 @@ def test_drivable_everywhere(capsys: pytest.CaptureFixture) -> None:
     assert printed.split()[-1] == "100.0"
 
 
-def constant_parts(node: ast.AST) -> list[str]:
-    """The constant parts of a string or f-string as the source has it, in order."""
-    values = node.values if isinstance(node, ast.JoinedStr) else [node]
-    return [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
-
-
-def messages() -> dict[str, list[str]]:
-    """Where the package makes an error message for users, and the message's constant parts."""
-    found = {}
-    for path in sorted((ROOT / "ibnseg").rglob("*.py")):
-        kinds = {"UserError", "ArgumentTypeError", "unknown_name"}
-        if path.parent.name == "models":
-            kinds.add("ValueError")
-        for call in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(call, ast.Call) or not call.args:
-                continue
-            kind = getattr(call.func, "id", getattr(call.func, "attr", None))
-            parts = constant_parts(call.args[0])
-            if kind == "unknown_name":
-                parts = ["unknown ", *parts, " '"]
-            if kind in kinds and any(len(part.strip()) > 3 for part in parts):
-                found[f"{path.relative_to(ROOT)}:{call.lineno}"] = parts
-    return found
-
-
-MESSAGES = messages()
-
-
-@pytest.mark.parametrize("place", MESSAGES)
-def test_every_error_message_has_an_entry(place: str) -> None:
-    """A line of docs/troubleshooting.md shows the message, with anything for what varies.
-
-    Such lines are indented by four spaces; below them stands what the reader is to do.
-    """
-    text = (DOCS / "troubleshooting.md").read_text()
-    entries = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    pattern = ".*".join(re.escape(part.strip()) for part in MESSAGES[place])
-    assert any(re.search(pattern, entry) for entry in entries), (
-        f"{place}: docs/troubleshooting.md has no entry (a line indented by four spaces) like\n"
-        f"    {'...'.join(MESSAGES[place])}"
-    )
-
-
-def test_messages_are_found() -> None:
-    assert len(MESSAGES) > 50
-    assert ["batch ", " cannot be divided by ", " processes x accumulate "] in MESSAGES.values()
-    assert ["unknown ", "precision", " '"] in MESSAGES.values()
-
-
 def test_table_of_protocols() -> None:
     text = (DOCS / "protocols.md").read_text()
     table = text.partition("<!-- protocols -->\n")[2].partition("<!-- end of protocols -->")[0]

@@ -9,8 +9,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED
+from ibnseg.support.configs import find_config
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import config_folder
 
 
 def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object] = ()) -> Config:
@@ -24,16 +24,7 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
     Raises:
         UserError: if there is no such config, or it or an option cannot be read.
     """
-    path = Path(config)
-    if not path.is_file():
-        packaged = {file.stem: file for file in config_folder().glob("*.py")}
-        if path.suffix or len(path.parts) > 1:
-            raise UserError(
-                f"{path}: no such config; those of the package go by name: {_names(packaged)}"
-            )
-        if str(config) not in packaged:
-            raise unknown_name("config", str(config), packaged)
-        path = packaged[str(config)]
+    path = find_config(config)
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is code: anything may be wrong with it
@@ -63,7 +54,3 @@ def _check_keys(options: Iterable[str], cfg: Config) -> None:
         key = option.split(".")[0]
         if key not in known:
             raise unknown_name("config key", key, known)
-
-
-def _names(packaged: dict[str, Path]) -> str:
-    return ", ".join(sorted(packaged))

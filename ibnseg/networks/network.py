@@ -21,6 +21,7 @@ from ibnseg.engine.read import load_config
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.registry import MODELS, TRANSFORMS
+from ibnseg.support.configs import require_network
 from ibnseg.support.errors import UserError, building
 from ibnseg.support.memory import enough_memory_for_image
 
@@ -87,16 +88,12 @@ def find_network(
 ) -> tuple[Config, Path]:
     """A network's config and checkpoint; arguments and errors as for :func:`load`."""
     source = Path(source)
+    require_network(source, checkpoint)
     if not source.is_dir():
-        cfg = load_config(source, options)
-        if checkpoint is None:
-            raise UserError(f"{source}: a config needs a checkpoint; or give the folder of a run")
-        return cfg, Path(checkpoint)
-    if not (source / "config.py").is_file():
-        raise UserError(f"{source}: no run, which would have a config.py")
+        return load_config(source, options), Path(checkpoint)
     cfg = load_config(source / "config.py", options)
     if cfg.get("work_dir") is None:  # which every run's config has, near its end
-        raise UserError(f"{source / 'config.py'}: cut, it lacks its last keys")
+        raise UserError(f"{source / 'config.py'}: truncated, its last keys are missing")
     if checkpoint is None:
         checkpoint = source / (BEST if cfg.get("save_best") else LATEST)
         if not checkpoint.is_file():

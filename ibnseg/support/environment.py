@@ -1,39 +1,32 @@
-"""What a bug report needs: versions, devices, and where each domain's data is. ``ibnseg env``."""
+"""What a bug report needs to say of the machine: versions and devices."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import ibnseg
-from ibnseg.support.errors import UserError
 from ibnseg.support.stack import DISTRIBUTIONS, UPSTREAM
 
 GIB = 2**30
 
 
-def describe_environment(roots: Mapping[str, str] | None = None) -> str:
-    """Aligned lines of names and values, in three paragraphs: versions, devices, domains.
-
-    Args:
-        roots: data folders by name, from the command line.
-
-    Raises:
-        UserError: for a name in ``roots`` that no domain has.
-    """
-    facts = [versions(), devices(), domains(roots or {})]
-    width = max(len(name) for paragraph in facts for name in paragraph)
+def aligned(paragraphs: Sequence[Mapping[str, str]]) -> str:
+    """Lines of names and values in one alignment, an empty line between paragraphs."""
+    width = max(len(name) for paragraph in paragraphs for name in paragraph)
     return "\n\n".join(
         "\n".join(f"{name:{width}}  {value}" for name, value in paragraph.items())
-        for paragraph in facts
+        for paragraph in paragraphs
     )
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, of Python, the platform and what results depend on; upstream
-    packages only where they are installed by mistake."""
+    """Versions of this package, Python, the platform and what results depend on.
+
+    Upstream packages are listed only if they are installed by mistake.
+    """
     found = {name: _version(name) for name in (*DISTRIBUTIONS, *UPSTREAM)}
     return {
         "ibnseg": ibnseg.__version__,
@@ -70,24 +63,3 @@ def devices() -> dict[str, str]:
             f"bfloat16 {'in hardware' if fast else 'emulated'}"
         )
     return found if torch.cuda.device_count() else {**found, "GPU": "none"}
-
-
-def domains(roots: Mapping[str, str]) -> dict[str, str]:
-    """Where the data of each packaged domain is, or was looked for."""
-    from ibnseg.support.stack import check_stack
-
-    try:
-        check_stack()
-    except UserError as error:
-        return {"domains": str(error)}
-    from ibnseg.datasets.domain import Domains
-
-    domains = Domains()
-    known = {name: domains[name] for name in domains}
-    domains.check_roots(roots, known.values())
-    found = {}
-    for name, domain in known.items():
-        tried = [place.absolute() for place in domain.places(roots)]
-        there = next((place for place in tried if place.is_dir()), None)
-        found[name] = str(there or f"not found: no folder {' nor '.join(map(str, tried))}")
-    return found

@@ -128,7 +128,7 @@ def test_wrong_paths(network, tmp_path: Path) -> None:
 
 def test_wrong_sources(trained, tmp_path: Path) -> None:
     config, run, _ = trained
-    with pytest.raises(UserError, match="no run, which would have a config.py"):
+    with pytest.raises(UserError, match="is not a run folder"):
         load(tmp_path)
     with pytest.raises(UserError, match=r"trained.py: a config needs a checkpoint"):
         load(config)

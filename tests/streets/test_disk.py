@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ibnseg.commands import STREET_LAYOUTS
 from ibnseg.datasets import BDD100K, GTA5, BDD100KDrivable, Cityscapes
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.datasets.transforms import LoadLabel
@@ -109,7 +108,3 @@ def test_cities_are_disjoint_and_all_are_used() -> None:
     for split, part in (("train", made[:25]), ("val", made[25:34]), ("test", made[34:])):
         assert {picture.image.parent.name for picture in part} == {*CITIES[split]}
         assert {picture.image.parent.parent.name for picture in part} == {split}
-
-
-def test_the_command_knows_the_layouts() -> None:
-    assert tuple(LAYOUTS_ON_DISK) == STREET_LAYOUTS

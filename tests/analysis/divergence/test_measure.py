@@ -169,5 +169,5 @@ def test_wrong_input(run: Path, domains: list[str], kwargs: dict, message: str) 
 def test_a_run_twice_and_no_run(run: Path) -> None:
     with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
         measure([run, run], ["gta5", "camvid"], "out")
-    with pytest.raises(UserError, match="no run, which would have a config.py"):
+    with pytest.raises(UserError, match="is not a run folder"):
         measure([run.parent], ["gta5", "camvid"], "out")

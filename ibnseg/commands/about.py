@@ -1,0 +1,69 @@
+"""``ibnseg models``, ``ibnseg env`` and ``ibnseg completion``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from ibnseg.commands import arguments
+from ibnseg.support.errors import UserError
+from ibnseg.support.stack import check_stack
+
+
+def models_arguments(parser: argparse.ArgumentParser) -> None:
+    """``models`` has no arguments."""
+
+
+def models(args: argparse.Namespace) -> None:
+    """Prints the published checkpoints."""
+    check_stack()
+    from ibnseg.models.listing import listing
+
+    print(listing())
+
+
+def env_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``env``."""
+    arguments.add_data_root(parser)
+
+
+def env(args: argparse.Namespace) -> None:
+    """Prints versions, devices, and where the data is."""
+    from ibnseg.support.environment import aligned, devices, versions
+
+    print(aligned([versions(), devices(), domains(dict(args.data_root))]))
+
+
+def domains(roots: Mapping[str, str]) -> dict[str, str]:
+    """Where the data of each packaged domain is, or was looked for.
+
+    Raises:
+        UserError: for a name in ``roots`` that no domain has.
+    """
+    try:
+        check_stack()
+    except UserError as error:
+        return {"domains": str(error)}
+    from ibnseg.datasets.domain import Domains
+
+    domains = Domains()
+    known = {name: domains[name] for name in domains}
+    domains.check_roots(roots, known.values())
+    found = {}
+    for name, domain in known.items():
+        tried = [place.absolute() for place in domain.places(roots)]
+        there = next((place for place in tried if place.is_dir()), None)
+        found[name] = str(there or f"not found: no folder {' nor '.join(map(str, tried))}")
+    return found
+
+
+def completion_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``completion``."""
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+
+
+def completion(args: argparse.Namespace) -> None:
+    """Prints the script of a shell."""
+    import shtab
+
+    print(shtab.complete(args.parser, args.shell))

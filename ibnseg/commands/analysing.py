@@ -1,0 +1,170 @@
+"""``ibnseg divergence``, ``ibnseg robustness`` and ``ibnseg imagenet``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ibnseg.commands import arguments
+from ibnseg.support.configs import require_run
+from ibnseg.support.stack import check_stack
+
+
+def divergence_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``divergence``."""
+    arguments.add_runs(parser, "+")
+    parser.add_argument(
+        "--domains",
+        type=arguments.names,
+        required=True,
+        metavar="A,B",
+        help="two domains; or one, with --transform or --content",
+    )
+    parser.add_argument(
+        "--transform",
+        metavar="NAME",
+        help="compare the domain with itself in another look: RGB+50, R+50, 'std x1.5'",
+    )
+    parser.add_argument(
+        "--content",
+        metavar="CLASSES",
+        help="compare images of the domain that have classes with all others, e.g. 'car and not "
+        "person'",
+    )
+    parser.add_argument(
+        "--min-share",
+        type=arguments.percent,
+        default=0.001,
+        metavar="PERCENT",
+        help="share of an image's pixels that a class of --content must cover to count as present "
+        "(default: 0.1)",
+    )
+    parser.add_argument(
+        "--layers",
+        type=arguments.names,
+        metavar="A,B",
+        help="modules, e.g. 'backbone.layer?' (default: the stem and every block)",
+    )
+    arguments.add_out(parser, "divergence")
+    arguments.add_data_root(parser)
+
+
+def divergence(args: argparse.Namespace) -> None:
+    """Measures the feature divergence of runs."""
+    check_stack()
+    for run in args.runs:
+        require_run(run)
+    from ibnseg.analysis.divergence.measure import measure
+
+    measure(
+        args.runs,
+        args.domains,
+        args.out,
+        transform=args.transform,
+        content=args.content,
+        min_share=args.min_share,
+        layers=args.layers,
+        roots=dict(args.data_root),
+    )
+
+
+def robustness_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``robustness``."""
+    arguments.add_runs(parser, "+")
+    arguments.add_domains(parser)
+    arguments.add_out(parser, "robustness")
+    parser.add_argument(
+        "--conditions",
+        type=arguments.names,
+        metavar="A,B",
+        help="only these, e.g. RGB+50,blur (default: all)",
+    )
+    parser.add_argument(
+        "--severities",
+        type=arguments.numbers,
+        default=[1, 2, 3, 4, 5],
+        metavar="1,3,5",
+        help="severities of the conditions (default: 1,2,3,4,5)",
+    )
+    parser.add_argument(
+        "--look",
+        type=arguments.names,
+        default=[],
+        metavar="A,B",
+        help="domains, or folders of images, whose look the images are given",
+    )
+    parser.add_argument(
+        "--protocol", default="native", metavar="NAME", help="test protocol (default: native)"
+    )
+    arguments.add_data_root(parser)
+
+
+def robustness(args: argparse.Namespace) -> None:
+    """Measures the mIoU of runs when scenes look different."""
+    check_stack()
+    for run in args.runs:
+        require_run(run)
+    from ibnseg.analysis.robustness.measure import robustness
+
+    robustness(
+        args.runs,
+        args.domains,
+        args.out,
+        conditions=args.conditions,
+        severities=args.severities,
+        looks=args.look,
+        protocol=args.protocol,
+        roots=dict(args.data_root),
+    )
+
+
+def imagenet_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``imagenet``."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a network of the paper, e.g. resnet50_ibn_a"
+    )
+    folder = parser.add_argument(
+        "folder", metavar="FOLDER", help="images, in a sub-folder for each class"
+    )
+    folder.complete = arguments.FOLDERS
+    checkpoint = parser.add_argument(
+        "--checkpoint", metavar="PATH_OR_URL", help="weights (default: the published ones)"
+    )
+    checkpoint.complete = arguments.FILES
+    styled = parser.add_argument(
+        "--styled", metavar="FOLDER", help="stylised images, in sub-folders of the same names"
+    )
+    styled.complete = arguments.FOLDERS
+    out = parser.add_argument(
+        "--out", metavar="DIR", help="where results go (default: work_dirs/imagenet/MODEL)"
+    )
+    out.complete = arguments.FOLDERS
+    parser.add_argument(
+        "--batch",
+        type=arguments.count(1),
+        default=64,
+        metavar="N",
+        help="images that go through the network at a time (default: 64)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=arguments.count(0),
+        default=4,
+        metavar="N",
+        help="processes that read images, at most one a core (default: 4)",
+    )
+
+
+def imagenet(args: argparse.Namespace) -> None:
+    """Measures a classifier's ImageNet errors."""
+    check_stack()
+    from ibnseg.analysis.imagenet import measure
+
+    measure(
+        args.model,
+        args.folder,
+        checkpoint=args.checkpoint,
+        styled=args.styled,
+        out=args.out,
+        batch=args.batch,
+        workers=args.workers,
+    )

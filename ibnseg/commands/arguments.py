@@ -1,0 +1,172 @@
+"""Arguments that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from ibnseg.support.configs import config_names
+
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
+"""What shells complete an argument with, in shtab's words."""
+
+
+def configs_and_files() -> dict:
+    """Completion by the names of configs, and by files."""
+    names = " ".join(config_names())
+    bash = f"""
+_ibnseg_configs() {{
+  compgen -W "{names}" -- "$1"
+  _shtab_compgen_files "$1"
+}}
+"""
+    zsh = f"""
+_ibnseg_configs() {{
+  _alternative 'configs:config:({names})' 'files:file:_files'
+}}
+"""
+    return {
+        "bash": "_ibnseg_configs",
+        "zsh": "_ibnseg_configs",
+        "tcsh": f"`echo {names} *`",
+        "preamble": {"bash": bash, "zsh": zsh},
+    }
+
+
+# ---- arguments ---------------------------------------------------------------------------------
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """CONFIG, and ``--cfg-options``."""
+    config = parser.add_argument("config", help="path of a config, or name of one of the package's")
+    config.complete = configs_and_files()
+    add_options(parser)
+
+
+def add_network(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """RUN, or CONFIG and CHECKPOINT; and ``--cfg-options``."""
+    network = parser.add_argument(
+        "network",
+        nargs=nargs,
+        metavar="RUN|CONFIG",
+        help="folder of a run; or a config, with a checkpoint",
+    )
+    network.complete = configs_and_files()
+    checkpoint = parser.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="the config's, or another one of a run"
+    )
+    checkpoint.complete = FILES
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes to the config, e.g. batch=8 model.backbone.depth=101",
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    """``--out`` for a folder."""
+    out = parser.add_argument(
+        "--out", default=default, metavar="DIR", help=f"where results go (default: {default})"
+    )
+    out.complete = FOLDERS
+
+
+def add_runs(parser: argparse.ArgumentParser, nargs: str) -> None:
+    """RUN, several times."""
+    runs = parser.add_argument("runs", nargs=nargs, metavar="RUN", help="folders of runs")
+    runs.complete = FOLDERS
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """``--data-root``."""
+    parser.add_argument(
+        "--data-root",
+        type=roots,
+        action="extend",
+        default=[],
+        metavar="NAME=PATH,...",
+        help="where a domain's data lies (otherwise: $IBNSEG_DATA/<name>, then data/<name>)",
+    )
+
+
+def add_domains(parser: argparse.ArgumentParser) -> None:
+    """``--domains``, instead of those that a config is tested on."""
+    parser.add_argument(
+        "--domains", type=names, metavar="A,B", help="domains to test on instead of the config's"
+    )
+
+
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """``--tta``."""
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean over six scales, each as it is and flipped",
+    )
+
+
+# ---- types of values ---------------------------------------------------------------------------
+
+
+def names(text: str) -> list[str]:
+    """Names between commas."""
+    found = [name for name in text.split(",") if name]
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}': expected names, e.g. A,B")
+    return found
+
+
+def numbers(text: str) -> list[int]:
+    """Different whole numbers between commas, 0 or more."""
+    try:
+        found = [int(number) for number in names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}': expected whole numbers, e.g. 0,1,2") from None
+    if min(found) < 0 or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"'{text}': expected different numbers, 0 or more")
+    return found
+
+
+def count(least: int) -> Callable[[str], int]:
+    """A type for whole numbers of at least ``least``."""
+
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"'{text}': expected a whole number, {least} or more")
+        return int(text)
+
+    return parse
+
+
+def percent(text: str) -> float:
+    """A percentage as a fraction in [0, 1]."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a percentage, 0 to 100")
+    return found / 100
+
+
+def size(text: str) -> tuple[int, int]:
+    """(width, height) from WxH."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}': expected WxH, e.g. 512x256")
+    return int(width), int(height)
+
+
+def roots(text: str) -> list[tuple[str, str]]:
+    """(name, path) pairs from ``NAME=PATH,...``."""
+    pairs = [pair.split("=", 1) for pair in names(text)]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise argparse.ArgumentTypeError(f"'{text}': expected NAME=PATH")
+    return [(name, path) for name, path in pairs]

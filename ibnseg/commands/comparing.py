@@ -1,0 +1,87 @@
+"""``ibnseg matrix`` and ``ibnseg suite``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ibnseg.commands import arguments
+from ibnseg.support.stack import check_stack
+
+
+def matrix_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``matrix``."""
+    arguments.add_runs(parser, "*")
+    parser.add_argument(
+        "--metric",
+        default="mIoU",
+        help="mIoU (default), pixel_accuracy, a class, e.g. car, or a way of counting the drivable "
+        "area, e.g. drivable_with_background",
+    )
+    parser.add_argument(
+        "--protocol", type=arguments.names, metavar="A,B", help="only these protocols, e.g. native"
+    )
+    parser.add_argument(
+        "--domains", type=arguments.names, metavar="A,B", help="only these test domains"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("terminal", "markdown", "latex", "csv", "json"),
+        default="terminal",
+        help="what is printed (default: terminal)",
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="with published numbers; all of them without RUN"
+    )
+
+
+def matrix(args: argparse.Namespace) -> None:
+    """Prints the comparison of runs."""
+    check_stack()
+    from ibnseg.report.formats import FORMATS
+    from ibnseg.report.gather import gather
+
+    report = gather(args.runs, args.metric, args.protocol, args.domains, args.published)
+    print(FORMATS[args.format](report))
+    if args.published and not report.has_published:
+        print(f"ibnseg: no published {args.metric} for these domains", file=sys.stderr)
+
+
+def suite_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``suite``."""
+    suite = parser.add_argument(
+        "suite", metavar="SUITE", help="evidence, table6 or table8; or a file with a list of runs"
+    )
+    suite.complete = arguments.FILES
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=90,
+        help="length of this sitting (default: 90); 0 for as long as it takes",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the runs with their state, and do nothing else"
+    )
+    parser.add_argument(
+        "--task", type=int, metavar="K", help="do run K alone, as a job of an array"
+    )
+    parser.add_argument(
+        "--slurm", action="store_true", help="print a script that submits all as arrays of jobs"
+    )
+    arguments.add_out(parser, "work_dirs/suites")
+    arguments.add_data_root(parser)
+
+
+def suite(args: argparse.Namespace) -> None:
+    """Runs, lists or submits a suite."""
+    check_stack()
+    from ibnseg.experiments import suite
+
+    roots = dict(args.data_root)
+    if args.list:
+        print(suite.listing(args.suite, args.out))
+    elif args.slurm:
+        print(suite.slurm(args.suite, args.out, roots))
+    else:
+        minutes = args.minutes or None
+        suite.suite(args.suite, out=args.out, minutes=minutes, task=args.task, roots=roots)

@@ -1,0 +1,78 @@
+"""``ibnseg train`` and ``ibnseg test``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ibnseg.commands import arguments
+from ibnseg.support.configs import find_config, require_network
+from ibnseg.support.stack import check_stack
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``train``."""
+    arguments.add_config(parser)
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument("--seed", type=int, help="random seed; the run lies in a folder seed<k>")
+    _add_testing(parser)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains and tests."""
+    check_stack()
+    find_config(args.config)
+    from ibnseg.engine import launch, run
+
+    run.train(args.config, seed=args.seed, **_testing(args))
+    launch.stop_processes()
+
+
+def test_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``test``."""
+    arguments.add_network(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out the tests that results.json has already"
+    )
+    arguments.add_tta(parser)
+    arguments.add_options(parser)
+    _add_testing(parser)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Tests a network."""
+    check_stack()
+    require_network(args.network, args.checkpoint)
+    from ibnseg.engine import launch, run
+
+    run.test(args.network, args.checkpoint, tta=args.tta, **_testing(args))
+    launch.stop_processes()
+
+
+def _add_testing(parser: argparse.ArgumentParser) -> None:
+    from ibnseg.evaluation.protocols import PROTOCOLS
+
+    arguments.add_data_root(parser)
+    arguments.add_domains(parser)
+    parser.add_argument(
+        "--protocol",
+        type=arguments.names,
+        metavar="A,B",
+        help=f"test protocols: {', '.join(PROTOCOLS)}",
+    )
+    work_dir = parser.add_argument(
+        "--work-dir",
+        help="the run's folder (default: work_dirs/<config>, with seed<k> below it if given; for a "
+        "test the checkpoint's run)",
+    )
+    work_dir.complete = arguments.FOLDERS
+
+
+def _testing(args: argparse.Namespace) -> dict:
+    return dict(
+        options=args.cfg_options,
+        roots=dict(args.data_root),
+        domains=args.domains,
+        protocols=args.protocol,
+        work_dir=args.work_dir,
+        resume=args.resume,
+    )

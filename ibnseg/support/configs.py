@@ -1,0 +1,58 @@
+"""Finding configs and runs by their path or name, without reading them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import config_folder
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with the package."""
+    return sorted(path.stem for path in config_folder().glob("*.py"))
+
+
+def find_config(config: str | Path) -> Path:
+    """The path of a config.
+
+    Args:
+        config: a path, or the name of a config that comes with the package.
+
+    Raises:
+        UserError: if there is no such config.
+    """
+    path = Path(config)
+    if path.is_file():
+        return path
+    names = config_names()
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(
+            f"{path}: no such config; those of the package go by name: {', '.join(names)}"
+        )
+    if str(config) not in names:
+        raise unknown_name("config", str(config), names)
+    return config_folder() / f"{config}.py"
+
+
+def require_run(folder: str | Path) -> None:
+    """Raises a UserError for everything but the folder of a run, known by its config.py."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected the folder of a run")
+    if not (folder / "config.py").is_file():
+        raise UserError(f"{folder} is not a run folder (no config.py)")
+
+
+def require_network(source: str | Path, checkpoint: str | Path | None) -> None:
+    """Checks that what names a network is there: the folder of a run, or a config and a checkpoint.
+
+    Raises:
+        UserError: if it is neither, or a file is missing.
+    """
+    if Path(source).is_dir():
+        require_run(source)
+    else:
+        find_config(source)
+        if checkpoint is None:
+            raise UserError(f"{source}: a config needs a checkpoint; or give the folder of a run")
