@@ -13,7 +13,7 @@ import pytest
 from ibnseg import cli
 from ibnseg.commands import training
 from ibnseg.commands.table import COMMANDS
-from ibnseg.support.configs import config_names
+from ibnseg.support.configs import config_files
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
 
@@ -397,7 +397,7 @@ def test_bash_completes(tmp_path: Path, capsys) -> None:
     assert complete(script, here, "ibnseg", "") >= COMMANDS.keys()
     assert complete(script, here, "ibnseg", "tr") == {"train"}
     offered = complete(script, here, "ibnseg", "train", "")
-    assert offered >= {*config_names(), "file.py"}
+    assert offered >= {*config_files(), "file.py"}
     assert complete(script, here, "ibnseg", "train", "city2gta_i") == {
         "city2gta_ibn50a",
         "city2gta_ibn50b",
@@ -412,7 +412,7 @@ def test_bash_completes(tmp_path: Path, capsys) -> None:
 def test_other_shells_scripts_hold_the_commands(shell: str, capsys) -> None:
     assert cli.main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    assert all(word in script for word in (*COMMANDS, *config_names(), "protocol"))
+    assert all(word in script for word in (*COMMANDS, *config_files(), "protocol"))
 
 
 def test_upstream_packages_are_refused(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ibnseg.support.configs import config_names
+from ibnseg.support.configs import config_files
 
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
@@ -14,7 +14,7 @@ FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 
 def configs_and_files() -> dict:
     """Completion by the names of configs, and by files."""
-    names = " ".join(config_names())
+    names = " ".join(sorted(config_files()))
     bash = f"""
 _ibnseg_configs() {{
   compgen -W "{names}" -- "$1"
@@ -39,7 +39,7 @@ _ibnseg_configs() {{
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """CONFIG, and ``--cfg-options``."""
-    config = parser.add_argument("config", help="path of a config, or name of one of the package's")
+    config = parser.add_argument("config", help="path of a config, or the name of one")
     config.complete = configs_and_files()
     add_options(parser)
 

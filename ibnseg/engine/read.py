@@ -17,7 +17,7 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
     """Reads an experiment.
 
     Args:
-        config: a path, or the name of a config that comes with the package, as ``gta2city_ibn50a``.
+        config: a path, or the name of a config, e.g. ``gta2city_ibn50a``.
         options: changes by dotted keys, as ``model.backbone.depth``: texts ``key=value``, or values
             by key.
 

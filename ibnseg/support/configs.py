@@ -5,34 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import config_folder
+from ibnseg.support.files import config_folders
 
 
-def config_names() -> list[str]:
-    """Names of the configs that come with the package."""
-    return sorted(path.stem for path in config_folder().glob("*.py"))
+def config_files() -> dict[str, Path]:
+    """The configs that go by name, each the first that
+    :func:`~ibnseg.support.files.config_folders` have."""
+    files = {}
+    for folder in config_folders():
+        for path in sorted(folder.glob("*.py")):
+            files.setdefault(path.stem, path)
+    return files
 
 
 def find_config(config: str | Path) -> Path:
     """The path of a config.
 
     Args:
-        config: a path, or the name of a config that comes with the package.
+        config: a path, or the name of a config.
 
     Raises:
         UserError: if there is no such config.
     """
-    path = Path(config)
+    path, known = Path(config), config_files()
     if path.is_file():
         return path
-    names = config_names()
     if path.suffix or len(path.parts) > 1:
-        raise UserError(
-            f"{path}: no such config; those of the package go by name: {', '.join(names)}"
-        )
-    if str(config) not in names:
-        raise unknown_name("config", str(config), names)
-    return config_folder() / f"{config}.py"
+        raise UserError(f"{path}: no such config; these go by name: {', '.join(sorted(known))}")
+    if str(config) not in known:
+        raise unknown_name("config", str(config), known)
+    return known[str(config)]
 
 
 def require_run(folder: str | Path) -> None:
