@@ -1,33 +1,17 @@
 """Adapters of driving datasets: from the official downloads to images and train ids.
 
-They are imported when first asked for, so that what needs no torch starts at once.
+Every type that a module in this folder registers is an attribute, e.g. ``ibnseg.datasets.GTA5``.
+The modules are imported when the first of them is asked for, so that what needs no torch starts at
+once.
 """
-
-from importlib import import_module
-
-_HOMES = {
-    "BDD100K": "bdd100k",
-    "BDD100KDrivable": "bdd100k",
-    "GTA5": "gta5",
-    "CamVid": "camvid",
-    "Cityscapes": "cityscapes",
-    "ClassUniformSampler": "uniform",
-    "ColorJitter": "augment.photometric",
-    "CropAround": "transforms",
-    "GaussianBlur": "augment.photometric",
-    "LoadImage": "transforms",
-    "LoadInstances": "transforms",
-    "LoadLabel": "transforms",
-    "MapillaryVistas": "mapillary",
-    "Pack": "transforms",
-    "RandomScaleAspect": "transforms",
-    "StreamSampler": "sampler",
-}
-
-__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name[:1].isupper():  # modules are not, and importing them is Python's own task
+        from ibnseg.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+
+        for registry in (DATASETS, TRANSFORMS, DATA_SAMPLERS):
+            registry.import_from_location()
+            if name in registry.module_dict:
+                return registry.module_dict[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,21 @@
-"""The networks: the IBN layer, backbones, a head, and a segmentor that is lean in testing."""
+"""The networks: the IBN layer, backbones, a head, and a segmentor that is lean in testing.
 
-from ibnseg.models.augmented import Augmented
+The backbones need torch, torchvision, mmengine and mmcv. What needs mmseg is imported when it is
+first asked for.
+"""
+
+from importlib import import_module
+
 from ibnseg.models.densenet import IBNDenseNet
-from ibnseg.models.heads import DeepLabV3PlusHead
 from ibnseg.models.norm import IBN
 from ibnseg.models.pretrained import SplitPretrained
 from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
-from ibnseg.models.segmentor import Segmentor
+
+_NEED_MMSEG = {
+    "Augmented": "augmented",
+    "DeepLabV3PlusHead": "heads",
+    "Segmentor": "segmentor",
+}
 
 __all__ = [
     "IBN",
@@ -19,3 +28,9 @@ __all__ = [
     "Segmentor",
     "SplitPretrained",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _NEED_MMSEG:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_NEED_MMSEG[name]}"), name)

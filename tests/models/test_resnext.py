@@ -118,16 +118,6 @@ def test_half_open_gates_make_a_plain_resnet():
         assert_all_close(net(x), other(x))
 
 
-def test_plugins_of_a_user_come_behind_squeeze_and_excitation():
-    plugin = dict(cfg=dict(type="ContextBlock", ratio=0.25), position="after_conv3")
-    net = IBNSEResNet(50, "a", plugins=(plugin,), **NETWORKS[IBNSEResNet])
-    for block in net.layer3:
-        assert block.after_conv3_plugin_names == ["se", "context_block"]
-    for without in ((), None):
-        with torch.device("meta"):
-            IBNSEResNet(50, "a", plugins=without)
-
-
 # ---- both --------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ibnseg.analysis.divergence.moments import REPLICATES, FeatureMoments
 from ibnseg.models.densenet import IBNDenseNet
+from ibnseg.models.resnet import IBNResNet
 from ibnseg.support.errors import UserError, unknown_name
 
 Images = np.ndarray | Tensor
@@ -29,7 +30,7 @@ class Layer(NamedTuple):
     rectified: bool = False  # whether the next layer sees it after a ReLU that is no module
 
 
-def _of_resnet(backbone: ResNet) -> list[Layer]:
+def _of_resnet(backbone: IBNResNet | ResNet) -> list[Layer]:
     """The stem after its ReLU and each residual block after its last: 17 of ResNet50."""
     blocks = [
         f"{stage}.{block}"
@@ -51,6 +52,7 @@ def _of_densenet(backbone: IBNDenseNet) -> list[Layer]:
 
 
 DEFAULTS: dict[type, Callable[[nn.Module], list[Layer]]] = {
+    IBNResNet: _of_resnet,
     ResNet: _of_resnet,
     IBNDenseNet: _of_densenet,
 }
