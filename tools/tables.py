@@ -12,10 +12,10 @@ from mmengine.config import Config
 
 from ibnseg.datasets.domain import get_domain
 from ibnseg.engine.read import load_config
-from ibnseg.models.classifier import FAMILIES
 from ibnseg.models.complexity import of_backbone
-from ibnseg.models.published import PAPER_PLAIN, PUBLISHED
+from ibnseg.models.names import FAMILIES
 from ibnseg.models.variants import VARIANTS
+from ibnseg.models.zoo import PAPER_PLAIN, PUBLISHED
 from ibnseg.support.files import config_folder
 
 ROOT = Path(__file__).parents[1]

@@ -23,8 +23,9 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 
 from ibnseg.appearance import IMAGENET_MEAN, PAPER
 from ibnseg.models.checkpoints import locate, read_checkpoint, state_dict_of
-from ibnseg.models.classifier import NAMES, load_classifier
-from ibnseg.models.published import PUBLISHED, SCHEME, paper_errors
+from ibnseg.models.classifier import load_classifier
+from ibnseg.models.names import NAMES
+from ibnseg.models.zoo import PUBLISHED, SCHEME, paper_errors
 from ibnseg.report.sheet import Sheet
 from ibnseg.report.terminal import sheet_text
 from ibnseg.support.environment import versions
@@ -64,7 +65,7 @@ def measure(
     the true class of every image, with which an interrupted command goes on.
 
     Args:
-        model: one of :data:`ibnseg.models.classifier.NAMES`.
+        model: one of :data:`ibnseg.models.names.NAMES`.
         folder: has one sub-folder a class, in the order of their names.
         checkpoint: as for :func:`ibnseg.models.checkpoints.read_checkpoint`; the published one by
             default.

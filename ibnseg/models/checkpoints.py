@@ -15,7 +15,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
-from ibnseg.models.published import SCHEME, get_published, hash_in
+from ibnseg.models.zoo import SCHEME, get_published, hash_in
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import sha256
 
@@ -30,7 +30,7 @@ def read_checkpoint(source: str | Path) -> dict:
             main of several processes, all of which have to call; a hash in the file's name, as in
             ``resnet50_ibn_a-d9d0bb7b.pth``, is checked),
             ``torchvision://NAME``, or ``ibnseg://NAME`` of
-            :data:`~ibnseg.models.published.PUBLISHED`.
+            :data:`~ibnseg.models.zoo.PUBLISHED`.
 
     Raises:
         UserError: if it is missing, truncated, not a checkpoint, holds more than weights, or is not

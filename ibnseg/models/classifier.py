@@ -1,55 +1,22 @@
-"""The networks by name, and with a classifier, as they are published."""
+"""Backbones with a classifier, as they are published."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from ibnseg.models.densenet import IBNDenseNet
+from ibnseg.models.names import build_backbone
 from ibnseg.models.pretrained import CLASSIFIERS, load_backbone_weights
-from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
-from ibnseg.support.errors import UserError, unknown_name
-
-FAMILIES = {
-    "resnet": IBNResNet,
-    "resnext": IBNResNeXt,
-    "se_resnet": IBNSEResNet,
-    "densenet": IBNDenseNet,
-}
-
-NAMES = tuple(
-    f"{family}{depth}" + (f"_ibn_{variant}" if variant else "")
-    for family, network in FAMILIES.items()
-    for depth in network.DEPTHS
-    for variant in network.VARIANTS
-)
-"""Every network, as ``resnet50_ibn_a``."""
-
-
-def build_backbone(name: str, **kwargs) -> nn.Module:
-    """A backbone by its name.
-
-    Args:
-        name: one of :data:`NAMES`.
-        kwargs: as of its class.
-
-    Raises:
-        UserError: for an unknown name.
-    """
-    if name not in NAMES:
-        raise unknown_name("network", name, NAMES)
-    family, depth, variant = re.fullmatch(r"(\D+)(\d+)(?:_ibn_(.+))?", name).groups()
-    return FAMILIES[family](int(depth), variant, **kwargs)
+from ibnseg.support.errors import UserError
 
 
 class Classifier(nn.Module):
     """A backbone, the mean over the positions of its last feature, and a linear layer.
 
     Args:
-        backbone: as of :func:`build_backbone`.
+        backbone: one of :func:`ibnseg.models.names.build_backbone`.
         classes: number of classes K.
 
     Shape:
@@ -69,7 +36,7 @@ def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Cl
     """A network with the classifier of a published checkpoint, in evaluation mode.
 
     Args:
-        name: one of :data:`NAMES`.
+        name: one of :data:`ibnseg.models.names.NAMES`.
         weights: from :func:`ibnseg.models.checkpoints.state_dict_of`, with ``fc.weight`` (K, C)
             and ``fc.bias`` (K,), or those of ``classifier``.
         source: what error messages call the checkpoint.

@@ -8,9 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ibnseg.models.classifier import build_backbone
-
-STRIDE_8 = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+from ibnseg.models.names import LAYOUTS, build_backbone
 
 
 class Complexity(NamedTuple):
@@ -45,14 +43,14 @@ def of_backbone(
     """The cost of a backbone of output stride 8, without a head.
 
     Args:
-        name: one of :data:`ibnseg.models.classifier.NAMES`.
+        name: one of :data:`ibnseg.models.names.NAMES`.
         height: of the image, in pixels.
         width: of the image, in pixels.
         known: operations of backbones by the layers that they count for; is added to, so that of
             several variants those that differ in normalisations alone are run once.
     """
     with torch.device("meta"):
-        backbone = build_backbone(name, **STRIDE_8)
+        backbone = build_backbone(name, **LAYOUTS[8])
     layers = tuple(str(m) for m in backbone.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
     known = {} if known is None else known
     if layers not in known:

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ibnseg.models.checkpoints import hub_folder
-from ibnseg.models.published import AUTHORS, PUBLISHED, SCHEME, TORCHVISION
+from ibnseg.models.zoo import AUTHORS, PUBLISHED, SCHEME, TORCHVISION
 
 BASES = {AUTHORS: "the paper's authors", TORCHVISION: "torchvision, plain"}
 
 
 def listing() -> str:
-    """A table of :data:`~ibnseg.models.published.PUBLISHED`, one part for each publisher, and what
+    """A table of :data:`~ibnseg.models.zoo.PUBLISHED`, one part for each publisher, and what
     of it lies in torch's hub folder."""
     folder = hub_folder()
     table = Table(box=box.HORIZONTALS, pad_edge=False)

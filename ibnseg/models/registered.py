@@ -6,7 +6,7 @@ Backbones need torch, torchvision, mmengine and mmcv only. If mmseg's models can
 
 import warnings
 
-import ibnseg.models  # noqa: F401
+import ibnseg.models
 
 try:
     import ibnseg.models.heads

@@ -29,8 +29,9 @@ from ibnseg.analysis.imagenet import (
     sheet,
 )
 from ibnseg.appearance import PAPER
-from ibnseg.models.classifier import Classifier, build_backbone
-from ibnseg.models.published import (
+from ibnseg.models.classifier import Classifier
+from ibnseg.models.names import build_backbone
+from ibnseg.models.zoo import (
     PAPER_APPEARANCES,
     PAPER_PLAIN,
     PUBLISHED,

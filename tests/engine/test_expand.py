@@ -15,8 +15,8 @@ from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
 from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
 from ibnseg.evaluation import Slide
 from ibnseg.models import Segmentor
-from ibnseg.models.published import PUBLISHED
 from ibnseg.models.recognise import recognise
+from ibnseg.models.zoo import PUBLISHED
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder

@@ -6,7 +6,8 @@ import torch
 import torchvision
 
 from ibnseg.models import IBNDenseNet, IBNResNet, IBNResNeXt, IBNSEResNet
-from ibnseg.models.classifier import NAMES, build_backbone, load_classifier
+from ibnseg.models.classifier import load_classifier
+from ibnseg.models.names import NAMES, build_backbone
 from ibnseg.support.errors import UserError
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from ibnseg import cli
-from ibnseg.models.published import AUTHORS, PUBLISHED, TORCHVISION
+from ibnseg.models.zoo import AUTHORS, PUBLISHED, TORCHVISION
 
 
 def test_every_checkpoint_and_what_is_here(tmp_path, monkeypatch, capsys):

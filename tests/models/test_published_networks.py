@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ibnseg.models.classifier import Classifier, build_backbone
+from ibnseg.models.classifier import Classifier
+from ibnseg.models.names import build_backbone
 from tests.models.conftest import DATA
 
 with gzip.open(DATA / "ibn_state_dicts.json.gz", "rt") as file:

@@ -14,7 +14,7 @@ AUTHORS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 TORCHVISION = "https://download.pytorch.org/models/"
 
 
-class Published(NamedTuple):
+class Checkpoint(NamedTuple):
     """A checkpoint, with its classifier of 1000 classes."""
 
     url: str
@@ -42,7 +42,7 @@ def hash_in(name: str) -> str:
 # IBN: XingangPan/IBN-Net, README and hubconf.py; b of depth 50: the paper's table 1.
 # Plain: torchvision's weights IMAGENET1K_V1.
 PUBLISHED = {
-    name: Published(base + file, *facts)
+    name: Checkpoint(base + file, *facts)
     for base, name, file, *facts in (
         (AUTHORS, "resnet18_ibn_a", "resnet18_ibn_a-2f571257.pth", 11689512, 29.17, 10.24),
         (AUTHORS, "resnet18_ibn_b", "resnet18_ibn_b-bc2f3c11.pth", 11689896, None, None),
@@ -121,7 +121,7 @@ def paper_errors(name: str) -> dict[str, tuple[float, float]]:
     return {"origin": (found.top1, found.top5)} if told else {}
 
 
-def get_published(name: str) -> Published:
+def get_published(name: str) -> Checkpoint:
     """A row of :data:`PUBLISHED`.
 
     Raises:

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torchvision
 
-from ibnseg.models import published as module
+from ibnseg.models import zoo as module
 from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.models.classifier import NAMES
-from ibnseg.models.published import AUTHORS, PAPER_PLAIN, PUBLISHED, Published, hash_in
+from ibnseg.models.names import NAMES
+from ibnseg.models.zoo import AUTHORS, PAPER_PLAIN, PUBLISHED, Checkpoint, hash_in
 from ibnseg.support.errors import UserError
 
 THEIRS = {"resnext50": "resnext50_32x4d"}
@@ -95,7 +95,7 @@ def test_a_name_is_read_from_the_folder_of_downloads(hub, monkeypatch):
     torch.save({"conv1.weight": torch.arange(3.0)}, hub / "x.pth")
     digest = hashlib.sha256((hub / "x.pth").read_bytes()).hexdigest()[:8]
     (hub / "x.pth").rename(hub / f"net-{digest}.pth")
-    row = Published(f"{AUTHORS}net-{digest}.pth", 3, None, None)
+    row = Checkpoint(f"{AUTHORS}net-{digest}.pth", 3, None, None)
     monkeypatch.setitem(module.PUBLISHED, "net", row)
     content = read_checkpoint("ibnseg://net")
     assert torch.equal(content["conv1.weight"], torch.arange(3.0))

@@ -1,0 +1,49 @@
+"""The backbones by name, e.g. ``resnet50_ibn_a``."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from ibnseg.models.densenet import IBNDenseNet
+from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
+from ibnseg.support.errors import unknown_name
+
+FAMILIES = {
+    "resnet": IBNResNet,
+    "resnext": IBNResNeXt,
+    "se_resnet": IBNSEResNet,
+    "densenet": IBNDenseNet,
+}
+
+NAMES = tuple(
+    f"{family}{depth}" + (f"_ibn_{variant}" if variant else "")
+    for family, network in FAMILIES.items()
+    for depth in network.DEPTHS
+    for variant in network.VARIANTS
+)
+"""Every backbone."""
+
+LAYOUTS = {
+    8: dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
+    16: dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+    32: dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)),
+}
+"""Strides and dilations of the four stages, by the stride of the last feature."""
+
+
+def build_backbone(name: str, **kwargs) -> nn.Module:
+    """Builds a backbone by its name, with random weights.
+
+    Args:
+        name: one of :data:`NAMES`.
+        kwargs: further arguments of its class.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if name not in NAMES:
+        raise unknown_name("network", name, NAMES)
+    family, depth, variant = re.fullmatch(r"(\D+)(\d+)(?:_ibn_(.+))?", name).groups()
+    return FAMILIES[family](int(depth), variant, **kwargs)
