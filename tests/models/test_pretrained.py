@@ -142,7 +142,7 @@ def test_the_stem_alone_from_one_image(variant):
     other.load_state_dict(weights)
     net.load_state_dict(divide(net, weights)[0], strict=False)
     x = torch.rand(1, 8, 6, 6)
-    torch.testing.assert_close(net.train().norm1(x), other.train().norm1(x))
+    torch.testing.assert_close(net.train().bn1(x), other.train().bn1(x))
 
 
 @pytest.mark.parametrize("kind", ["Pretrained", "mmengine.Pretrained", PretrainedInit])
@@ -198,7 +198,7 @@ def test_through_a_config_and_the_log_says_so(tmp_path, caplog):
         model.init_weights()
     logger.removeHandler(caplog.handler)
     weights = torch.load(checkpoint)
-    assert torch.equal(model.backbone.norm1.weight, weights["bn1.weight"])
+    assert torch.equal(model.backbone.bn1.weight, weights["bn1.weight"])
     assert torch.equal(model.backbone.layer4[1].bn2.weight, weights["layer4.1.bn2.weight"])
     assert (model.backbone.layer1[1].IN.weight == 1).all()
     (said,) = [text for text in caplog.messages if "plain weights" in text]

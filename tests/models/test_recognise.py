@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibnseg.models import IBNResNet
-from ibnseg.models.classifier import NAMES, Classifier, build_backbone
+from ibnseg.models.classifier import Classifier
+from ibnseg.models.names import NAMES, build_backbone
 from ibnseg.models.recognise import recognise
 
 

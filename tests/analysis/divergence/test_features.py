@@ -116,7 +116,7 @@ def direct(network: nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
     x = torch.from_numpy(((batch - mean) / std).transpose(0, 3, 1, 2).copy())
     found = {}
     with torch.no_grad():
-        x = found["stem"] = backbone.relu(backbone.norm1(backbone.conv1(x)))
+        x = found["stem"] = backbone.relu(backbone.bn1(backbone.conv1(x)))
         x = backbone.maxpool(x)
         for stage in backbone.res_layers:
             for name, block in getattr(backbone, stage).named_children():
