@@ -9,7 +9,7 @@ from time import perf_counter
 
 import cv2
 
-from ibnseg.streets.appearance import APPEARANCES, render
+from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
 

@@ -23,7 +23,7 @@ from ibnseg.report.gather import gather
 from ibnseg.report.markdown import markdown
 from ibnseg.report.matrix import Row
 from ibnseg.report.terminal import terminal
-from ibnseg.streets.appearance import APPEARANCES
+from ibnseg.streets.render import APPEARANCES
 from ibnseg.streets.write import write_streets
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar

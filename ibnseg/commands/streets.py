@@ -46,7 +46,7 @@ def streets_arguments(parser: argparse.ArgumentParser) -> None:
 
 def streets(args: argparse.Namespace) -> None:
     """Draws streets and a sheet that shows some of them."""
-    from ibnseg.streets.appearance import APPEARANCES
+    from ibnseg.streets.render import APPEARANCES
     from ibnseg.streets.sheet import draw_streets_sheet
     from ibnseg.streets.write import write_streets
 

@@ -22,9 +22,9 @@ from ibnseg.datasets.labels import (
     LABELS,
     lookup_table,
 )
-from ibnseg.streets.appearance import APPEARANCES
 from ibnseg.streets.drivable import drivable_area
 from ibnseg.streets.raster import Raster
+from ibnseg.streets.render import APPEARANCES
 
 FIRST_LAYOUT = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 """Where the street layouts of each split begin, so that splits share none."""

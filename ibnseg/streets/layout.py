@@ -11,16 +11,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ibnseg.streets import objects
-from ibnseg.streets.objects import HOUSES, ID
+from ibnseg.streets.houses import HOUSES, house
+from ibnseg.streets.objects import ID
 from ibnseg.streets.scene import (
     UP,
     Camera,
     Facet,
     Frame,
     Lanes,
-    Look,
     Random,
     Scene,
+    Surface,
     box,
     unit,
 )
@@ -112,15 +113,15 @@ class Street(NamedTuple):
         """Whether a place is not on the crossing, nor close to it."""
         return not self.gaps[0] - margin < z < self.gaps[1] + margin
 
-    def strip(self, look: Look, z0, z1, d0, d1, up: float = 0.0) -> Iterator[Facet]:
+    def strip(self, surface: Surface, z0, z1, d0, d1, up: float = 0.0) -> Iterator[Facet]:
         """Level facets on the ground, between two distances from the middle."""
         for start, ahead, a, b in self._pieces(z0, z1, 0, up):
-            yield Facet(*look, start, (1.0, 0.0, 0.0), ahead, box(*sorted((d0, d1)), a, b))
+            yield Facet(*surface, start, (1.0, 0.0, 0.0), ahead, box(*sorted((d0, d1)), a, b))
 
-    def ribbon(self, look: Look, z0, z1, d, y0, y1) -> Iterator[Facet]:
+    def ribbon(self, surface: Surface, z0, z1, d, y0, y1) -> Iterator[Facet]:
         """Upright facets along the street."""
         for start, ahead, a, b in self._pieces(z0, z1, d, 0):
-            yield Facet(*look, start, ahead, UP, box(a, b, y0, y1))
+            yield Facet(*surface, start, ahead, UP, box(a, b, y0, y1))
 
     def _pieces(self, z0: float, z1: float, d: float, up: float) -> Iterator[tuple]:
         """An interval cut at the knots: origin, direction, and where it begins and ends in it."""
@@ -201,9 +202,9 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
 
 def _band(street: Street, name: str, material: str, side: int, d, width, up) -> list[Facet]:
     """Ground along the street, of a width, from ``d`` outwards."""
-    look, outer = (ID[name], material, 0), side * (d + width)
+    surface, outer = (ID[name], material, 0), side * (d + width)
     parts = street.outside(START, END)
-    return [f for z0, z1 in parts for f in street.strip(look, z0, z1, side * d, outer, up)]
+    return [f for z0, z1 in parts for f in street.strip(surface, z0, z1, side * d, outer, up)]
 
 
 def _parking(street: Street, district: District, side: int, d: float, rng: Random):
@@ -225,12 +226,12 @@ def _track_or_verge(street: Street, district: District, side: int, d: float, rng
     if side > 0 and rng.random_sample() < district.tram:
         facets += _band(street, "rail track", "gravel", side, d, 3.4, 0.1)
         for rail in (d + 0.95, d + 2.4):
-            look = (ID["rail track"], "steel", 0.9)
-            facets += street.strip(look, START, END, rail, rail + 0.1, 0.13)
+            surface = (ID["rail track"], "steel", 0.9)
+            facets += street.strip(surface, START, END, rail, rail + 0.1, 0.13)
         for z in _walk(rng, 12, 110, 60, least=35):
             tone = rng.random_sample()
             for car in range(rng.randint(2, 4)):
-                facets += objects.train(street.frame(z + 10.2 * car, d + 1.7, 0.1), tone)
+                facets += objects.tram(street.frame(z + 10.2 * car, d + 1.7, 0.1), tone)
         return facets, d + 3.4
     if rng.random_sample() >= district.verge:
         return facets, d
@@ -275,22 +276,22 @@ def _fronts(street: Street, district: District, side: int, d: float, rng: Random
     for start, end in street.outside(2.0, 190):
         z = start + rng.uniform(0, 4)
         while z < end - 5:
-            house = HOUSES[kinds[rng.randint(2)]]
-            last = min(z + (rng.uniform(8, 13) if house.gabled else rng.uniform(10, 22)), end - 0.5)
+            kind = HOUSES[kinds[rng.randint(2)]]
+            last = min(z + (rng.uniform(8, 13) if kind.gabled else rng.uniform(10, 22)), end - 0.5)
             gap = rng.random_sample() < district.gap
             if gap:
                 yield from _plants(objects.tree, street, (z, last), side, (d + 2, d + 22), 6, rng)
             else:
                 front = side * (d + setback + rng.uniform(0, 0.6))
                 near, far = (street.frame(v, front).origin for v in (z, last))
-                yield from objects.building(near, far, side * rng.uniform(9, 14), house, rng)
+                yield from house(near, far, side * rng.uniform(9, 14), kind, rng)
             if gap or setback > 1.5:
                 what = rng.choice(district.boundaries)
                 yield from _boundary(street, what, z, last, side * (d + 0.1), side, rng)
             if setback > 1.5:
                 garden = (d + 1, d + setback)
                 yield from _plants(objects.bush, street, (z, last), side, garden, 4, rng)
-            z = last + (rng.uniform(2, 7) if house.alone else 0.0)
+            z = last + (rng.uniform(2, 7) if kind.alone else 0.0)
 
 
 def _plants(make, street: Street, span, side: int, depth, most: int, rng: Random):
@@ -302,11 +303,11 @@ def _plants(make, street: Street, span, side: int, depth, most: int, rng: Random
 def _boundary(street: Street, what: str, z0, z1, d, side: int, rng: Random) -> Iterator[Facet]:
     if what in BOUNDARIES:
         name, materials, low, high, thick = BOUNDARIES[what]
-        look = (ID[name], rng.choice(materials), rng.random_sample())
+        surface = (ID[name], rng.choice(materials), rng.random_sample())
         height, outer = rng.uniform(low, high), d + side * thick
-        yield from street.ribbon(look, z0, z1, d, 0, height)
-        yield from street.strip(look, z0, z1, d, outer, height)
-        yield street.frame(z0, d).across(look, box(*sorted((0.0, side * thick)), 0, height))
+        yield from street.ribbon(surface, z0, z1, d, 0, height)
+        yield from street.strip(surface, z0, z1, d, outer, height)
+        yield street.frame(z0, d).across(surface, box(*sorted((0.0, side * thick)), 0, height))
 
 
 def _traffic(street: Street, district: District, half: float, lanes: int, rng: Random):
@@ -339,5 +340,5 @@ def _backdrop(base: float, rng: Random) -> Iterator[Facet]:
     yield frame.across((ID["vegetation"], "backdrop", 0), (*outline, *ends))
     for _ in range(rng.randint(2, 12)):
         x, width, height = rng.uniform(-200, 200), rng.uniform(10, 35), rng.uniform(8, 40)
-        look = (ID["building"], "windows", rng.random_sample())
-        yield frame.across(look, box(x, x + width, base - 20, base + height), -2)
+        surface = (ID["building"], "windows", rng.random_sample())
+        yield frame.across(surface, box(x, x + width, base - 20, base + height), -2)

@@ -1,23 +1,20 @@
 """What stands in a street: each function turns a frame and a random generator into facets.
 
-Sizes are in metres. A look is (Cityscapes id, material, tone).
+Sizes are in metres. A surface is (Cityscapes id, material, tone).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
 
 from ibnseg.datasets.labels import LABELS
 from ibnseg.streets.scene import (
-    UP,
     Facet,
     Frame,
-    Look,
     Outline,
     Random,
-    Vector,
+    Surface,
     box,
     disc,
     limb,
@@ -27,14 +24,14 @@ from ibnseg.streets.scene import (
 ID = {label.name: label.id for label in LABELS}
 
 
-def cutouts(frame: Frame, parts: Iterable[tuple[Look, Outline]], z: float = 0.0) -> list[Facet]:
+def cutouts(frame: Frame, parts: Iterable[tuple[Surface, Outline]], z: float = 0.0) -> list[Facet]:
     """Flat parts across the frame, each a little nearer than the one before."""
-    return [frame.across(look, shape, z - 0.004 * i) for i, (look, shape) in enumerate(parts)]
+    return [frame.across(surface, shape, z - 0.004 * i) for i, (surface, shape) in enumerate(parts)]
 
 
-def _sides(frame: Frame, width: float, look: Look, shapes: Iterable[Outline]) -> list[Facet]:
+def _sides(frame: Frame, width: float, surface: Surface, shapes: Iterable[Outline]) -> list[Facet]:
     """The same shapes on both sides of a body."""
-    return [frame.along(look, shape, x) for x in (-width / 2, width / 2) for shape in shapes]
+    return [frame.along(surface, shape, x) for x in (-width / 2, width / 2) for shape in shapes]
 
 
 def _body(frame: Frame, profile: list[tuple], width: float, label: int, tone: float) -> list[Facet]:
@@ -143,7 +140,7 @@ def bus(frame: Frame, rng: Random) -> list[Facet]:
     return coach + _wheels(frame, 2.5, ID["bus"], 0.48, length / 2 - 2.4, 2.8 - length / 2)
 
 
-def train(frame: Frame, tone: float) -> list[Facet]:
+def tram(frame: Frame, tone: float) -> list[Facet]:
     """One car of a tram."""
     skirt = (ID["train"], "paint", (tone + 0.4) % 1)
     coach = _coach(frame, ID["train"], tone, 10, 0.08, 3.4, 6)
@@ -151,7 +148,7 @@ def train(frame: Frame, tone: float) -> list[Facet]:
 
 
 def bicycle(frame: Frame, rng: Random) -> list[Facet]:
-    look, tyre = (ID["bicycle"], "paint", rng.random_sample()), (ID["bicycle"], "tyre", 0)
+    surface, tyre = (ID["bicycle"], "paint", rng.random_sample()), (ID["bicycle"], "tyre", 0)
     bars = ((-0.55, 0.34, -0.15, 0.85), (-0.2, 0.8, 0.35, 0.85), (-0.1, 0.35, 0.38, 0.8),
             (0.55, 0.34, 0.35, 0.95), (-0.55, 0.34, -0.05, 0.34),
             (-0.05, 0.34, -0.22, 0.95))  # fmt: skip
@@ -159,7 +156,7 @@ def bicycle(frame: Frame, rng: Random) -> list[Facet]:
     seat, grip = limb(-0.36, 0.97, -0.1, 0.97, 0.07), limb(0.25, 1.0, 0.42, 1.0, 0.06)
     return [
         *(frame.along(tyre, shape) for shape in (*rims, seat, grip)),
-        *(frame.along(look, limb(*bar, 0.07)) for bar in bars),
+        *(frame.along(surface, limb(*bar, 0.07)) for bar in bars),
         frame.across(tyre, limb(-0.28, 1.0, 0.28, 1.0, 0.05), 0.35),
         frame.across(tyre, box(-0.03, 0.03, 0.0, 0.68), -0.55),
     ]
@@ -210,7 +207,7 @@ def person(frame: Frame, rng: Random) -> list[Facet]:
         *([(bag, box(0.2, 0.48, 0.5, 0.8))] if rng.random_sample() < 0.25 else []),
         *_head(label, rng, 0, 1.5, helmet=False),
     ]
-    scaled = [(look, tuple((size * a, size * b) for a, b in shape)) for look, shape in parts]
+    scaled = [(surface, tuple((size * a, size * b) for a, b in shape)) for surface, shape in parts]
     return cutouts(Frame(frame.origin), scaled)
 
 
@@ -260,16 +257,19 @@ def tree(frame: Frame, rng: Random) -> list[Facet]:
 def bush(frame: Frame, rng: Random) -> list[Facet]:
     label, tone, size = ID["vegetation"], rng.random_sample(), rng.uniform(0.5, 1.3)
     blobs = [disc(i * size, 0.3 * size, *(size * rng.uniform(0.5, 1, 2))) for i in (-0.7, 0, 0.7)]
-    looks = [(label, "leaves", (tone + 0.3 * i) % 1) for i in range(3)]
+    surfaces = [(label, "leaves", (tone + 0.3 * i) % 1) for i in range(3)]
     grown = [tuple((a, max(b, 0)) for a, b in blob) for blob in blobs]
-    return cutouts(Frame(frame.origin), zip(looks, grown, strict=True))
+    return cutouts(Frame(frame.origin), zip(surfaces, grown, strict=True))
 
 
 def street_lamp(frame: Frame, rng: Random) -> list[Facet]:
     """A mast whose arm reaches to the frame's right."""
-    look, height = (ID["pole"], "steel", rng.random_sample()), rng.uniform(6, 9)
+    surface, height = (ID["pole"], "steel", rng.random_sample()), rng.uniform(6, 9)
     bulb = box(1.4, 2.2, height + 0.24, height + 0.44)
-    shapes = [(look, box(-0.09, 0.09, 0, height)), (look, limb(0, height, 1.8, height + 0.4, 0.12))]
+    shapes = [
+        (surface, box(-0.09, 0.09, 0, height)),
+        (surface, limb(0, height, 1.8, height + 0.4, 0.12)),
+    ]
     return cutouts(frame, [*shapes, ((ID["pole"], "lamp", 0), bulb)])
 
 
@@ -314,67 +314,3 @@ def traffic_sign(frame: Frame, rng: Random) -> list[Facet]:
     pole = (ID["pole"], "steel", 0.7), box(-0.05, 0.05, 0, height)
     plates = [((label, color, 0), above[0]), ((label, on_it, 0), above[1])]
     return cutouts(frame, [pole]) + cutouts(frame, plates, z=-0.06)
-
-
-class House(NamedTuple):
-    """A kind of building."""
-
-    material: str
-    floors: tuple[int, int]
-    gabled: bool
-    alone: bool  # not touching the next
-    shop: float  # chance of shop windows at the street
-
-
-HOUSES = {
-    "block": House("windows", (3, 7), False, False, 0.5),
-    "office": House("panes", (4, 11), False, False, 0.4),
-    "terrace": House("brickhouse", (3, 4), True, False, 0.15),
-    "cottage": House("windows", (1, 2), True, True, 0.0),
-}
-
-
-def building(near: Vector, far: Vector, depth: float, house: House, rng: Random) -> list[Facet]:
-    """A house along the street.
-
-    Args:
-        near, far: the feet of its front's two ends.
-        depth: how far it goes back from the street, along X, with its sign.
-        house: its kind.
-    """
-    label, tone, base = ID["building"], rng.random_sample(), min(near[1], far[1]) - 0.3
-    near, far = (near[0], base, near[2]), (far[0], base, far[2])
-    along, width = unit((far[0] - near[0], 0.0, far[2] - near[2]))
-    back, depth = (1.0 if depth > 0 else -1.0, 0.0, 0.0), abs(depth)
-    height = 3.0 * rng.randint(house.floors[0], house.floors[1] + 1) + 0.6
-    look, trim = (label, house.material, tone), (label, "concrete", tone)
-    front = Frame((near[0] - 0.12 * back[0], base, near[2]), back, along)
-    if rng.random_sample() < house.shop:
-        entrance = (label, "shop", rng.random_sample()), box(0, width, 0.3, 3.5)
-    else:
-        door = width * rng.uniform(0.3, 0.6)
-        entrance = (label, "planks", rng.random_sample()), box(door, door + 1.2, 0.3, 2.5)
-    facets = [
-        Facet(*look, near, along, UP, box(0, width, 0, height)),
-        *(Facet(*look, end, back, UP, box(0, depth, 0, height)) for end in (near, far)),
-        front.along(trim, box(0, width, height - 0.35, height)),
-        front.along(trim, box(0, width, 0, 0.7)),
-        front.along(*entrance),
-    ]
-    return facets + (_roof(near, along, back, width, depth, height, rng) if house.gabled else [])
-
-
-def _roof(near, along, back, width, depth, height, rng: Random) -> list[Facet]:
-    """A gable roof with its ridge along the street, and a chimney."""
-    label, rise = ID["building"], min(depth * rng.uniform(0.3, 0.45), 4.0)
-    up, length = unit((back[0] * depth / 2, rise, 0.0))
-    eave = (near[0], near[1] + height, near[2])
-    gable = ((0, height), (depth, height), (depth / 2, height + rise))
-    a, stack = width * rng.uniform(0.2, 0.7), (near[0] + back[0] * depth * 0.4, *near[1:])
-    chimney = box(a, a + 0.8, height + rise * 0.4, height + rise + 0.9)
-    tiles = (label, "rooftiles", rng.random_sample())
-    return [
-        Facet(*tiles, eave, along, up, box(-0.3, width + 0.3, -0.5, length)),
-        Facet(label, "concrete", 0.0, near, back, UP, gable),
-        Facet(label, "brick", 0.0, stack, along, UP, chimney),
-    ]

@@ -13,7 +13,7 @@ import numpy as np
 
 Vector = tuple[float, float, float]
 Outline = tuple[tuple[float, float], ...]
-Look = tuple[int, str, float]
+Surface = tuple[int, str, float]
 RIGHT, UP, AHEAD = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 
@@ -88,13 +88,13 @@ class Frame(NamedTuple):
         (rx, _, rz) = self.right
         return self._replace(right=(-rx, 0.0, -rz))
 
-    def across(self, look: Look, outline: Outline, z: float = 0.0) -> Facet:
+    def across(self, surface: Surface, outline: Outline, z: float = 0.0) -> Facet:
         """An upright facet across the direction ahead, ``z`` further on."""
-        return Facet(*look, self.point(0, 0, z), self.right, UP, outline)
+        return Facet(*surface, self.point(0, 0, z), self.right, UP, outline)
 
-    def along(self, look: Look, outline: Outline, x: float = 0.0) -> Facet:
+    def along(self, surface: Surface, outline: Outline, x: float = 0.0) -> Facet:
         """An upright facet along the direction ahead, ``x`` to the right."""
-        return Facet(*look, self.point(x, 0, 0), self.ahead, UP, outline)
+        return Facet(*surface, self.point(x, 0, 0), self.ahead, UP, outline)
 
 
 def unit(v: Vector) -> tuple[Vector, float]:

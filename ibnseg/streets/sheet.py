@@ -9,10 +9,10 @@ from PIL import Image
 
 from ibnseg.datasets.labels import CITYSCAPES_IDS, lookup_table
 from ibnseg.networks.drawing import colored, contact_sheet
-from ibnseg.streets.appearance import render
 from ibnseg.streets.disk import FIRST_LAYOUT
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
+from ibnseg.streets.render import render
 from ibnseg.streets.write import layout_number
 from ibnseg.support.files import written_whole
 

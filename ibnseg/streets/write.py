@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 
-from ibnseg.streets.appearance import APPEARANCES, render
 from ibnseg.streets.disk import LAYOUTS_ON_DISK, MOST, OWN_LAYOUT, Counts, Picture
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
+from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar

@@ -13,7 +13,7 @@ from ibnseg.streets.objects import ID
 from ibnseg.streets.raster import rasterise
 from ibnseg.streets.scene import Facet
 
-LOOK = (7, "asphalt", 0.0)
+SURFACE = (7, "asphalt", 0.0)
 BENT = Street(  # to Z = 10 straight on the level, then 3 to the right and 1 up for each 4 ahead
     np.array([0.0, 10.0, 30.0]), np.array([2.0, 2.0, 17.0]), np.array([0.0, 0.0, 5.0]), (12.0, 20.0)
 )
@@ -58,7 +58,7 @@ def test_free_is_what_is_further_than_the_margin_from_the_crossing(z, margin):
 def test_a_strip_follows_the_street():
     """From Z = 6 to 14, 1 to 3 right of the middle: a level piece to the knot and one that
     climbs."""
-    level, climbing = BENT.strip(LOOK, 6.0, 14.0, 1, 3, up=0.1)
+    level, climbing = BENT.strip(SURFACE, 6.0, 14.0, 1, 3, up=0.1)
     np.testing.assert_allclose(
         corners(level), [(3, 0.1, 6), (5, 0.1, 6), (5, 0.1, 10), (3, 0.1, 10)], atol=1e-12
     )
@@ -68,13 +68,13 @@ def test_a_strip_follows_the_street():
 
 
 def test_a_strip_on_the_left_is_the_same_whatever_the_order_of_its_sides():
-    one, other = BENT.strip(LOOK, 1.0, 2.0, -1, -3), BENT.strip(LOOK, 1.0, 2.0, -3, -1)
+    one, other = BENT.strip(SURFACE, 1.0, 2.0, -1, -3), BENT.strip(SURFACE, 1.0, 2.0, -3, -1)
     assert [*one] == [*other]
 
 
 def test_a_ribbon_stands_along_the_street():
     """Its feet lie on the line, its top is as far above them as said."""
-    level, climbing = BENT.ribbon(LOOK, 6.0, 14.0, 1, 0, 2)
+    level, climbing = BENT.ribbon(SURFACE, 6.0, 14.0, 1, 0, 2)
     np.testing.assert_allclose(
         corners(level), [(3, 0, 6), (3, 0, 10), (3, 2, 10), (3, 2, 6)], atol=1e-12
     )

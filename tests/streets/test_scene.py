@@ -11,7 +11,7 @@ from ibnseg.streets.scene import CIRCLE, UP, Facet, Frame, Random, box, disc, li
 
 LENGTH = st.floats(-50, 50)
 SLOPE = st.floats(-30, 30)
-LOOK = (11, "brick", 0.5)
+SURFACE = (11, "brick", 0.5)
 
 
 def points(facet: Facet) -> list[tuple]:
@@ -70,8 +70,11 @@ def test_uniform_is_rounded_in_two_steps() -> None:
 def test_across_and_along_by_hand():
     """Frame at (10, 0, 20) facing X: across lies in the plane X = 11, along in the plane Z = 18."""
     frame = Frame((10.0, 0.0, 20.0), right=(0.0, 0.0, -1.0), ahead=(1.0, 0.0, 0.0))
-    across, along = frame.across(LOOK, box(0, 2, 0, 3), 1), frame.along(LOOK, box(0, 2, 0, 3), 2)
-    assert across[:3] == along[:3] == LOOK
+    across, along = (
+        frame.across(SURFACE, box(0, 2, 0, 3), 1),
+        frame.along(SURFACE, box(0, 2, 0, 3), 2),
+    )
+    assert across[:3] == along[:3] == SURFACE
     assert points(across) == [(11, 0, 20), (11, 0, 18), (11, 3, 18), (11, 3, 20)]
     assert points(along) == [(10, 0, 18), (12, 0, 18), (12, 3, 18), (10, 3, 18)]
     assert across.up == along.up == UP

@@ -7,9 +7,9 @@ from PIL import Image
 
 from ibnseg.datasets.labels import LABELS
 from ibnseg.networks.drawing import contact_sheet
-from ibnseg.streets.appearance import render
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
+from ibnseg.streets.render import render
 from ibnseg.streets.sheet import draw_streets_sheet
 
 

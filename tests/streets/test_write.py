@@ -10,10 +10,10 @@ from PIL import Image
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CITYSCAPES_IDS, GTA5_COLORS, LABELS
 from ibnseg.streets import write
-from ibnseg.streets.appearance import APPEARANCES, render
 from ibnseg.streets.disk import CITIES, FIRST_LAYOUT
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import Raster, rasterise
+from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.streets.write import write_streets
 from ibnseg.support.errors import UserError
 

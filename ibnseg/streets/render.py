@@ -18,8 +18,8 @@ GROUND = (*WET, "grass", "curb")
 """Materials that rain makes shine, and that shadows fall on."""
 
 
-class Appearance(NamedTuple):
-    """One look of the same streets; ranges are drawn from anew for each image."""
+class RenderSettings(NamedTuple):
+    """How one appearance is rendered; a value is drawn from each range anew for every image."""
 
     weathered: bool = True  # colours and textures of the real world
     sun: Range = (0.0, 0.0)  # its light, beside that of the sky
@@ -45,28 +45,28 @@ class Appearance(NamedTuple):
 
 _CAMERA = dict(balance=0.06, noise=(2, 6), blur=(0.3, 0.8), vignette=(0.1, 0.35), quality=(55, 90))
 APPEARANCES = {
-    "virtual": Appearance(
+    "virtual": RenderSettings(
         weathered=False, sun=(0.35, 0.95), sky=(0.54, 0.58, 0.68), warm=(1.0, 0.95, 0.84),
         air=(176, 206, 240), haze=(0.05, 0.5), exposure=(0.75, 1.25), balance=0.05,
         saturation=(0.9, 1.15), contrast=(1.0, 1.15),
     ),
-    "real": Appearance(
+    "real": RenderSettings(
         sun=(0.0, 0.6), sky=(0.9, 0.93, 0.91), warm=(1.0, 0.96, 0.86), haze=(0.2, 0.9),
         exposure=(0.75, 1.35), saturation=(0.65, 0.95), contrast=(0.8, 1.05), **_CAMERA,
     ),
-    "dusk": Appearance(
+    "dusk": RenderSettings(
         sun=(0.1, 0.3), sky=(0.46, 0.43, 0.5), warm=(1.0, 0.62, 0.36), zenith=(98, 108, 150),
         air=(214, 150, 118), haze=(0.4, 1.0), lamps=0.5, exposure=(0.7, 1.1), **_CAMERA,
     ),
-    "fog": Appearance(
+    "fog": RenderSettings(
         sky=(0.82, 0.84, 0.86), zenith=(190, 194, 198), air=(194, 198, 202), haze=(4.0, 10.0),
         lamps=0.15, exposure=(0.8, 1.0), saturation=(0.6, 0.8), **_CAMERA,
     ),
-    "night": Appearance(
+    "night": RenderSettings(
         sky=(0.2, 0.21, 0.28), zenith=(12, 15, 32), air=(34, 36, 52), haze=(0.2, 0.5), lamps=0.85,
         beams=1.0, exposure=(0.8, 1.2), **{**_CAMERA, "noise": (5, 10)},
     ),
-    "rain": Appearance(
+    "rain": RenderSettings(
         sky=(0.6, 0.63, 0.67), zenith=(128, 134, 140), air=(150, 156, 162), haze=(0.8, 2.0),
         lamps=0.25, wet=0.5, exposure=(0.7, 1.0), saturation=(0.6, 0.8),
         **{**_CAMERA, "blur": (0.6, 1.2)},
@@ -82,25 +82,25 @@ def render(raster: Raster, name: str, seed: int) -> np.ndarray:
         name: one of ``APPEARANCES``.
         seed: of what differs from picture to picture under one appearance.
     """
-    look = APPEARANCES[name]
+    settings = APPEARANCES[name]
     rng = Random([seed, list(APPEARANCES).index(name)])
-    color, glow = _surface(raster, look.weathered)
-    color *= _light(raster, look, rng.uniform(*look.sun))
-    if look.lamps:
-        glow *= look.lamps
+    color, glow = _surface(raster, settings.weathered)
+    color *= _light(raster, settings, rng.uniform(*settings.sun))
+    if settings.lamps:
+        glow *= settings.lamps
         color += (255 - color) * (glow / 255)
-    if look.zenith is not None:
-        color[raster.numbers == 0] = look.zenith
-    odds = rng.uniform(*look.haze) / 100 / raster.near
+    if settings.zenith is not None:
+        color[raster.numbers == 0] = settings.zenith
+    odds = rng.uniform(*settings.haze) / 100 / raster.near
     odds[raster.numbers == 0] *= 0.15  # the air is thinner above
-    color += (np.array(look.air, np.float32) - color) * (odds / (1 + odds))[..., None]
+    color += (np.array(settings.air, np.float32) - color) * (odds / (1 + odds))[..., None]
     color = _antialiased(color, raster.samples)
-    if look.wet:
-        color = _rained_on(color, raster, look.wet, rng)
-    if look.lamps:
+    if settings.wet:
+        color = _rained_on(color, raster, settings.wet, rng)
+    if settings.lamps:
         bright = glow.clip(0, 255).astype(np.uint8)
         color += 0.8 * cv2.GaussianBlur(bright, (0, 0), 3).astype(np.float32)
-    return _photograph(color, look, rng)
+    return _photograph(color, settings, rng)
 
 
 def _surface(raster: Raster, weathered: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +126,7 @@ def _surface(raster: Raster, weathered: bool) -> tuple[np.ndarray, np.ndarray]:
     return first, glows.take(raster.numbers, axis=0) * texel[..., 2:]
 
 
-def _light(raster: Raster, look: Appearance, sun: float) -> np.ndarray:
+def _light(raster: Raster, settings: RenderSettings, sun: float) -> np.ndarray:
     """(H, W, 3) float32 light that falls on each pixel."""
     facing = raster.normals * np.array(raster.scene.sun)
     direct = (sun * (facing[:, 0] + facing[:, 1] + facing[:, 2]).clip(0)).astype(np.float32)
@@ -138,10 +138,10 @@ def _light(raster: Raster, look: Appearance, sun: float) -> np.ndarray:
     under = cv2.GaussianBlur(under, (9, 5), 0)
     upward = (0.8 + 0.2 * raster.normals[:, 1].clip(0)).astype(np.float32).take(raster.numbers)
     upward *= 1 - ground * under * np.float32(0.5 / 255)
-    light = upward[..., None] * np.array(look.sky, np.float32)
-    light += direct[..., None] * np.array(look.warm, np.float32)
-    if look.beams:
-        light += look.beams * _beams(raster.near)[..., None]
+    light = upward[..., None] * np.array(settings.sky, np.float32)
+    light += direct[..., None] * np.array(settings.warm, np.float32)
+    if settings.beams:
+        light += settings.beams * _beams(raster.near)[..., None]
     light[raster.numbers == 0] = 1  # the sky has its own
     return light
 
@@ -189,28 +189,30 @@ def _rained_on(color: np.ndarray, raster: Raster, wet: float, rng) -> np.ndarray
     return color + (200 - color) * (streaks / 90)
 
 
-def _photograph(color: np.ndarray, look: Appearance, rng) -> np.ndarray:
+def _photograph(color: np.ndarray, settings: RenderSettings, rng) -> np.ndarray:
     """What the camera makes of the light: (H, W, 3) uint8."""
     height, width, _ = color.shape
-    gain = rng.uniform(*look.exposure) * (1 + look.balance * rng.uniform(-1, 1, 3))
+    gain = rng.uniform(*settings.exposure) * (1 + settings.balance * rng.uniform(-1, 1, 3))
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    bright = (1 - rng.uniform(*look.vignette) / 2 * (x * x + y * y)).astype(np.float32)
+    bright = (1 - rng.uniform(*settings.vignette) / 2 * (x * x + y * y)).astype(np.float32)
     color = color * (bright[..., None] * gain.astype(np.float32))
-    saturation, contrast = (np.float32(rng.uniform(*r)) for r in (look.saturation, look.contrast))
+    saturation, contrast = (
+        np.float32(rng.uniform(*r)) for r in (settings.saturation, settings.contrast)
+    )
     grey = (color[..., :1] + color[..., 1:2] + color[..., 2:]) * ((1 - saturation) / 3)
     color = (grey + color * saturation - 118) * contrast + 118
-    sigma = rng.uniform(*look.blur)
+    sigma = rng.uniform(*settings.blur)
     if sigma:
         image = color.clip(0, 255).astype(np.uint8)
         color = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32)
-    deviation = rng.uniform(*look.noise)
+    deviation = rng.uniform(*settings.noise)
     if deviation:
         four = rng.randint(0, 256, (4, height, width, 3), dtype=np.uint8)
         grain = four.sum(axis=0, dtype=np.int16) - 510  # of standard deviation 148
         color += grain * np.float32(deviation / 148)
     image = color.clip(0, 255).astype(np.uint8)
-    if look.quality is not None:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*look.quality))]
+    if settings.quality is not None:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*settings.quality))]
         _, jpeg = cv2.imencode(".jpg", image[..., ::-1], quality)
         image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
     return image

@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibnseg.streets import appearance
-from ibnseg.streets.appearance import (
+from ibnseg.streets.layout import draw_layout
+from ibnseg.streets.raster import rasterise
+from ibnseg.streets.render import (
     APPEARANCES,
-    Appearance,
+    RenderSettings,
     _antialiased,
     _beams,
     _light,
     _photograph,
+    _rained_on,
     _surface,
     render,
 )
-from ibnseg.streets.layout import draw_layout
-from ibnseg.streets.raster import rasterise
 from ibnseg.streets.scene import AHEAD, RIGHT, UP, Camera, Facet, Frame, Scene, box, unit
 from ibnseg.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
 
@@ -67,7 +67,7 @@ def test_pictures_are_the_stored_ones(drawn, name):
 
     If a change of the drawing is wanted, raise ``write.VERSION`` and renew them::
 
-        from tests.datasets.streets.test_appearance import STORED, pictures
+        from tests.streets.test_render import STORED, pictures
         numpy.savez_compressed(STORED, **pictures())
     """
     with np.load(STORED) as stored:
@@ -153,21 +153,21 @@ def test_what_is_far_is_seen_at_a_coarser_level(z, level):
 def test_light_by_hand():
     """A board that faces the camera, sun at (0, 3, -4) / 5: 0.8 of the sun and 0.8 of the sky;
     the ground before it 0.6 of the sun and all of the sky."""
-    look = Appearance(sky=(0.5, 0.6, 0.7), warm=(1.0, 0.5, 0.25))
+    settings = RenderSettings(sky=(0.5, 0.6, 0.7), warm=(1.0, 0.5, 0.25))
     sun = (0.0, 0.6, -0.8)
-    wall = _light(seen(board("paint", 20.0), sun=sun), look, 0.5)
-    expected = 0.8 * np.array(look.sky) + 0.5 * 0.8 * np.array(look.warm)
+    wall = _light(seen(board("paint", 20.0), sun=sun), settings, 0.5)
+    expected = 0.8 * np.array(settings.sky) + 0.5 * 0.8 * np.array(settings.warm)
     np.testing.assert_allclose(wall[4, 4], expected, rtol=1e-6)
-    ground = _light(seen(GROUND, sun=sun), look, 0.5)
-    expected = np.array(look.sky) + 0.5 * 0.6 * np.array(look.warm)
+    ground = _light(seen(GROUND, sun=sun), settings, 0.5)
+    expected = np.array(settings.sky) + 0.5 * 0.6 * np.array(settings.warm)
     np.testing.assert_allclose(ground[30, 32], expected, rtol=1e-6)
     assert (ground[2] == 1).all()  # the sky
 
 
 def test_a_sun_behind_a_board_does_not_light_it():
-    look = Appearance()
+    settings = RenderSettings()
     sun, _ = unit((0.0, 0.5, 1.0))
-    np.testing.assert_allclose(_light(seen(board("paint", 8.0), sun=sun), look, 1.0), 0.8)
+    np.testing.assert_allclose(_light(seen(board("paint", 8.0), sun=sun), settings, 1.0), 0.8)
 
 
 def test_shadow_takes_the_sun_and_the_foot_half_of_the_sky():
@@ -175,7 +175,7 @@ def test_shadow_takes_the_sun_and_the_foot_half_of_the_sky():
     light alone, ground at X = 3 has both."""
     sun, _ = unit((1.0, 1.0, 0.0))
     upright = Frame((1.0, 0.0, 9.0)).along((12, "paint", 0), box(-3, 3, 0, 2))
-    light = _light(seen(GROUND, upright, sun=sun), Appearance(), 1.0)[..., 0]
+    light = _light(seen(GROUND, upright, sun=sun), RenderSettings(), 1.0)[..., 0]
     assert light[28, 32] == pytest.approx(1)
     assert light[28, 50] == pytest.approx(1 + sun[1])
 
@@ -183,7 +183,7 @@ def test_shadow_takes_the_sun_and_the_foot_half_of_the_sky():
 def test_ground_is_darker_at_the_foot_of_things():
     """Without sun: half of the sky's light is lost where a foot is wide, none far from it."""
     block = [Frame((x / 8, 0.0, 9.0)).along((12, "paint", 0), box(-3, 3, 0, 2)) for x in range(9)]
-    light = _light(seen(*block, GROUND), Appearance(), 0.0)[..., 0]
+    light = _light(seen(*block, GROUND), RenderSettings(), 0.0)[..., 0]
     assert light[28, 10] == pytest.approx(1)
     assert light[28, 31] < 0.9
 
@@ -205,17 +205,17 @@ def test_beams_by_hand():
 def test_haze_by_hand(monkeypatch, odds, share):
     """At 100 m the odds of air to things are as said: at 1 a pixel is half-way between. White
     paint (tone 0.3: ececec) with shade 1 on a wall, whose light from the sky is 0.8."""
-    look = Appearance(weathered=False, air=(100, 50, 10), haze=(odds, odds))
-    monkeypatch.setitem(APPEARANCES, "virtual", look)
+    settings = RenderSettings(weathered=False, air=(100, 50, 10), haze=(odds, odds))
+    monkeypatch.setitem(APPEARANCES, "virtual", settings)
     image = render(seen(board("paint", 100.0, tone=0.3)), "virtual", 0)
     thing = 0.8 * 0xEC
-    expected = thing + share * (np.array(look.air) - thing)
+    expected = thing + share * (np.array(settings.air) - thing)
     np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=1.01)
 
 
 def test_haze_at_half_the_distance_has_half_the_odds(monkeypatch):
-    look = Appearance(weathered=False, air=(0, 0, 0), haze=(1.0, 1.0))
-    monkeypatch.setitem(APPEARANCES, "virtual", look)
+    settings = RenderSettings(weathered=False, air=(0, 0, 0), haze=(1.0, 1.0))
+    monkeypatch.setitem(APPEARANCES, "virtual", settings)
     image = render(seen(board("paint", 50.0, tone=0.3)), "virtual", 0)
     np.testing.assert_allclose(image, 0.8 * 0xEC * 2 / 3, atol=1.01)
 
@@ -224,13 +224,17 @@ def test_the_air_is_thinner_above(monkeypatch):
     """The sky's plane is 898.5 m above the eye, so in the top row at 64 * 898.5 / 16 m; odds count
     at 0.15 of that: here 1, half-way between a black sky and the air."""
     odds = 1 / (0.15 * 35.94)
-    look = Appearance(weathered=False, zenith=(0, 0, 0), air=(200, 200, 200), haze=(odds, odds))
-    monkeypatch.setitem(APPEARANCES, "virtual", look)
+    settings = RenderSettings(
+        weathered=False, zenith=(0, 0, 0), air=(200, 200, 200), haze=(odds, odds)
+    )
+    monkeypatch.setitem(APPEARANCES, "virtual", settings)
     assert np.abs(render(seen(), "virtual", 0)[0].astype(int) - 100).max() <= 1
 
 
 def test_the_sky_has_the_colour_of_the_zenith(monkeypatch):
-    monkeypatch.setitem(APPEARANCES, "virtual", Appearance(weathered=False, zenith=(9, 80, 200)))
+    monkeypatch.setitem(
+        APPEARANCES, "virtual", RenderSettings(weathered=False, zenith=(9, 80, 200))
+    )
     assert (render(seen(), "virtual", 0) == (9, 80, 200)).all()
 
 
@@ -241,8 +245,8 @@ def test_lamps_glow_and_shine_around_themselves(monkeypatch):
     raster = seen(board("black", 8.0), lamp)
     lit, dark = [], []
     for lamps, images in ((1.0, lit), (0.0, dark)):
-        look = Appearance(weathered=False, sky=(0.1, 0.1, 0.1), lamps=lamps)
-        monkeypatch.setitem(APPEARANCES, "virtual", look)
+        settings = RenderSettings(weathered=False, sky=(0.1, 0.1, 0.1), lamps=lamps)
+        monkeypatch.setitem(APPEARANCES, "virtual", settings)
         images.append(render(raster, "virtual", 0).astype(int))
     assert lit[0][16, 32, 0] == 255
     assert dark[0][16, 32, 0] < 40
@@ -261,7 +265,7 @@ def test_a_wet_road_mirrors_what_is_above_it(monkeypatch):
     color = np.zeros((32, 64, 3), np.float32)
     color[raster.labels == 12] = 200
     color[raster.labels == 7] = 100
-    wet = appearance._rained_on(color, raster, 1.0, Dry(0))
+    wet = _rained_on(color, raster, 1.0, Dry(0))
     np.testing.assert_allclose(wet[30, 32], 0.3 * 100 + 0.6 * 200, atol=1)
     np.testing.assert_array_equal(wet[4], color[4])
 
@@ -305,9 +309,9 @@ def test_a_picture_of_one_facet_is_not_changed_by_antialiasing():
     np.testing.assert_allclose(result, color, rtol=1e-6)
 
 
-def shot(color, **look) -> np.ndarray:
+def shot(color, **settings) -> np.ndarray:
     color = np.broadcast_to(np.asarray(color, np.float32), (6, 8, 3)).copy()
-    return _photograph(color, Appearance(**look), np.random.RandomState(0))
+    return _photograph(color, RenderSettings(**settings), np.random.RandomState(0))
 
 
 def test_a_neutral_camera_gives_back_what_it_sees():
@@ -342,8 +346,8 @@ def test_balance_tints_by_no_more_than_its_spread():
 
 def test_noise_has_its_deviation_and_no_mean():
     color = np.full((128, 128, 3), 120.5, np.float32)
-    look = Appearance(noise=(5, 5))
-    noise = _photograph(color, look, np.random.RandomState(0)).astype(float) - 120
+    settings = RenderSettings(noise=(5, 5))
+    noise = _photograph(color, settings, np.random.RandomState(0)).astype(float) - 120
     assert noise.std() == pytest.approx(5, rel=0.02)
     assert abs(noise.mean()) < 0.1
 
@@ -352,7 +356,7 @@ def test_blur_spreads_a_point_as_a_gaussian():
     """At one sigma from a point, exp(-1/2) of what its place has."""
     color = np.zeros((21, 21, 3), np.float32)
     color[10, 10] = 255
-    image = _photograph(color, Appearance(blur=(1, 1)), np.random.RandomState(0)).astype(float)
+    image = _photograph(color, RenderSettings(blur=(1, 1)), np.random.RandomState(0)).astype(float)
     assert image[10, 11, 0] / image[10, 10, 0] == pytest.approx(np.exp(-0.5), abs=0.05)
     assert image[10, 10, 0] == pytest.approx(255 / (2 * np.pi), abs=1.5)
 
