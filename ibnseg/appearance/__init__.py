@@ -1,10 +1,18 @@
-"""What changes how a scene looks and never where things are: pure functions over images.
+"""Pure functions over images that change how a scene looks and never where things are.
 
-``paper`` has the appearances of the paper's table 1, floating point and never clipped; ``road``
-what happens to images on the road, at five severities; ``look`` the look of another domain.
+``paper`` has the appearances of the paper's table 1, in floating point and never clipped; ``road``
+has what happens to images on the road, at five severities; ``look`` gives an image the look of
+another domain.
 """
 
-from ibnseg.appearance.look import BETA, LOOKS, Look, describe, match_amplitudes, match_moments
+from ibnseg.appearance.look import (
+    BETA,
+    LOOKS,
+    Look,
+    look_of_images,
+    match_amplitudes,
+    match_moments,
+)
 from ibnseg.appearance.paper import IMAGENET_MEAN, PAPER, shift, stretch
 from ibnseg.appearance.road import CONDITIONS, SEVERITIES, Condition, generator
 
@@ -17,8 +25,8 @@ __all__ = [
     "SEVERITIES",
     "Condition",
     "Look",
-    "describe",
     "generator",
+    "look_of_images",
     "match_amplitudes",
     "match_moments",
     "shift",

@@ -1,8 +1,9 @@
-"""The look of another domain without a style network: its colours' statistics, and the amplitudes
-of its lowest frequencies.
+"""Gives an image the look of another domain without a style network, by the statistics of its
+colours or the amplitudes of its lowest frequencies.
 
-An image is (H, W, 3) uint8, RGB, and so is what comes back: computed in floating point, rounded and
-clipped at the end. Where things are is in the phases and in the shape of the values, which stay.
+Images are (H, W, 3) uint8, RGB, and results are too: they are computed in floating point, and
+rounded and clipped at the end. Where things are is encoded in the phases and in the order of the
+values, and neither changes.
 """
 
 from __future__ import annotations
@@ -18,34 +19,35 @@ from scipy import fft
 from ibnseg.appearance.pixels import VALUES, as_uint8, mapped, to_uint8
 
 SIDE = 256
-"""Images are shrunk to SIDE x SIDE, by areas, before their amplitudes are taken: low frequencies,
-counted in waves across the image, hardly change by it."""
+"""Images are shrunk to SIDE x SIDE by area averaging before their amplitudes are taken. This hardly
+changes the low frequencies, which are counted in waves across the image."""
 
 BETA = 0.01
-"""The least of the three that the paper of FDA uses."""
+"""The smallest of the three values that the FDA paper uses."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of a set of images."""
+    """The statistics of a set of images that make up its look."""
 
     mean: np.ndarray
-    """(3,) float64, of R, G and B."""
+    """(3,) float64: the mean of R, G and B, from 0 to 255."""
     deviation: np.ndarray
-    """(3,) float64, standard deviation of R, G and B over the pixels of all images."""
+    """(3,) float64: the standard deviation of R, G and B over the pixels of all images."""
     amplitude: np.ndarray
-    """(SIDE, SIDE // 2 + 1, 3) float64: of ``scipy.fft.rfft2`` over the number of pixels, mean over
-    the images; ``[v, u]`` has v waves from top to bottom and u from left to right."""
+    """(SIDE, SIDE // 2 + 1, 3) float64: the amplitudes of ``scipy.fft.rfft2``, divided by the
+    number of pixels and averaged over the images; ``[v, u]`` has v waves from top to bottom and u
+    from left to right."""
 
 
-def describe(images: Iterable[np.ndarray]) -> Look:
-    """The look of a set of images, in which each image weighs the same.
+def look_of_images(images: Iterable[np.ndarray]) -> Look:
+    """Measures the look of a set of images; every image has the same weight.
 
     Args:
         images: (H, W, 3) uint8, RGB, of any sizes; at least one.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no image.
     """
     count, first, second = 0, np.zeros(3), np.zeros(3)
     amplitude = np.zeros((SIDE, SIDE // 2 + 1, 3))
@@ -65,12 +67,12 @@ def describe(images: Iterable[np.ndarray]) -> Look:
 def match_moments(image: np.ndarray, look: Look) -> np.ndarray:
     """Gives each channel the mean and standard deviation of a look.
 
-    As Reinhard et al., "Color Transfer between Images" (IEEE CG&A 2001), in RGB. A channel of one
-    value gets the mean.
+    This is the method of Reinhard et al., "Color Transfer between Images" (IEEE CG&A 2001), applied
+    to RGB. A channel that has a single value gets the mean.
 
     Args:
-        image: as above.
-        look: from :func:`describe`.
+        image: (H, W, 3) uint8, RGB.
+        look: from :func:`look_of_images`.
 
     Raises:
         TypeError: if the image is not uint8.
@@ -81,21 +83,21 @@ def match_moments(image: np.ndarray, look: Look) -> np.ndarray:
 
 
 def match_amplitudes(image: np.ndarray, look: Look, beta: float = BETA) -> np.ndarray:
-    """Gives the lowest frequencies the amplitudes of a look and leaves all phases.
+    """Gives the lowest frequencies the amplitudes of a look and keeps all phases.
 
-    Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation" (CVPR 2020),
-    equation 3, with the mean amplitude of many images in place of one image's. Replaced is the
-    square of up to ``floor(beta * min(H, W))`` waves across the image in either direction, as in
-    the authors' code; with 0 of them the mean alone.
+    This is equation 3 of Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic
+    Segmentation" (CVPR 2020), with the mean amplitude of many images instead of that of one image.
+    As in the authors' code, the replaced amplitudes are those of up to ``floor(beta * min(H, W))``
+    waves across the image in either direction; if that is 0, only the mean is replaced.
 
     Args:
-        image: as above.
-        look: from :func:`describe`.
-        beta: half the side of the square, as a share of the shorter edge; in [0, 0.5).
+        image: (H, W, 3) uint8, RGB.
+        look: from :func:`look_of_images`.
+        beta: half the side of the replaced square, as a share of the shorter edge; in [0, 0.5).
 
     Raises:
         TypeError: if the image is not uint8.
-        ValueError: for another beta, or one that asks for more waves than a look has.
+        ValueError: if beta is out of these bounds, or asks for more waves than a look has.
     """
     height, width = image.shape[:2]
     reach = int(beta * min(height, width))
@@ -116,10 +118,10 @@ LOOKS: dict[str, Callable[[np.ndarray, Look], np.ndarray]] = {
     "moments": match_moments,
     "fourier": partial(match_amplitudes, beta=BETA),
 }
-"""What can be taken from a look, by name."""
+"""The ways to give an image a look, by name."""
 
 
 def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, (3,) float64."""
+    """Mean and standard deviation of each channel, each (3,) float64."""
     mean, deviation = cv2.meanStdDev(as_uint8(image))
     return mean.ravel(), deviation.ravel()

@@ -1,4 +1,4 @@
-"""Images of 8 bits: what is asked of them, and how floating point becomes one again."""
+"""Images of 8 bits: the check of their dtype, and the way back from floating point."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 
 VALUES = np.arange(256, dtype=np.float64)
-"""All that a pixel of 8 bits may be."""
+"""All values that a pixel of 8 bits can have."""
 
 
 def as_uint8(image: np.ndarray) -> np.ndarray:
-    """A uint8 image, contiguous, as OpenCV wants it.
+    """Returns a uint8 image in contiguous memory, which OpenCV needs.
 
     Raises:
-        TypeError: for another dtype.
+        TypeError: if the image has another dtype.
     """
     if image.dtype != np.uint8:
         raise TypeError(f"expected a uint8 image, got {image.dtype}")
@@ -21,13 +21,16 @@ def as_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
-    """Rounded to the nearest (halves to even), and clipped to 0 to 255."""
+    """Rounds values to the nearest integer (halves to even) and clips them to 0 to 255."""
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
 def mapped(image: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """An image through a table of what becomes of :data:`VALUES`: (256,), or (256, 3) by channel;
-    rounded and clipped.
+    """Replaces every value of an image by its entry in a table, rounded and clipped.
+
+    Args:
+        image: (H, W, 3) uint8.
+        table: what each of :data:`VALUES` becomes: (256,), or (256, 3) for a table of each channel.
 
     Raises:
         TypeError: if the image is not uint8.

@@ -1,7 +1,7 @@
 """What light, lens, sensor and compression do to images on the road, each at five severities.
 
-An image is (H, W, 3) uint8, RGB, and so is what comes back: rounded to the nearest, and clipped to
-0 to 255. None of them moves anything: what a label says of a pixel stays true.
+Images are (H, W, 3) uint8, RGB, and results are too: rounded to the nearest integer and clipped to
+0 to 255. Nothing moves in an image, so its label stays true.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import numpy as np
 from ibnseg.appearance.pixels import VALUES, as_uint8, mapped, to_uint8
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G and B in how light a pixel is: ITU-R BT.601's, as OpenCV and Pillow have them."""
+"""The weights of R, G and B in the luma of a pixel, from ITU-R BT.601; OpenCV and Pillow have the
+same."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
-    """Multiplies every value, as a longer exposure: what is light saturates.
+    """Multiplies every value, as a longer exposure does; light areas saturate.
 
     Args:
-        image: as above.
+        image: (H, W, 3) uint8, RGB.
         factor: 0 or more; 1 changes nothing.
 
     Raises:
@@ -35,10 +36,10 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Moves every value towards the image's mean luma ``m``: ``m + factor * (x - m)``, as haze.
+    """Moves every value towards the image's mean luma ``m``, as haze: ``m + factor * (x - m)``.
 
     Args:
-        image: as above.
+        image: (H, W, 3) uint8, RGB.
         factor: 0 or more; 1 changes nothing, 0 leaves a grey plane.
 
     Raises:
@@ -53,7 +54,7 @@ def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Moves every pixel towards its own luma ``y``: ``y + factor * (x - y)``.
 
     Args:
-        image: as above.
+        image: (H, W, 3) uint8, RGB.
         factor: 0 or more; 1 changes nothing, 0 leaves no colour.
 
     Raises:
@@ -66,11 +67,11 @@ def saturation(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def hue(image: np.ndarray, angle: float) -> np.ndarray:
-    """Turns the hue, with saturation and value (HSV) as they are.
+    """Turns the hue and keeps saturation and value (HSV).
 
     Args:
-        image: as above.
-        angle: in degrees; 120 turns red to green, 0 changes nothing.
+        image: (H, W, 3) uint8, RGB.
+        angle: in degrees; 120 turns red into green, 0 changes nothing.
 
     Raises:
         TypeError: if the image is not uint8.
@@ -82,11 +83,11 @@ def hue(image: np.ndarray, angle: float) -> np.ndarray:
 
 
 def gamma(image: np.ndarray, exponent: float) -> np.ndarray:
-    """Raises every value to a power: ``255 * (x / 255) ** exponent``; black and white stay.
+    """Raises every value to a power, ``255 * (x / 255) ** exponent``, and keeps black and white.
 
     Args:
-        image: as above.
-        exponent: above 0; more than 1 darkens, 1 changes nothing.
+        image: (H, W, 3) uint8, RGB.
+        exponent: above 0; above 1 the image darkens, 1 changes nothing.
 
     Raises:
         TypeError: if the image is not uint8.
@@ -95,22 +96,22 @@ def gamma(image: np.ndarray, exponent: float) -> np.ndarray:
 
 
 NEUTRAL = 6500.0
-"""Colour temperature of the light, in kelvin, in which images are taken to be."""
+"""The colour temperature in kelvin of the light that images are assumed to be taken in."""
 
 
 def temperature(image: np.ndarray, kelvin: float) -> np.ndarray:
-    """As if lit by a black body of another temperature, with a camera set for 6500 K.
+    """Shows the scene lit by a black body of another temperature, with a camera set to 6500 K.
 
-    Each channel's light (sRGB, linearised as IEC 61966-2-1 says) is multiplied by the ratio of the
-    two lights in it, times a common factor that keeps the luminance of white.
+    Each channel (sRGB, linearised by IEC 61966-2-1) is multiplied by the ratio of the two lights in
+    that channel, times a common factor that keeps the luminance of white.
 
     Args:
-        image: as above.
-        kelvin: from 2222 to 25000; less than 6500 is warmer, 6500 changes nothing.
+        image: (H, W, 3) uint8, RGB.
+        kelvin: from 2222 to 25000; below 6500 is warmer, 6500 changes nothing.
 
     Raises:
         TypeError: if the image is not uint8.
-        ValueError: for a temperature out of bounds.
+        ValueError: if the temperature is out of bounds.
     """
     gains = planckian(kelvin) / planckian(NEUTRAL)
     gains /= gains @ _LUMINANCE
@@ -121,15 +122,15 @@ def temperature(image: np.ndarray, kelvin: float) -> np.ndarray:
 
 
 def planckian(kelvin: float) -> np.ndarray:
-    """Linear sRGB of a black body's light, (3,) float64, at Y = 1.
+    """The light of a black body in linear sRGB, (3,) float64, at luminance 1.
 
-    By the cubics of Kim et al., US patent 7024034 (2006), for the CIE 1931 chromaticity.
+    Its CIE 1931 chromaticity comes from the cubics of Kim et al., US patent 7024034 (2006).
 
     Args:
         kelvin: from 2222 to 25000.
 
     Raises:
-        ValueError: for a temperature out of bounds.
+        ValueError: if the temperature is out of bounds.
     """
     if not 2222 <= kelvin <= 25000:
         raise ValueError(f"temperature is {kelvin} K, expected 2222 to 25000")
@@ -147,21 +148,21 @@ _COLD = (
     (-3.0258469, 2.1070379, 0.2226347, 0.240390),
     (3.0817580, -5.87338670, 3.75112997, -0.37001483),
 )
-"""Coefficients of x over 1000 K / T, and of y over x, below and from 4000 K."""
+"""Coefficients of the polynomials of x in 1000 K / T and of y in x, below 4000 K and from there."""
 _XYZ_TO_RGB = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
 )
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-"""Of IEC 61966-2-1: the primaries of sRGB."""
+"""The luminance of the primaries of sRGB, from IEC 61966-2-1."""
 
 
 def noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Adds Gaussian noise to every value, independently.
+    """Adds independent Gaussian noise to every value.
 
     Args:
-        image: as above.
-        deviation: standard deviation, in grey levels of 255; 0 changes nothing.
-        rng: of the noise; see :func:`generator`.
+        image: (H, W, 3) uint8, RGB.
+        deviation: standard deviation in grey levels from 0 to 255; 0 changes nothing.
+        rng: draws the noise; see :func:`generator`.
 
     Raises:
         TypeError: if the image is not uint8.
@@ -171,10 +172,10 @@ def noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.n
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blurs by a Gaussian that ends at four deviations; outside the border is repeated.
+    """Blurs by a Gaussian that ends at four standard deviations; the border is repeated outside.
 
     Args:
-        image: as above.
+        image: (H, W, 3) uint8, RGB.
         sigma: standard deviation in pixels; 0 changes nothing.
 
     Raises:
@@ -188,11 +189,11 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
-    """Compresses as JPEG and reads it again.
+    """Compresses the image as JPEG and reads it again.
 
     Args:
-        image: as above.
-        quality: of libjpeg, 0 to 100, which is the best and not without loss.
+        image: (H, W, 3) uint8, RGB.
+        quality: libjpeg's, from 0 to 100; even 100 loses something.
 
     Raises:
         TypeError: if the image is not uint8.
@@ -205,29 +206,29 @@ def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Condition:
-    """A change of images with one parameter."""
+    """A change of images with one parameter, which has a value for each severity."""
 
     change: Callable[..., np.ndarray]
-    """Of an image and the parameter; of a generator too, if ``random``."""
+    """Callable (image, parameter) -> image, or (image, parameter, rng) -> image if ``random``."""
     parameter: str
-    """What the parameter is, with its unit in brackets if it has one."""
+    """The name of the parameter, with its unit in brackets if it has one."""
     none: float
-    """The parameter that changes nothing (JPEG: least)."""
+    """The value that changes nothing (JPEG: that changes least)."""
     severities: tuple[float, float, float, float, float]
-    """The parameter of severities 1 to 5."""
+    """The values of severities 1 to 5."""
     random: bool = False
 
     def at(self, image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-        """The image under this condition.
+        """Shows an image under this condition.
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            severity: 0, for nothing, to 5.
-            rng: of what is random; the same one gives the same.
+            severity: from 0, which changes nothing, to 5.
+            rng: draws what is random; equal generators give equal images.
 
         Raises:
             TypeError: if the image is not uint8.
-            ValueError: for another severity.
+            ValueError: if the severity is not 0 to 5.
         """
         if severity not in (0, *SEVERITIES):
             raise ValueError(f"severity is {severity}, expected 0 to {SEVERITIES[-1]}")
@@ -250,11 +251,11 @@ CONDITIONS: dict[str, Condition] = {
     "blur": Condition(blur, "sigma (pixels)", 0, (0.7, 1.2, 2.0, 3.0, 4.5)),
     "jpeg": Condition(jpeg, "quality (of 100)", 100, (50, 30, 18, 10, 5)),
 }
-"""All conditions by name. The severities are of this project: each begins with what is hardly seen
-and ends where a person still knows the scene."""
+"""All conditions by name. The severities are this project's own: they begin where a change is
+hardly visible and end where a person still recognises the scene."""
 
 
 def generator(seed: int, key: str) -> np.random.Generator:
-    """What is random in an image: the same for a seed and the image's key, whatever came before."""
+    """A random generator for one image, which depends on the seed and the image's key alone."""
     of_key = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     return np.random.default_rng([seed, of_key])

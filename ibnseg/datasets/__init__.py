@@ -1,8 +1,8 @@
-"""Adapters of driving datasets: from the official downloads to images and train ids.
+"""Adapters that read driving datasets, from the official downloads to images and train ids.
 
 Every type that a module in this folder registers is an attribute, e.g. ``ibnseg.datasets.GTA5``.
-The modules are imported when the first of them is asked for, so that what needs no torch starts at
-once.
+The modules are imported when the first of them is used, so that commands that need no torch start
+at once.
 """
 
 

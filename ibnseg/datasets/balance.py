@@ -1,4 +1,4 @@
-"""Class-balanced loss: weights that grow as a class's share of the labelled pixels falls."""
+"""Weights for a class-balanced loss, which grow as a class's share of the labelled pixels falls."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.progress import bar
 
 SAMPLE = 1000
-"""How many labels are counted, at most."""
+"""The number of labels that are counted, at most."""
 
 DIGITS = 4
-"""Significant digits of the weights in a config."""
+"""The number of significant digits that the weights in a config have."""
 
 
 def class_weights(counts: np.ndarray, exponent: float) -> np.ndarray:
-    """Weights of classes, proportional to ``share ** -exponent``.
+    """Computes weights of the classes, proportional to ``share ** -exponent``.
 
-    They are scaled so that their mean over the counted pixels is 1. A class that was not counted
-    has the largest of the others' weights: it may occur elsewhere, and then is rarer than they are.
+    They are scaled so that their mean over the counted pixels is 1. A class without counted pixels
+    gets the largest weight of the others, because it is rarer than they are if it occurs elsewhere.
 
     Args:
-        counts: (K,) pixels of each class, 0 or more.
-        exponent: in [0, 1]; 0 weights all alike, 0.5 by the inverse square root, 1 by the inverse.
+        counts: (K,), the number of pixels of each class, 0 or more.
+        exponent: in [0, 1]; 0 gives all classes the same weight, 0.5 the inverse square root of
+            their shares, 1 the inverse.
 
     Returns:
         (K,) float64, above 0.
@@ -38,7 +39,7 @@ def class_weights(counts: np.ndarray, exponent: float) -> np.ndarray:
     counts = np.asarray(counts, np.float64)
     found = counts > 0
     if not found.any():
-        raise ValueError("counts: expected one above 0")
+        raise ValueError("counts: expected at least one above 0")
     shares = counts[found] / counts.sum()
     weights = shares**-exponent
     weights /= shares @ weights
@@ -48,46 +49,47 @@ def class_weights(counts: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def class_counts(dataset: DrivingDataset, sample: int = SAMPLE) -> np.ndarray:
-    """The labelled pixels of each class, in all labels or in a random sample that is always the
-    same, read by as many threads as there are processors.
+    """Counts the labelled pixels of each class, with as many threads as there are processors.
 
     Args:
         dataset: its labels are counted as stored, neither resized nor cropped.
-        sample: the number of labels, at most.
+        sample: the most labels that are counted; if there are more, a random sample is counted,
+            which is always the same.
 
     Returns:
-        (K,) int64; pixels that are ignored count nowhere.
+        (K,) int64; ignored pixels are not counted.
 
     Raises:
-        UserError: for a label that cannot be read.
+        UserError: if a label cannot be read.
     """
     load = LoadLabel()
     classes = len(dataset.CLASS_SET.classes)
     order = np.random.RandomState(0).permutation(len(dataset))  # RandomState is frozen
     chosen = sorted(order[:sample].tolist())
 
-    def of_image(i: int) -> np.ndarray:
+    def count(i: int) -> np.ndarray:
         train_ids = load.train_ids(dataset.get_data_info(i))
         return np.bincount(train_ids.ravel(), minlength=256)[:classes]
 
     with ThreadPool() as pool, bar() as progress:
-        parts = pool.imap_unordered(of_image, chosen, chunksize=8)
+        parts = pool.imap_unordered(count, chosen, chunksize=8)
         return sum(progress.track(parts, len(chosen), description="Counting classes"))
 
 
 def balanced_weights(dataset: DrivingDataset, exponent: float) -> list[float]:
-    """:func:`class_weights` of a dataset's :func:`class_counts`, to ``DIGITS`` significant digits;
-    one process counts for all.
+    """Computes the :func:`class_weights` of a dataset, rounded to ``DIGITS`` significant digits.
+
+    One process counts for all.
 
     Raises:
-        UserError: if no label has any class.
+        UserError: if no label has a pixel of any class.
     """
     shared = [class_counts(dataset) if is_main_process() else None]
     broadcast_object_list(shared)
     (counts,) = shared
     if not counts.any():
         raise UserError(
-            f"{dataset.data_root}: class_balance is {exponent}, and no label has any class; "
-            "set it to 0, or check the labels"
+            f"{dataset.data_root}: class_balance is {exponent}, but no label has a pixel of any "
+            "class; check the labels, or set class_balance to 0"
         )
     return [float(f"{weight:.{DIGITS}g}") for weight in class_weights(counts, exponent)]

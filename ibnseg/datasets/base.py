@@ -1,5 +1,5 @@
-"""What all adapters share: pairs of image and label found on disk, checked, and a seeded
-pipeline."""
+"""The base class of all adapters: it checks the pairs of image and label found on disk and seeds
+the pipeline."""
 
 from __future__ import annotations
 
@@ -28,40 +28,47 @@ SUBSETS = {
     "20%": Fraction(1, 5),
     "10%": Fraction(1, 10),
 }
-"""Names of training subsets, and the share of the images that they hold; a smaller one lies within
-a larger one."""
+"""The share of the images that each training subset holds; a smaller subset lies within a larger
+one."""
 
 
 class DrivingDataset(BaseSegDataset):
     """A dataset of driving scenes, read from the official download.
 
-    An adapter states ``LAYOUT``, ``SPLITS``, ``LABEL_IDS`` (and ``LABEL_COLORS``, where copies
-    store labels as RGB, ``CLASS_MAPS``, other maps in use, and ``CLASS_SET``, if its classes are
-    not the 19 of Cityscapes), and how to list a split's files (:meth:`pairs`).
+    An adapter is a subclass that states ``LAYOUT``, ``SPLITS`` and ``LABEL_IDS``, and lists the
+    files of a split (:meth:`pairs`). It may also state ``CLASS_SET`` (if its classes are not the 19
+    of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB) and
+    ``CLASS_MAPS`` (if other maps to train ids are in use).
 
     Args:
-        data_root: the folder that holds what the download unpacks to.
+        data_root: the folder into which the download was unpacked.
         split: one of the adapter's ``SPLITS``.
-        subset: one of :data:`SUBSETS`, as ``'quarter'``, a fixed random quarter of the images that
-            are there, the same on every machine.
-        class_map: one of the adapter's ``CLASS_MAPS``, instead of ``LABEL_IDS``.
-        pipeline, test_mode, lazy_init and others: as mmseg's ``BaseSegDataset``.
+        subset: one of :data:`SUBSETS`, e.g. ``'quarter'``, which is a fixed random quarter of the
+            images that are there, the same on every machine.
+        class_map: one of the adapter's ``CLASS_MAPS``, used instead of ``LABEL_IDS``.
+        kwargs: ``pipeline``, ``test_mode``, ``lazy_init`` and others of mmseg's ``BaseSegDataset``.
 
     Attributes:
-        skipped: names of the listed images that were left out: known defects, or not on disk as a
-            pair.
+        skipped: the names of listed images that are left out, because they are known defects or not
+            on disk.
 
     Raises:
-        UserError: for an unknown split, subset or class map, a root that is missing or empty, an
-            image without label or a label without image.
+        UserError: if split, subset or class map is unknown; if the root is missing or empty; if an
+            image has no label or a label no image.
     """
 
     CLASS_SET: ClassVar[ClassSet] = CITYSCAPES
+    """The classes; the index of a class is its train id."""
     LAYOUT: ClassVar[str]
+    """How the files lie below the root, for error messages."""
     SPLITS: ClassVar[tuple[str, ...]]
+    """The names of the splits."""
     LABEL_IDS: ClassVar[dict[int, int]]
+    """Every id that occurs in a label, mapped to its train id or to ``IGNORE``."""
     LABEL_COLORS: ClassVar[dict[tuple[int, int, int], int]] = {}
+    """RGB colours mapped to train ids, for labels that are stored as RGB."""
     CLASS_MAPS: ClassVar[dict[str, dict[int, int]]] = {}
+    """Other tables like ``LABEL_IDS``, by name."""
 
     def __init__(
         self,
@@ -84,17 +91,18 @@ class DrivingDataset(BaseSegDataset):
 
     @classmethod
     def labelled_classes(cls) -> tuple[str, ...]:
-        """Names of the classes that the dataset's labels can have, in order of train id."""
+        """The names of the classes that the dataset's labels can have, in order of train id."""
         train_ids = cls.LABEL_IDS.values()
         return tuple(name for i, name in enumerate(cls.CLASS_SET.classes) if i in train_ids)
 
     @abstractmethod
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        """The split's images and labels below ``root``, each a dict from a shared key to a path."""
+        """Lists the split's images and its labels below ``root``, as two dicts from a key that
+        image and label share to the path."""
 
     def instance_maps(self, root: Path) -> dict[str, Path]:
-        """The split's maps of instances below ``root``, by the keys of :meth:`pairs`; none unless
-        an adapter says so."""
+        """Lists the split's instance maps below ``root``, by the keys of :meth:`pairs`; an adapter
+        without instances inherits this empty dict."""
         return {}
 
     def load_data_list(self) -> list[dict]:
@@ -130,7 +138,7 @@ class DrivingDataset(BaseSegDataset):
         ]
 
     def _all_or_none(self, labels: dict[str, Path], root: Path) -> dict[str, Path]:
-        """The maps of instances, if there is one for each label."""
+        """The instance maps if every label has one, otherwise none, with a warning if some do."""
         instances = self.instance_maps(root)
         absent = sorted(labels.keys() - instances.keys())
         if not absent:
@@ -138,7 +146,7 @@ class DrivingDataset(BaseSegDataset):
         if len(absent) < len(labels):
             print_log(
                 f"{type(self).__name__} {self.split}: {len(absent)} of {len(labels)} images have "
-                f"no map of instances, first {absent[0]}; iIoU is left out",
+                f"no instance map, the first is {absent[0]}; iIoU is left out",
                 logger="current",
                 level=logging.WARNING,
             )
@@ -149,8 +157,8 @@ class DrivingDataset(BaseSegDataset):
         return super().get_data_info(idx) | tables
 
     def __getitem__(self, item: int | StreamItem) -> dict:
-        """A sample; one that a stream sampler asks for is augmented by its place in the stream
-        alone."""
+        """Loads a sample; the augmentation of a :class:`StreamItem` depends on its place in the
+        stream alone."""
         if not isinstance(item, StreamItem):
             return super().__getitem__(item)
         with _random_state(item.seed, item.position):
@@ -159,8 +167,8 @@ class DrivingDataset(BaseSegDataset):
 
 @contextmanager
 def _random_state(*entropy: int) -> Iterator[None]:
-    """Seeds Python's and NumPy's global generators, which mmcv's and mmseg's transforms draw
-    from."""
+    """Seeds Python's and NumPy's global generators, from which mmcv's and mmseg's transforms draw,
+    and restores their state afterwards."""
     before = random.getstate(), np.random.get_state()
     seed, numpy_seed = np.random.SeedSequence(entropy).generate_state(2)
     random.seed(int(seed))
@@ -178,5 +186,5 @@ def _require_same(have: dict[str, Path], want: dict[str, Path], kind: str, other
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
         raise UserError(
             f"{have[alone[0]]}: {kind} without {other}{more}; unpack the download again, or "
-            "remove it"
+            f"remove the {kind}"
         )

@@ -1,5 +1,5 @@
-"""BDD100K (Yu et al., CVPR 2020), as its zips unpack, in the layouts of 2018 and of today: semantic
-segmentation and drivable area."""
+"""Adapters for BDD100K (Yu et al., CVPR 2020): semantic segmentation and drivable area, in the
+layouts of 2018 and of 2021, as the zips unpack."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ibnseg.support.errors import UserError, unknown_name
 
 
 class Release(NamedTuple):
-    """How a release lies on disk; folders have a folder for each split."""
+    """How a release lies on disk."""
 
-    images: str
-    labels: str
-    suffix: str  # of a label, after the image's name
-    ids: dict[int, int]
+    images: str  # the folder that has a folder of images for each split
+    labels: str  # the folder that has a folder of labels for each split
+    suffix: str  # what follows the image's name in the name of its label
+    ids: dict[int, int]  # ids on disk to train ids
 
 
 class Released(DrivingDataset):
-    """A dataset of several releases, told apart by the folder that their labels lie in.
+    """A dataset of several releases, which are recognised by the folder of their labels.
 
     Args:
-        release: one of ``RELEASES``; the one that is there if None.
-        kwargs: as :class:`DrivingDataset`.
+        release: one of ``RELEASES``; if None, the one that is there.
+        kwargs: the arguments of :class:`DrivingDataset`.
     """
 
     SPLITS = ("train", "val")
@@ -41,14 +41,15 @@ class Released(DrivingDataset):
 
     @classmethod
     def images(cls, root: Path, split: str, release: str | None = None) -> dict[str, Path]:
-        """A split's images by their names, also of ``test``, whose labels are not public."""
+        """Lists a split's images by name; ``test`` is allowed too, although its labels are not
+        public."""
         folders = [root / each.images / split for each in cls._releases(release)]
         folder = next((folder for folder in folders if folder.is_dir()), folders[0])
         return {path.stem: path for path in folder.glob("*.jpg")}
 
     @classmethod
     def labels(cls, root: Path, split: str, release: str | None = None) -> dict[str, Path]:
-        """A split's labels by the names of their images; of ``test`` there are none."""
+        """Lists a split's labels by the names of their images; ``test`` has none."""
         if split not in cls.SPLITS:
             return {}
         found, expected = {}, cls._release(root, release)
@@ -65,10 +66,10 @@ class Released(DrivingDataset):
 
     @classmethod
     def _releases(cls, name: str | None) -> list[Release]:
-        """The release of that name, or all.
+        """The release of a name, or all releases if the name is None.
 
         Raises:
-            UserError: if there is none.
+            UserError: if there is no release of that name.
         """
         if name is None:
             return list(cls.RELEASES.values())
@@ -85,27 +86,29 @@ class Released(DrivingDataset):
         if len(there) > 1:
             folders = " and ".join(release.labels for release in there)
             raise UserError(
-                f"{root}: has labels of several releases, {folders}; say which in the domain's "
-                f"dataset, release={' or '.join(map(repr, cls.RELEASES))}, or keep one of them"
+                f"{root}: has labels of several releases, {folders}; choose one in the domain's "
+                f"dataset with release={' or '.join(map(repr, cls.RELEASES))}, or keep only one"
             )
         return there[0] if there else releases[0]
 
     @classmethod
     def _require_suffix(cls, path: Path, release: Release) -> None:
-        """Raises a UserError for a label that is called as those of another release are."""
+        """Raises a UserError if a label is named like those of another release."""
         suffixes = sorted((r.suffix for r in cls.RELEASES.values()), key=len, reverse=True)
         found = next(suffix for suffix in suffixes if path.name.endswith(suffix))
         if found != release.suffix:
             raise UserError(
-                f"{path}: called as labels of another release, <name>{found}, where "
+                f"{path}: is named like labels of another release, <name>{found}, but "
                 f"<name>{release.suffix} is expected; keep the releases apart, their ids may differ"
             )
 
 
 @DATASETS.register_module()
 class BDD100K(Released):
-    """7000 training and 1000 validation photographs of 1280x720 for semantic segmentation (10k),
-    from drives all over the United States of America; 2000 more for testing have no public labels.
+    """Reads the 10k images for semantic segmentation: 7000 training and 1000 validation photographs
+    of 1280x720, from drives in the United States of America.
+
+    The 2000 test images have no public labels.
     """
 
     LAYOUT = (
@@ -120,17 +123,17 @@ class BDD100K(Released):
 
 
 SAMPLED = 100
-"""How many labels of a split are looked at for the ids of another release."""
+"""About how many labels of a split are checked for the ids of another release."""
 
 
 @DATASETS.register_module()
 class BDD100KDrivable(Released):
-    """70000 training and 10000 validation photographs of 1280x720 with the drivable area (100k);
-    20000 more for testing have no public labels.
+    """Reads the 100k images with the drivable area: 70000 training and 10000 validation photographs
+    of 1280x720.
 
-    The ids of the two releases differ, the classes and their order here do not. Labels that have
-    the ids of the other release are refused, by a look at ``SAMPLED`` of them.
-    """
+    The 20000 test images have no public labels. The two releases have different ids on disk, but
+    the same train ids here. Labels with the ids of the other release are refused; ``SAMPLED``
+    labels are checked for this."""
 
     LAYOUT = (
         "images/100k/{train,val}/<name>.jpg and labels/drivable/masks/{train,val}/<name>.png "
@@ -148,13 +151,13 @@ class BDD100KDrivable(Released):
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         images, labels = super().pairs(root)
         step = max(1, len(labels) // SAMPLED)
-        looked_at = {str(labels[key]): labels[key] for key in sorted(labels)[::step]}
-        releases = {name: release_of(read_label(path)) for name, path in looked_at.items()}
+        checked = {str(labels[key]): labels[key] for key in sorted(labels)[::step]}
+        releases = {name: release_of(read_label(path)) for name, path in checked.items()}
         own = next(name for name, each in self.RELEASES.items() if each.ids == self.label_ids)
         others = of_another_release(releases, own)
         if others:
             raise UserError(
-                f"{others[0]}: has the ids of another release than {own}, as {len(others)} of "
-                f"{len(looked_at)} labels that were looked at; unpack that release's labels again"
+                f"{others[0]}: has the ids of another release than {own}, as have {len(others)} of "
+                f"{len(checked)} labels that were checked; unpack the labels of {own} again"
             )
         return images, labels

@@ -1,4 +1,5 @@
-"""CamVid in the SegNet layout: 480x360, ids 0 to 11, frames named for their sequence."""
+"""Adapter for CamVid in the layout of SegNet: 480x360, ids 0 to 11, file names that begin with the
+sequence."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from ibnseg.support.errors import UserError, unknown_name
 
 @DATASETS.register_module()
 class CamVid(DrivingDataset):
-    """701 frames of drives through Cambridge (Brostow et al., 2009): 367 train, 101 val, 233 test.
+    """Reads 701 frames of drives through Cambridge (Brostow et al., 2009): 367 train, 101 val, 233
+    test.
 
     Args:
-        sequences: the drives to keep, by what frames' names begin with (``0001TP`` is at dusk); all
-            if None.
-        kwargs: as :class:`DrivingDataset`.
+        sequences: the drives to keep, by the beginning of their frames' names (e.g. ``0001TP``,
+            which was filmed at dusk); all if None.
+        kwargs: the arguments of :class:`DrivingDataset`.
     """
 
     LAYOUT = (
@@ -57,6 +59,9 @@ def _by_stem(folder: Path, *suffixes: str) -> dict[str, Path]:
     for suffix in suffixes:
         for path in folder.glob(f"*{suffix}"):
             if path.stem in paths:
-                raise UserError(f"{path}: the frame is also there as {paths[path.stem].name}")
+                other = paths[path.stem].name
+                raise UserError(
+                    f"{path}: the same frame also exists as {other}; remove one of them"
+                )
             paths[path.stem] = path
     return paths

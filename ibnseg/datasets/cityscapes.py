@@ -1,4 +1,4 @@
-"""Cityscapes, as it is unpacked: leftImg8bit and gtFine, 34 ids."""
+"""Adapter for Cityscapes as its zips unpack: leftImg8bit and gtFine, 34 ids."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ibnseg.registry import DATASETS
 
 @DATASETS.register_module()
 class Cityscapes(DrivingDataset):
-    """2975 training and 500 validation photographs of 2048x1024, in 21 cities.
+    """Reads 2975 training and 500 validation photographs of 2048x1024 from 21 cities.
 
-    The 1525 test images are not offered to test on: their public labels hold only void. Where each
+    The 1525 test images cannot be tested on, because their public labels hold only void. If every
     label has a ``*_gtFine_instanceIds.png`` beside it, testing reads that too.
     """
 
@@ -26,12 +26,12 @@ class Cityscapes(DrivingDataset):
 
     @classmethod
     def images(cls, root: Path, split: str) -> dict[str, Path]:
-        """A split's images by city and frame, also of ``test``."""
+        """Lists a split's images by city and frame; ``test`` is allowed too."""
         return _by_frame(root / "leftImg8bit" / split, "_leftImg8bit.png")
 
     @classmethod
     def labels(cls, root: Path, split: str) -> dict[str, Path]:
-        """A split's labels by city and frame; those of ``test`` hold only void."""
+        """Lists a split's labels by city and frame; those of ``test`` hold only void."""
         return _by_frame(root / "gtFine" / split, "_gtFine_labelIds.png")
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:

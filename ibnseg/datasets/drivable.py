@@ -1,4 +1,5 @@
-"""Which release's ids a map of the drivable area has: the same three numbers mean other things."""
+"""Recognises the release of a drivable area map by its ids, because the same three numbers mean
+different classes in each release."""
 
 from __future__ import annotations
 
@@ -7,21 +8,21 @@ from collections.abc import Mapping
 import numpy as np
 
 BACKGROUNDS = {"2018": 0, "2021": 2}
-"""The background's id in each release."""
+"""The id of the background in each release."""
 
 TOLERATED = 0.01
-"""Share of the maps that may look like the other release's, as an odd prediction does."""
+"""The share of the maps that may look like the other release's, as an odd prediction may."""
 
 
 def release_of(ids: np.ndarray) -> str | None:
-    """The release whose ids a map has, by its upper tenth, which shows sky and houses.
+    """Recognises the release whose ids a map has by its upper tenth, which shows background.
 
     Args:
         ids: (H, W) uint8.
 
     Returns:
         The name in ``BACKGROUNDS`` whose id at least 99 % of the upper tenth have; None if there is
-        none, and for a map of one id, which says nothing.
+        none, or if the whole map has a single id, which tells nothing.
     """
     top = ids[: max(1, len(ids) // 10)]
     if (ids == ids.flat[0]).all():
@@ -31,14 +32,15 @@ def release_of(ids: np.ndarray) -> str | None:
 
 
 def of_another_release(releases: Mapping[str, str | None], expected: str) -> list[str]:
-    """The maps that have another release's ids, if they are more than a few odd ones.
+    """Finds the maps that have the ids of another release, unless there are only a few odd ones.
 
     Args:
-        releases: of each map, by name, from :func:`release_of`.
-        expected: the release that they should be of.
+        releases: the release of each map from :func:`release_of`, by the map's name.
+        expected: the release that the maps should have.
 
     Returns:
-        Their names, none if they are at most ``TOLERATED`` of those that say something.
+        The names of these maps; none if their share of the recognised maps is at most
+        ``TOLERATED``.
     """
     known = {name: release for name, release in releases.items() if release is not None}
     others = [name for name, release in known.items() if release != expected]

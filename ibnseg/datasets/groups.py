@@ -1,5 +1,5 @@
-"""Which images of a domain are alike: frames of one city, drive or stretch are no independent
-samples."""
+"""Rules that group the images of a domain, because frames of one city, drive or stretch are alike
+and no independent samples."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import PurePosixPath
 
 
 def by_city(names: Sequence[str]) -> list[str]:
-    """The folder that an image lies in, as in Cityscapes: ``.../frankfurt/<frame>.png``."""
+    """Groups images by their folder, e.g. the city in Cityscapes: ``frankfurt/<frame>.png``."""
     return [PurePosixPath(name).parent.name for name in names]
 
 
 def by_sequence(names: Sequence[str]) -> list[str]:
-    """What a file's name begins with, up to the first underscore, as in CamVid:
-    ``0001TP_006690``."""
+    """Groups images by the beginning of their names up to the first underscore, which is the drive
+    in CamVid (``0001TP_006690.png``)."""
     return [PurePosixPath(name).stem.split("_")[0] for name in names]
 
 
 def by_stretch(names: Sequence[str]) -> list[str]:
-    """Files of consecutive numbers, as in GTA5, called by the first number.
+    """Groups files of consecutive numbers, e.g. in GTA5; a group is named after its first number.
 
-    GTA5's official split keeps such stretches together: its val has 242 of them.
+    GTA5's official split keeps such stretches together: its val split has 242 of them.
 
     Raises:
-        ValueError: for a name that is no number.
+        ValueError: if a name is not a number.
     """
     numbers = {name: int(PurePosixPath(name).stem) for name in names}
     first, last, stretch = None, None, {}
@@ -36,7 +36,7 @@ def by_stretch(names: Sequence[str]) -> list[str]:
 
 
 def by_image(names: Sequence[str]) -> list[str]:
-    """Each image is its own: nothing is known that makes some of them alike."""
+    """Makes every image a group of its own, if nothing is known that makes some of them alike."""
     return list(names)
 
 
@@ -46,5 +46,5 @@ GROUPS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "stretch": by_stretch,
     "image": by_image,
 }
-"""What a domain's ``group`` may be: functions from the paths of its images, relative to its root
-and with slashes, to the names of their groups."""
+"""The rules that a domain can name as its ``group``. Each maps the paths of images, relative to the
+root and with slashes, to the names of their groups."""

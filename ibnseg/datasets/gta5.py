@@ -1,5 +1,5 @@
-"""GTA5 ("Playing for Data", Richter et al., ECCV 2016), as its zip parts unpack, in its official
-split."""
+"""Adapter for GTA5 ("Playing for Data", Richter et al., ECCV 2016) as its zip parts unpack, in the
+official split."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
 
 DEFECTS = frozenset({15188, 17705, *range(20803, 20835), *range(20858, 20861)})
-"""Numbers of the frames that cannot be used: 15188 and 17705 are invalid images; in 15188 and the
-rest image and label differ in size (lists in mlykotom/video-segmentation and
+"""The numbers of the frames that cannot be used. 15188 and 17705 are invalid images; in 15188 and
+all others image and label differ in size (lists in mlykotom/video-segmentation and
 fvisin/dataset_loaders)."""
 
 
@@ -30,19 +30,19 @@ ABSENT = frozenset(
         *range(12050, 12055),
     }
 )
-"""Numbers of the 25 frames that some copies of the dataset lack (bupt-ai-cz/IAST-ECCV2020, issue
-2)."""
+"""The numbers of the 25 frames that some copies of the dataset lack (bupt-ai-cz/IAST-ECCV2020,
+issue 2)."""
 
 OWN_SPLIT = "split.json"
-"""A file in the root of data in GTA5's layout that has a split of its own, as in the package's."""
+"""The file in the root of data in GTA5's layout that defines another split than GTA5's."""
 
 
 def read_split(path: Path) -> dict[str, tuple[int, ...]]:
-    """Image numbers of each split, out of a JSON file of closed ranges ``{split: [[first,
-    last]]}``.
+    """Reads the image numbers of each split from a JSON file of closed ranges, ``{split: [[first,
+    last], ...]}``.
 
     Raises:
-        UserError: if the file does not hold that.
+        UserError: if the file has another content.
     """
     try:
         return {
@@ -54,19 +54,19 @@ def read_split(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def official_split() -> dict[str, tuple[int, ...]]:
-    """Image numbers of ``train`` (12403), ``val`` (6382), ``test`` (6181), from split.mat."""
+    """The image numbers of ``train`` (12403), ``val`` (6382), ``test`` (6181), from split.mat."""
     return read_split(Path(str(files("ibnseg.datasets") / "gta5_split.json")))
 
 
 @DATASETS.register_module()
 class GTA5(DrivingDataset):
-    """24966 renderings, mostly of 1914x1052; without the defects 12402 train, 6347 val and 6180
-    test.
+    """Reads 24966 renderings, mostly of 1914x1052; without the defects 12402 train, 6347 val and
+    6180 test.
 
-    The 25 frames that some copies lack are left out too where they are not there, with a warning.
-    All that is left out is in ``skipped``; any other frame that is not there is an error. Data of
-    another split in the same layout says so in a file ``split.json`` of its own, of which nothing
-    may lack.
+    The 25 frames that some copies lack are left out with a warning if they are missing. ``skipped``
+    lists everything that is left out; any other missing frame is an error. Other data in the same
+    layout defines its split in a file ``split.json``, and none of the frames listed there may be
+    missing.
     """
 
     LAYOUT = "images/%05d.png and labels/%05d.png, all zip parts unpacked into the two folders"
@@ -87,9 +87,11 @@ class GTA5(DrivingDataset):
         )
         absent = usable - images.keys() - labels.keys()
         if absent and (images or labels):
-            told = f"GTA5 {self.split}: {len(absent)} of {len(usable)} frames are not in {root}"
+            missing = f"GTA5 {self.split}: {len(absent)} of {len(usable)} frames are not in {root}"
             if absent - {f"{number:05d}.png" for number in may_lack}:
-                raise UserError(f"{told}, first {min(absent)}; unpack all parts of the download")
-            print_log(f"{told}; they are skipped", logger="current", level=logging.WARNING)
+                raise UserError(
+                    f"{missing}, the first is {min(absent)}; unpack all parts of the download"
+                )
+            print_log(f"{missing}; they are skipped", logger="current", level=logging.WARNING)
         self.skipped = sorted(absent | {f"{number:05d}.png" for number in numbers & defects})
         return images, labels

@@ -1,10 +1,10 @@
-"""The one table of classes: names, ids, train ids, colours, categories; run it (``python -m
-ibnseg.datasets.labels``).
+"""The one table of classes: names, ids, train ids, colours and categories. ``python -m
+ibnseg.datasets.labels`` prints it.
 
-Sources: Cityscapes, cityscapesScripts ``helpers/labels.py``; GTA5, ``mapping.mat`` of its
-read-mapping code; CamVid, the SegNet copy's 11 classes and void; Mapillary Vistas 1.2, the two
-maps in use; BDD100K, bdd100k/bdd100k:bdd100k/label/label.py and doc/source/format.rst, and for the
-release of 2018 its README of then (commit 3e762ca).
+Sources: for Cityscapes, cityscapesScripts ``helpers/labels.py``; for GTA5, ``mapping.mat`` of its
+read-mapping code; for CamVid, the 11 classes and void of the SegNet copy; for Mapillary Vistas 1.2,
+the two maps in use; for BDD100K, bdd100k/bdd100k:bdd100k/label/label.py and doc/source/format.rst,
+and for its release of 2018 the README of that time (commit 3e762ca).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 IGNORE = 255
-"""The train id of pixels that neither train nor count."""
+"""The train id of pixels that are neither trained on nor counted."""
 
 UNKNOWN = 254
-"""What look-ups give for an id that is in no table; never a train id."""
+"""The result of looking up an id that is not in the table; it is never a train id."""
 
 
 class Label(NamedTuple):
@@ -28,7 +28,7 @@ class Label(NamedTuple):
     train_id: int  # 0 to 18, or IGNORE
     color: tuple[int, int, int]  # RGB
     category: str
-    has_instances: bool  # whether *_instanceIds.png tells single ones apart
+    has_instances: bool  # whether *_instanceIds.png distinguishes single objects of the class
 
 
 LABELS = (
@@ -74,17 +74,17 @@ CLASSES = tuple(x.name for x in _TRAINED)
 """The 19 classes; a class's index is its train id."""
 
 PALETTE = tuple(x.color for x in _TRAINED)
-"""Their colours, RGB."""
+"""The colours of the 19 classes, RGB."""
 
 
 class ClassSet(NamedTuple):
-    """The classes that a domain's labels and a network's logits have; a class's index is its train
+    """The classes of a domain's labels and of a network's logits; the index of a class is its train
     id."""
 
     name: str
     classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]  # RGB
-    background: str | None = None  # the class that an overlay does not draw
+    palette: tuple[tuple[int, int, int], ...]  # the colour of each class, RGB
+    background: str | None = None  # the class that overlays leave out
 
 
 CITYSCAPES = ClassSet("cityscapes", CLASSES, PALETTE)
@@ -96,38 +96,37 @@ DRIVABLE = ClassSet(
     ((219, 94, 86), (86, 211, 219), (0, 0, 0)),
     background="background",
 )
-"""The drivable area of BDD100K: the lane that the car is in, other lanes, and all else."""
+"""The drivable area of BDD100K: the lane that the car is in, other lanes, and everything else."""
 
 CATEGORIES = {
     category: tuple(x.name for x in _TRAINED if x.category == category)
     for category in dict.fromkeys(x.category for x in _TRAINED)
 }
-"""The 7 categories, each with those of the 19 classes that it holds."""
+"""The 7 categories, each with those of the 19 classes that belong to it."""
 
 INSTANCE_CLASSES = tuple(x.name for x in _TRAINED if x.has_instances)
 """Those of the 19 classes that have instances."""
 
 CITYSCAPES_IDS = {x.id: x.train_id for x in LABELS}
-"""Ids in ``*_labelIds.png`` to train ids."""
+"""Ids in ``*_labelIds.png``, mapped to train ids."""
 
 GTA5_IDS = {**CITYSCAPES_IDS, 34: IGNORE}
-"""Palette indices of GTA5's labels to train ids; 34 is the licence plate."""
+"""Palette indices of GTA5's labels, mapped to train ids; 34 is the licence plate."""
 
 GTA5_COLORS = {
-    # (0, 0, 142) is the car's and the licence plate's, (153, 153, 153) the pole's and the pole
-    # group's
+    # car and licence plate share (0, 0, 142), pole and pole group share (153, 153, 153)
     **{x.color: x.train_id for x in LABELS if x.name != "polegroup"},
     (20, 20, 20): IGNORE,  # static in GTA5's palette
 }
-"""RGB colours of GTA5's palette to train ids, for copies of the labels that were stored as RGB."""
+"""RGB colours of GTA5's palette, mapped to train ids, for copies with labels stored as RGB."""
 
 GTA5_IDS_BY_COLOR = {
     **GTA5_IDS,
     18: CLASSES.index("pole"),  # the pole group has the pole's colour
     34: CLASSES.index("car"),  # the licence plate has the car's
 }
-"""Palette indices of GTA5's labels to the train ids that their colours have, as
-shachoi/RobustNet:datasets/gtav.py maps them."""
+"""Palette indices of GTA5's labels, mapped to the train ids of their colours, as in
+shachoi/RobustNet:datasets/gtav.py."""
 
 CAMVID_CLASSES = (
     "sky",
@@ -142,11 +141,11 @@ CAMVID_CLASSES = (
     "person",
     "rider",
 )
-"""The 11 classes of CamVid's SegNet copy, by the names they have here; the index is its id, 11 is
-void."""
+"""The 11 classes of CamVid's SegNet copy, by their names in Cityscapes; the index of a class is its
+id, and 11 is void."""
 
 CAMVID_IDS = {**{i: CLASSES.index(name) for i, name in enumerate(CAMVID_CLASSES)}, 11: IGNORE}
-"""Ids in CamVid's SegNet copy to train ids."""
+"""Ids in CamVid's SegNet copy, mapped to train ids."""
 
 _MAPILLARY_CLASSES = {
     "road": (13, 24, 41),  # and lane marking (general), manhole
@@ -174,9 +173,9 @@ MAPILLARY_IDS = {
     **dict.fromkeys(range(66), IGNORE),
     **{id_: CLASSES.index(name) for name, ids in _MAPILLARY_CLASSES.items() for id_ in ids},
 }
-"""Ids in the labels of Mapillary Vistas 1.2 to train ids, as
-shachoi/RobustNet:datasets/mapillary.py and yasserben/CLOUDS:tools/convert_datasets/mapillary.py map
-them."""
+"""Ids in the labels of Mapillary Vistas 1.2, mapped to train ids as in
+shachoi/RobustNet:datasets/mapillary.py and
+yasserben/CLOUDS:tools/convert_datasets/mapillary.py."""
 
 _OPENSEG_CHANGES = {
     "road": (7, 8, 10, 14, 23),  # bike lane, crosswalk, parking, service lane, crosswalk marking
@@ -190,24 +189,27 @@ MAPILLARY_OPENSEG_IDS = {
     **{id_: CLASSES.index(name) for name, ids in _OPENSEG_CHANGES.items() for id_ in ids},
     41: IGNORE,  # manhole
 }
-"""The same by the rule of openseg: w1oves/Rein:tools/convert_datasets/mapillary2cityscape.py."""
+"""The same ids, mapped by the rule of openseg, as in
+w1oves/Rein:tools/convert_datasets/mapillary2cityscape.py."""
 
 BDD100K_IDS = {**{i: i for i in range(len(CLASSES))}, 255: IGNORE}
-"""Ids in BDD100K's semantic segmentation masks, which are train ids already."""
+"""Ids in BDD100K's masks for semantic segmentation, which are train ids already."""
 
 DRIVABLE_IDS = {0: 0, 1: 1, 2: 2}
-"""Ids in BDD100K's drivable area masks since 2021: direct, alternative, background."""
+"""Ids in BDD100K's drivable area masks since 2021 (direct, alternative, background), mapped to
+train ids."""
 
 DRIVABLE_2018_IDS = {
     0: DRIVABLE.classes.index("background"),
     1: DRIVABLE.classes.index("direct"),
     2: DRIVABLE.classes.index("alternative"),
 }
-"""Ids in BDD100K's drivable maps of 2018, which the WAD 2018 challenge took."""
+"""Ids in BDD100K's drivable maps of 2018, which the WAD 2018 challenge used, mapped to train
+ids."""
 
 
 def lookup_table(ids: dict[int, int]) -> np.ndarray:
-    """The (256,) uint8 table from a dataset's ids to train ids, ``UNKNOWN`` for all others."""
+    """The (256,) uint8 table that maps a dataset's ids to train ids, all others to ``UNKNOWN``."""
     table = np.full(256, UNKNOWN, np.uint8)
     table[list(ids)] = list(ids.values())
     return table

@@ -1,4 +1,4 @@
-"""Mapillary Vistas, as its zip unpacks, with the labels of version 1.2."""
+"""Adapter for Mapillary Vistas as its zip unpacks, with the labels of version 1.2."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FOLDERS = {"train": "training", "val": "validation"}
 
 @DATASETS.register_module()
 class MapillaryVistas(DrivingDataset):
-    """18000 training and 2000 validation photographs from all over the world, in many sizes
+    """Reads 18000 training and 2000 validation photographs from all over the world, in many sizes
     (Neuhold et al., ICCV 2017).
 
-    Two maps from its 66 classes to the 19 are in use; ``class_map='openseg'`` takes the other one.
+    Two maps from its 66 classes to the 19 are in use; ``class_map='openseg'`` chooses the second.
     """
 
     LAYOUT = (
         "{training,validation}/images/<name>.jpg and {training,validation}/labels/<name>.png "
-        "(or v1.2/labels, as the download of version 2.0 has them)"
+        "(or {training,validation}/v1.2/labels, in the download of version 2.0)"
     )
     SPLITS = tuple(FOLDERS)
     LABEL_IDS = MAPILLARY_IDS

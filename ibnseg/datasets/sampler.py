@@ -1,4 +1,4 @@
-"""The endless training stream: which image comes at which position, and with which randomness."""
+"""The endless training stream, which decides the image and the randomness of every position."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from ibnseg.registry import DATA_SAMPLERS
 
 
 class StreamItem(NamedTuple):
-    """A sample of the training stream; its augmentation is a function of seed and position."""
+    """A sample of the training stream; its augmentation depends on seed and position alone."""
 
     index: int
     position: int
     seed: int
     centroid: tuple[int, int] | None = None
-    """(x, y), in pixels of the stored image, of what the crop is to contain."""
+    """The point (x, y) in pixels of the stored image that the crop must contain, if not None."""
 
 
 @DATA_SAMPLERS.register_module()
 class StreamSampler(InfiniteSampler):
-    """mmengine's endless shuffled sampler, telling each sample its position in the whole stream.
+    """mmengine's endless shuffled sampler, which also gives each sample its position in the stream.
 
-    Positions are counted over all processes, so that neither the number of processes nor of loader
-    workers changes what a position holds. ``skip`` (from mmengine) goes on from where a run was
-    interrupted.
+    Positions are counted over all processes, so that the content of a position depends neither on
+    the number of processes nor on that of loader workers. mmengine's ``skip`` continues an
+    interrupted run.
     """
 
     def _indices_of_rank(self) -> Iterator[StreamItem]:
         return itertools.islice(self.stream(), self.rank, None, self.world_size)
 
     def stream(self) -> Iterator[StreamItem]:
-        """The items of all processes, from the first position on, without end."""
+        """Yields the items of all processes from the first position on, without end."""
         for position, index in enumerate(self._infinite_indices()):
             yield StreamItem(index, position, self.seed)

@@ -1,7 +1,7 @@
-"""Class-uniform sampling: a share of the training stream shows each class equally often.
+"""Class-uniform sampling, in which a share of the training stream shows each class equally often.
 
-The idea and its tiles are those of shachoi/RobustNet (``datasets/uniform.py``): of each class it is
-noted where it lies in the training images, and crops are taken around these places.
+The method and its tiles are those of shachoi/RobustNet (``datasets/uniform.py``): an index lists
+the places of each class in the training images, and crops are taken around these places.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from ibnseg.support.files import cache_folder, written_whole
 from ibnseg.support.progress import bar
 
 TILE = 1024
-"""Side in pixels of the squares in which classes are looked for."""
+"""The side in pixels of the squares in which classes are searched."""
 
 
 def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
-    """Where each class lies: its centroid in each tile that it is in.
+    """Finds the centroid of each class in each tile of a label.
 
-    As in RobustNet tiles are whole, from the upper left, and what remains on the right and below is
-    not looked at: of a GTA5 image, 1914x1052, that is all but the left 1024x1024. A side shorter
-    than a tile has one, where RobustNet has none.
+    As in RobustNet, only whole tiles are searched, beginning at the upper left; what remains on the
+    right and below is left out. In an image of GTA5, 1914x1052, only the left 1024x1024 are
+    searched. A side that is shorter than a tile has one tile here, but none in RobustNet.
 
     Args:
-        train_ids: (H, W) uint8; ``IGNORE`` counts nowhere.
-        tile: the side of a tile.
+        train_ids: (H, W) uint8; pixels of ``IGNORE`` are left out.
+        tile: the side of a tile in pixels.
 
     Returns:
-        (M, 3) int32: class, x, y; the mean of the class's pixels, rounded down. The pixel there may
-        be of another class.
+        (M, 3) int32: class, x, y, where (x, y) is the mean of the class's pixels, rounded down. The
+        pixel at that place may have another class.
     """
     found = []
     rows, columns = (max(1, side // tile) for side in train_ids.shape)
@@ -62,34 +62,33 @@ def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
 
 
 def class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
-    """The centroids of all labels of a dataset, read by as many threads as there are processors.
+    """Finds the centroids in all labels of a dataset, with as many threads as there are processors.
 
     Returns:
-        (M, 4) int32: class, index of the image in the dataset, x, y; in order of images.
+        (M, 4) int32: class, index of the image in the dataset, x, y; in the order of the images.
 
     Raises:
-        UserError: for a label that cannot be read.
+        UserError: if a label cannot be read.
     """
     load = LoadLabel()
 
-    def of_image(i: int) -> np.ndarray:
+    def find(i: int) -> np.ndarray:
         found = class_centroids(load.train_ids(dataset.get_data_info(i)), tile)
         return np.insert(found, 1, i, axis=1)
 
     with ThreadPool() as pool, bar() as progress:
-        parts = pool.imap(of_image, range(len(dataset)), chunksize=8)
+        parts = pool.imap(find, range(len(dataset)), chunksize=8)
         return np.concatenate(
             list(progress.track(parts, len(dataset), description="Finding classes"))
         )
 
 
 def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
-    """Where the index of a dataset is kept: the name is a hash of all that it depends on.
+    """The file in which the index of a dataset is cached, named by a hash of what it depends on.
 
-    That is the kind of dataset, the tables of ids and colours in use, the tile, and the labels'
-    names below the root and their sizes; so runs of other seeds and networks find it, and a copy of
-    the data elsewhere does too.
-    """
+    That is the dataset's type, the tables of ids and colours in use, the tile, and the labels'
+    names below the root and their sizes. So runs with other seeds and networks find it, and so does
+    a copy of the data in another folder."""
     files = [Path(dataset.get_data_info(i)["seg_map_path"]) for i in range(len(dataset))]
     facts = (
         type(dataset).__name__,
@@ -103,9 +102,10 @@ def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
 
 
 def cached_class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
-    """:func:`class_index`, made by one process for all, and kept in :func:`index_file`.
+    """Returns :func:`class_index` from its cache, :func:`index_file`, or makes and caches it.
 
-    A file that is damaged is made anew; one that cannot be written is done without, with a warning.
+    One process does this for all. A damaged file is made anew; if the file cannot be written, a
+    warning is logged.
     """
     shared = [_read_or_make(dataset, tile) if is_main_process() else None]
     broadcast_object_list(shared)
@@ -122,25 +122,25 @@ def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
         with written_whole(file) as temporary:
             np.save(temporary, index)
     except UserError as error:
-        print_log(f"{error}; the next run finds classes again", "current", logging.WARNING)
+        print_log(f"{error}; the next run searches classes again", "current", logging.WARNING)
     return index
 
 
 @DATA_SAMPLERS.register_module()
 class ClassUniformSampler(StreamSampler):
-    """The training stream, where a share of the positions shows a class around its centroid.
+    """The training stream, in which a share of the positions shows a class around its centroid.
 
-    Each position is class-uniform with probability ``share``: then its class is uniform among those
-    that occur, and its centroid uniform among the class's. What a position holds depends on the
-    seed alone, as in the plain stream, whose images the other positions keep.
+    Each position is class-uniform with probability ``share``: its class is then drawn uniformly
+    from those that occur, and its centroid uniformly from those of the class. All other positions
+    keep the images of the plain stream. The content of a position depends on the seed alone.
 
     Args:
         dataset: the training data.
         share: in (0, 1].
-        kwargs: as mmengine's ``InfiniteSampler``.
+        kwargs: the arguments of mmengine's ``InfiniteSampler``.
 
     Raises:
-        UserError: if no label has any class.
+        UserError: if no label has a pixel of any class.
     """
 
     def __init__(self, dataset: DrivingDataset, share: float, **kwargs) -> None:
@@ -149,11 +149,11 @@ class ClassUniformSampler(StreamSampler):
         index = cached_class_index(dataset)
         places = (index[index[:, 0] == label, 1:] for label in np.unique(index[:, 0]))
         self.places = list(places)
-        """Of each class that occurs, (M, 3) int32: index, x, y."""
+        """The places of each class that occurs, each (M, 3) int32: index of the image, x, y."""
         if not self.places:
             raise UserError(
-                f"{dataset.data_root}: class_uniform is {share}, and no label has any class; "
-                "set it to 0, or check the labels"
+                f"{dataset.data_root}: class_uniform is {share}, but no label has a pixel of any "
+                "class; check the labels, or set class_uniform to 0"
             )
 
     def stream(self) -> Iterator[StreamItem]:

@@ -1,5 +1,5 @@
-"""What is taken from mmseg's datasets, which print a line for each optional package that they do
-not find."""
+"""Imports what is used of mmseg's datasets, which print a line for each optional package that is
+not installed, without that output."""
 
 from contextlib import redirect_stdout
 

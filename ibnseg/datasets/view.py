@@ -1,6 +1,6 @@
-"""How an image and its label are shown to a network in testing: sizes and crops, one after another.
+"""The sizes and crops in which a network sees images and labels in testing.
 
-The label decides where predictions are compared: logits are resized to its size.
+Predictions are compared at the size of the label: logits are resized to it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from ibnseg.datasets.labels import IGNORE
 from ibnseg.registry import TRANSFORMS
 
 Size = tuple[int, int]
-"""(width, height) in pixels."""
+"""A size (width, height) in pixels."""
 
 
 def _times(size: Size, factor: float) -> Size:
-    """Both edges times a factor, rounded half up, as mmcv and detectron2 round them, 1 at least."""
+    """Multiplies both edges by a factor; they are rounded half up, as in mmcv and detectron2, and
+    at least 1."""
     width, height = (max(1, int(edge * factor + 0.5)) for edge in size)
     return width, height
 
@@ -27,34 +28,35 @@ def _times(size: Size, factor: float) -> Size:
 SIZES: dict[str, Callable[[Size, float | Size], Size]] = {
     "exact": lambda size, to: tuple(to),
     "times": _times,
-    # as large as fits: the longer edge within the longer of the two, the shorter within the shorter
+    # as large as possible: the longer edge at most the longer one given, the shorter the shorter
     "within": lambda size, to: _times(size, min(max(to) / max(size), min(to) / min(size))),
     "short_edge": lambda size, to: _times(size, to / min(size)),
     "height": lambda size, to: (int(size[0] / size[1] * to), to),  # the width is rounded down
     "half": lambda size, to: (size[0] // 2, size[1] // 2),
 }
-"""Rules from a size and what it is to become to the new size."""
+"""The rules for new sizes, each a callable (size, to) -> size."""
 
 
 def new_size(size: Size, rule: str, to: float | Size | None) -> Size:
-    """The size of an image under one of the rules of ``SIZES``.
+    """The new size of an image under one of the rules in ``SIZES``.
 
     Args:
         size: (width, height).
-        rule: ``exact``: (width, height); ``times``: a factor; ``within``: two edges, proportions
-            kept; ``short_edge``, ``height``: pixels, proportions kept; ``half``: None.
-        to: the rule's value.
+        rule: the name of the rule.
+        to: the value of the rule. ``exact``: (width, height); ``times``: a factor; ``within``: the
+            two edges that the image must fit, proportions kept; ``short_edge`` and ``height``:
+            pixels, proportions kept; ``half``: None.
     """
     return SIZES[rule](size, to)
 
 
 def centre_crop(image: np.ndarray, size: Size, fill: int) -> np.ndarray:
-    """The middle of an image; where the image is smaller, ``fill`` around it.
+    """Crops the middle of an image, and pads the image with ``fill`` if it is smaller.
 
     Args:
         image: (H, W) or (H, W, C).
-        size: (width, height).
-        fill: a value of the image.
+        size: (width, height) of the result.
+        fill: the value of padded pixels.
     """
     window = []
     pad = [(0, 0)] * image.ndim
@@ -68,14 +70,15 @@ def centre_crop(image: np.ndarray, size: Size, fill: int) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class Rescale(BaseTransform):
-    """Resizes ``img`` and ``gt_seg_map`` together: predictions are compared at the new size.
+    """Resizes ``img`` and ``gt_seg_map`` together, so that predictions are compared at the new
+    size.
 
-    By Pillow, as the field's own scripts do it: the image with the given interpolation, the label
-    by nearest neighbour.
+    As in the scripts of published methods, Pillow resizes the image with the given interpolation
+    and the label by nearest neighbour.
 
     Args:
-        rule, to: of :func:`new_size`.
-        interpolation: ``'bicubic'`` or ``'bilinear'``.
+        rule, to: the arguments of :func:`new_size`.
+        interpolation: of the image, ``'bicubic'`` or ``'bilinear'``.
     """
 
     def __init__(self, rule: str, to: float | Size | None, interpolation: str) -> None:
@@ -95,7 +98,7 @@ class Rescale(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CentreCrop(BaseTransform):
-    """Crops ``img`` and ``gt_seg_map`` together; what lies beyond the image is black and ignored.
+    """Crops ``img`` and ``gt_seg_map`` together; beyond the image, pixels are black and ignored.
 
     Args:
         size: (width, height).
@@ -114,11 +117,11 @@ class CentreCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RescaleImage(BaseTransform):
-    """Resizes ``img`` alone, bilinearly, as mmseg does; predictions are compared with the label as
-    it is.
+    """Resizes ``img`` alone, bilinearly as mmseg does; predictions are compared at the label's own
+    size.
 
     Args:
-        rule, to: of :func:`new_size`.
+        rule, to: the arguments of :func:`new_size`.
     """
 
     def __init__(self, rule: str, to: float | Size | None) -> None:

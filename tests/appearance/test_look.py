@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ibnseg.appearance import LOOKS, Look, describe, match_amplitudes, match_moments
+from ibnseg.appearance import LOOKS, Look, look_of_images, match_amplitudes, match_moments
 from ibnseg.appearance.look import SIDE
 from tests.conftest import scene
 
@@ -25,14 +25,17 @@ def images(*sizes: tuple[int, int]) -> list[np.ndarray]:
 def test_statistics_are_those_of_all_pixels() -> None:
     """Of images of one size; their values are of float64."""
     some = images((30, 40), (30, 40), (30, 40))
-    look, pixels = describe(some), np.concatenate([x.reshape(-1, 3) for x in some]).astype(float)
+    look, pixels = (
+        look_of_images(some),
+        np.concatenate([x.reshape(-1, 3) for x in some]).astype(float),
+    )
     np.testing.assert_allclose(look.mean, pixels.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(look.deviation, pixels.std(axis=0), rtol=1e-10)
 
 
 def test_each_image_weighs_the_same() -> None:
     black, white = np.zeros((4, 4, 3), np.uint8), np.full((40, 40, 3), 255, np.uint8)
-    look = describe([black, white])
+    look = look_of_images([black, white])
     np.testing.assert_allclose(look.mean, 127.5)
     np.testing.assert_allclose(look.deviation, 127.5)
 
@@ -43,7 +46,7 @@ def test_amplitudes_are_the_mean_over_the_images() -> None:
         [np.abs(np.fft.fft2(x.astype(float), axes=(0, 1))) / SIDE**2 for x in some], axis=0
     )
     np.testing.assert_allclose(
-        describe(some).amplitude, expected[:, : SIDE // 2 + 1], rtol=1e-6, atol=1e-9
+        look_of_images(some).amplitude, expected[:, : SIDE // 2 + 1], rtol=1e-6, atol=1e-9
     )
 
 
@@ -53,7 +56,7 @@ def test_low_amplitudes_hardly_depend_on_the_size() -> None:
     for height, width in ((128, 256), (256, 512), (300, 700)):
         y, x = np.mgrid[:height, :width]
         wave = 120 + 40 * np.cos(2 * np.pi * (2 * (x + 0.5) / width + (y + 0.5) / height))
-        look = describe([np.repeat(wave[..., None], 3, axis=2).round().astype(np.uint8)])
+        look = look_of_images([np.repeat(wave[..., None], 3, axis=2).round().astype(np.uint8)])
         np.testing.assert_allclose(look.amplitude[0, 0], 120, atol=0.1)
         np.testing.assert_allclose(look.amplitude[1, 2], 20, atol=0.1)
         np.testing.assert_allclose(look.amplitude[-1, 2], 0, atol=0.1)
@@ -61,7 +64,7 @@ def test_low_amplitudes_hardly_depend_on_the_size() -> None:
 
 def test_no_images() -> None:
     with pytest.raises(ValueError, match="at least one image"):
-        describe([])
+        look_of_images([])
 
 
 def test_moments_by_hand() -> None:
@@ -108,7 +111,7 @@ def by_definition(image: np.ndarray, look: Look, reach: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("beta", "reach"), [(0.0, 0), (0.02, 0), (0.03, 1), (0.1, 4), (0.3, 14)])
 def test_amplitudes_by_definition(beta: float, reach: int) -> None:
-    look = describe([255 - scene(2)[0], scene(4)[0] // 2])
+    look = look_of_images([255 - scene(2)[0], scene(4)[0] // 2])
     expected = by_definition(IMAGE, look, reach)  # of 64x48, so beta * 48 waves
     found = match_amplitudes(IMAGE, look, beta)
     assert np.abs(found - expected.clip(0, 255)).max() <= 0.5 + 1e-2
@@ -116,7 +119,7 @@ def test_amplitudes_by_definition(beta: float, reach: int) -> None:
 
 
 def test_odd_sizes_by_definition() -> None:
-    image, look = IMAGE[:-1, :-3], describe([scene(4)[0] // 2])
+    image, look = IMAGE[:-1, :-3], look_of_images([scene(4)[0] // 2])
     expected = by_definition(image, look, 4)
     assert np.abs(match_amplitudes(image, look, 0.1) - expected.clip(0, 255)).max() <= 0.51
 
@@ -124,7 +127,7 @@ def test_odd_sizes_by_definition() -> None:
 def test_without_waves_only_the_mean_changes() -> None:
     image = np.full((20, 20, 3), 100, np.uint8)
     image[5:9, 5:9] += 10
-    found = match_amplitudes(image, describe([np.full((8, 8, 3), 50, np.uint8)]), 0.0)
+    found = match_amplitudes(image, look_of_images([np.full((8, 8, 3), 50, np.uint8)]), 0.0)
     mean = image.mean((0, 1))
     np.testing.assert_array_equal(found, np.rint(image - mean + 50).astype(np.uint8))
 
@@ -132,12 +135,12 @@ def test_without_waves_only_the_mean_changes() -> None:
 @pytest.mark.parametrize("name", LOOKS)
 def test_the_look_of_itself_changes_nothing(name: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    np.testing.assert_array_equal(LOOKS[name](image, describe([image])), image)
+    np.testing.assert_array_equal(LOOKS[name](image, look_of_images([image])), image)
 
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_dtype_shape_and_the_input(name: str) -> None:
-    view, look = IMAGE[:, ::-1], describe([scene(4)[0] // 2])
+    view, look = IMAGE[:, ::-1], look_of_images([scene(4)[0] // 2])
     before = view.copy()
     found = LOOKS[name](view, look)
     np.testing.assert_array_equal(view, before)
@@ -150,7 +153,7 @@ def test_edges_stay_where_they_are() -> None:
     """The sharpest step of each row of a half dark image is in its place in any look."""
     image = np.full((64, 96, 3), 60, np.uint8)
     image[:, 40:] = 180
-    look = describe([scene(4)[0] // 2])
+    look = look_of_images([scene(4)[0] // 2])
     for change in LOOKS.values():
         steps = np.abs(np.diff(change(image, look).astype(int).sum(axis=2), axis=1))
         assert (steps.argmax(axis=1) == 39).all()
@@ -159,9 +162,9 @@ def test_edges_stay_where_they_are() -> None:
 @pytest.mark.parametrize("beta", [-0.1, 0.5, float("nan")])
 def test_betas_out_of_bounds(beta: float) -> None:
     with pytest.raises(ValueError, match="beta is|cannot convert"):
-        match_amplitudes(IMAGE, describe([IMAGE]), beta)
+        match_amplitudes(IMAGE, look_of_images([IMAGE]), beta)
 
 
 def test_more_waves_than_a_look_has() -> None:
     with pytest.raises(ValueError, match="at most 127 waves in 600x512"):
-        match_amplitudes(np.zeros((512, 600, 3), np.uint8), describe([IMAGE]), 0.25)
+        match_amplitudes(np.zeros((512, 600, 3), np.uint8), look_of_images([IMAGE]), 0.25)

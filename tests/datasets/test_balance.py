@@ -89,7 +89,7 @@ def test_labels_without_any_class_are_told(tmp_path: Path) -> None:
     save_rgb(tmp_path / "images/00001.png", scene(1)[0])
     save_ids(tmp_path / "labels/00001.png", np.zeros((HEIGHT, WIDTH), np.uint8))
     (tmp_path / "split.json").write_text('{"train": [[1, 1]], "val": []}')
-    with pytest.raises(UserError, match="class_balance is 0.5, and no label has any class"):
+    with pytest.raises(UserError, match="class_balance is 0.5, but no label has a pixel"):
         balanced_weights(GTA5(tmp_path, "train"), 0.5)
 
 

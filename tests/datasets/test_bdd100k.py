@@ -99,7 +99,7 @@ def test_a_label_called_as_the_other_releases_is_refused(tmp_path, release, name
     drivable(tmp_path, release)
     folder = {"2021": "labels/drivable/masks", "2018": "drivable_maps/labels"}[release]
     save_ids(tmp_path / folder / "train" / name, np.zeros((48, 64), np.uint8))
-    with pytest.raises(UserError, match=f"{name}: called as labels of another release"):
+    with pytest.raises(UserError, match=f"{name}: is named like labels of another release"):
         BDD100KDrivable(tmp_path, "train")
 
 

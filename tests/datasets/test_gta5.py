@@ -112,7 +112,9 @@ def test_the_25_frames_that_some_copies_lack():
 
 def test_a_part_that_was_not_unpacked_is_an_error(official):
     root = official((1, 2), train=(1, 2, 3, 4, 2154))
-    with pytest.raises(UserError, match=r"3 of 5 frames are not in .*, first 00003.png; unpack"):
+    with pytest.raises(
+        UserError, match=r"3 of 5 frames are not in .*, the first is 00003.png; unpack"
+    ):
         GTA5(root, "train")
 
 

@@ -246,7 +246,7 @@ def test_labels_without_any_class_are_told(dataset: GTA5, monkeypatch) -> None:
     monkeypatch.setattr(
         "ibnseg.datasets.uniform.cached_class_index", lambda dataset: np.empty((0, 4), np.int32)
     )
-    with pytest.raises(UserError, match="class_uniform is 0.5, and no label has any class"):
+    with pytest.raises(UserError, match="class_uniform is 0.5, but no label has a pixel"):
         ClassUniformSampler(dataset, 0.5, seed=0)
 
 

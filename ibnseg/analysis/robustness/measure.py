@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Subset
 from ibnseg.analysis.robustness import report
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Condition, Look, generator
 from ibnseg.appearance.look import BETA
-from ibnseg.datasets.augment.looks import look_of, look_of_folder
+from ibnseg.datasets.augment.looks import look_of_files, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.expand import expand
@@ -476,7 +476,7 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
     own = domain.dataset_config(domain.root(roots), domain.test_split, test_mode=True)
     dataset = DATASETS.build(own)
     paths = [dataset.get_data_info(i)["img_path"] for i in range(len(dataset))]
-    return domain.title, look_of(paths)
+    return domain.title, look_of_files(paths)
 
 
 def _count(work: Sequence[Work], shown: Sequence[Appearance], seed: int) -> None:

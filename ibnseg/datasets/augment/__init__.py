@@ -1,1 +1,1 @@
-"""Changes of training images that leave their labels as they are."""
+"""Augmentations that change how training images look and leave their labels as they are."""

@@ -1,5 +1,5 @@
-"""Appearances by name as augmentation of training images, and the look of a folder; labels stay as
-they are."""
+"""Augmentations that show training images in named appearances or in the look of a folder; labels
+stay as they are."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image, UnidentifiedImageError
 
-from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, describe
+from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, look_of_images
 from ibnseg.datasets.transforms import read_image
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError, unknown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MOST = 200
-"""Of how many images a look is taken at most, evenly spaced in the order of their names."""
+"""The most images that a look is measured on; of more, evenly spaced ones are taken."""
 
 
 @TRANSFORMS.register_module()
 class Appearance(BaseTransform):
-    """With probability ``prob``, shows ``img`` in one of some appearances, drawn from NumPy's
-    global generator.
+    """With probability ``prob``, shows ``img`` in one of the named appearances.
+
+    Random numbers come from NumPy's global generator.
 
     Args:
         names: of :data:`~ibnseg.appearance.CONDITIONS` and :data:`~ibnseg.appearance.PAPER`.
-        severity: bounds of that of a condition, which is a whole number between them, uniform.
+        severity: (low, high), from 1 to 5; the severity of a condition is a whole number that is
+            drawn uniformly from low to high.
         prob: in [0, 1].
 
     Raises:
-        UserError: for a name that is in neither table.
-        ValueError: for no names, and values out of bounds.
+        UserError: if a name is in neither table.
+        ValueError: if there are no names, or a value is out of bounds.
 
     Shape:
-        ``img``, (H, W, 3) uint8 BGR, to the same; the paper's, which are never clipped, to float32.
+        ``img``, (H, W, 3) uint8 BGR, keeps its shape and dtype; the paper's appearances, which are
+        never clipped, make it float32.
     """
 
     def __init__(
@@ -72,17 +75,17 @@ class LookOf(BaseTransform):
     """With probability ``prob``, gives ``img`` the look of a folder's images.
 
     Args:
-        folder: of images, in sub-folders too; see :func:`look_of_folder`.
-        names: of :data:`~ibnseg.appearance.LOOKS`, one of which is drawn from NumPy's global
+        folder: the folder of the images, which may have sub-folders; see :func:`look_of_folder`.
+        names: of :data:`~ibnseg.appearance.LOOKS`; one is drawn for each image from NumPy's global
             generator.
         prob: in [0, 1].
 
     Raises:
-        UserError: for an unknown name, and a folder without images.
-        ValueError: for no names, and a probability out of bounds.
+        UserError: if a name is unknown, or the folder has no images.
+        ValueError: if there are no names, or the probability is out of bounds.
 
     Shape:
-        ``img``, (H, W, 3) uint8 BGR, to the same.
+        ``img``, (H, W, 3) uint8 BGR, keeps its shape and dtype.
     """
 
     def __init__(self, folder: str, names: Sequence[str] = tuple(LOOKS), prob: float = 1.0) -> None:
@@ -100,10 +103,10 @@ class LookOf(BaseTransform):
 
 
 def check_order(augment: Sequence[BaseTransform]) -> None:
-    """Makes sure that what leaves unclipped floats, the paper's appearances, comes last.
+    """Checks that the paper's appearances, which leave unclipped floats, come last.
 
     Raises:
-        UserError: naming the first transform of pixels of 8 bits that comes after it.
+        UserError: if a transform of 8-bit images comes after them; it names the first one.
     """
     floats = False
     for i, transform in enumerate(augment):
@@ -133,25 +136,28 @@ def _share(name: str, prob: float) -> float:
 
 @cache
 def look_of_folder(folder: str) -> Look:
-    """The look of the PNG and JPEG images in a folder and below it, read once a process.
+    """The look of the PNG and JPEG images in a folder and below; each process reads them once.
 
     Raises:
-        UserError: for a folder without images, and what is no colour image, as a label.
+        UserError: if the folder has no images, or one of them has no colours (e.g. a label).
     """
     paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
-        raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}), whose look is to be taken")
-    return look_of(paths)
+        raise UserError(
+            f"{folder}: no images ({', '.join(SUFFIXES)}) to take the look of; give a folder of "
+            "images"
+        )
+    return look_of_files(paths)
 
 
-def look_of(paths: Sequence[str | Path]) -> Look:
-    """The look of images, of ``MOST`` of them where there are more.
+def look_of_files(paths: Sequence[str | Path]) -> Look:
+    """The look of the images in some files; of ``MOST`` of them, if there are more.
 
     Raises:
-        UserError: for what is unreadable or no colour image.
+        UserError: if an image cannot be read or has no colours.
     """
     places = np.linspace(0, len(paths) - 1, min(len(paths), MOST)).round().astype(int)
-    return describe(_colours(paths[i] for i in places))
+    return look_of_images(_colours(paths[i] for i in places))
 
 
 def _colours(paths: Iterator[str | Path]) -> Iterator[np.ndarray]:
@@ -160,10 +166,10 @@ def _colours(paths: Iterator[str | Path]) -> Iterator[np.ndarray]:
             with Image.open(path) as image:
                 mode = image.mode
         except (OSError, UnidentifiedImageError):
-            mode = "RGB"  # and reading it tells what is wrong
+            mode = "RGB"  # read_image reports what is wrong
         if mode not in ("RGB", "RGBA"):
             raise UserError(
-                f"{path}: of mode {mode}, expected colours (RGB); is it a label? Name the folder "
-                "of the images alone"
+                f"{path}: has mode {mode}, expected colours (RGB); is it a label? Give a folder of "
+                "images alone"
             )
         yield read_image(path)[..., ::-1]

@@ -1,4 +1,5 @@
-"""Random colours and sharpness of training images; labels stay as they are."""
+"""Augmentations that randomly change colours and sharpness of training images; labels stay as they
+are."""
 
 from __future__ import annotations
 
@@ -16,16 +17,17 @@ ADJUSTMENTS = {
     "saturation": functional.adjust_saturation,
     "hue": functional.adjust_hue,
 }
-"""What is jittered, and torchvision's function that does it."""
+"""The properties that are jittered, each with torchvision's function for it."""
 
 
 @TRANSFORMS.register_module()
 class ColorJitter(BaseTransform):
-    """torchvision's ``ColorJitter`` of Pillow images, drawn from NumPy's global generator.
+    """torchvision's ``ColorJitter`` of Pillow images, with NumPy's global random generator.
 
     With probability ``prob``, brightness, contrast, saturation and hue are changed in random order.
-    The first three by a factor uniform in ``[max(0, 1 - x), 1 + x]``, the hue by a shift uniform in
-    ``[-x, x]``, where 1 is the whole circle; x = 0 leaves out.
+    The first three are multiplied by a factor that is uniform in ``[max(0, 1 - x), 1 + x]``; the
+    hue is shifted by a value that is uniform in ``[-x, x]``, where 1 is the whole circle. A
+    property with x = 0 is not changed.
 
     Args:
         brightness, contrast, saturation: x >= 0.
@@ -33,10 +35,10 @@ class ColorJitter(BaseTransform):
         prob: in [0, 1].
 
     Raises:
-        ValueError: for a value out of these bounds.
+        ValueError: if a value is out of these bounds.
 
     Shape:
-        ``img``, (H, W, 3) uint8 BGR, to the same.
+        ``img``, (H, W, 3) uint8 BGR, keeps its shape and dtype.
     """
 
     def __init__(
@@ -76,19 +78,19 @@ class ColorJitter(BaseTransform):
 class GaussianBlur(BaseTransform):
     """Blurs ``img``, (H, W, 3) uint8, by a Gaussian of random width.
 
-    The kernel ends at four standard deviations; outside of the image its border is repeated.
+    The kernel ends at four standard deviations; the image's border is repeated outside.
 
     Args:
-        sigma: bounds of the standard deviation in pixels, which is uniform between them.
+        sigma: (low, high), in pixels; the standard deviation is uniform between them.
 
     Raises:
-        ValueError: if they are no two numbers above 0, the lower one first.
+        ValueError: if they are not two numbers above 0, the lower one first.
     """
 
     def __init__(self, sigma: tuple[float, float]) -> None:
         low, high = sigma
         if not 0 < low <= high:
-            raise ValueError(f"GaussianBlur: sigma is {sigma}, expected (low, high), above 0")
+            raise ValueError(f"GaussianBlur: sigma is {sigma}, expected (low, high) above 0")
         self.sigma = sigma
 
     def transform(self, results: dict) -> dict:

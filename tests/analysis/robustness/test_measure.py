@@ -25,7 +25,7 @@ from ibnseg.analysis.robustness.measure import (
     find_look,
     robustness,
 )
-from ibnseg.appearance import CONDITIONS, PAPER, describe, generator, match_moments
+from ibnseg.appearance import CONDITIONS, PAPER, generator, look_of_images, match_moments
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.datasets.transforms import ids_to_train_ids
@@ -128,7 +128,7 @@ def test_predictions_keep_nothing_for_a_backward_pass(trained) -> None:
 
 def test_the_look_of_a_domain(data, trained, measured) -> None:
     images = [image for _, image, _ in cityscapes(data)]
-    look, network, total = describe(images), load(trained[1]), 0
+    look, network, total = look_of_images(images), load(trained[1]), 0
     for _, image, label in cityscapes(data):
         total = total + confusion_matrix(label, predict(network, match_moments(image, look)), 19)
     found = record(measured[1], "cityscapes", "moments of Cityscapes")
@@ -161,7 +161,7 @@ def test_an_image_is_counted_once_in_each_appearance() -> None:
 
 
 def test_everything_is_shown_by_default() -> None:
-    look = describe([scene(0)[0]])
+    look = look_of_images([scene(0)[0]])
     shown = appearances(looks={"A": look, "B": look})
     assert len(shown) == 4 + 9 * 5 + 2 * 2
     assert shown[0].name == "origin"
@@ -178,7 +178,8 @@ def test_everything_is_shown_by_default() -> None:
 
 def test_other_looks_are_kept_apart() -> None:
     keys = {
-        appearances(["fourier"], looks={"A": describe([scene(i)[0]])})[1].key for i in (0, 0, 1)
+        appearances(["fourier"], looks={"A": look_of_images([scene(i)[0]])})[1].key
+        for i in (0, 0, 1)
     }
     assert len(keys) == 2
 

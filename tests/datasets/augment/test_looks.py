@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, describe, generator
+from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, generator, look_of_images
 from ibnseg.datasets.augment import looks as appearance
-from ibnseg.datasets.augment.looks import Appearance, LookOf, look_of, look_of_folder
+from ibnseg.datasets.augment.looks import Appearance, LookOf, look_of_files, look_of_folder
 from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
 from ibnseg.registry import DATASETS
@@ -80,7 +80,7 @@ def test_probability(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_the_look_of_a_folder(folder: Path, name: str) -> None:
-    look = describe([scene(20 + i)[0] // 2 for i in range(3)])
+    look = look_of_images([scene(20 + i)[0] // 2 for i in range(3)])
     found = shown(LookOf(str(folder), [name]))
     np.testing.assert_array_equal(found, LOOKS[name](IMAGE, look)[..., ::-1])
     assert found.dtype == np.uint8
@@ -94,14 +94,14 @@ def test_a_folder_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_of_many_images_some_are_taken_evenly(folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(appearance, "MOST", 2)
-    look = look_of(sorted(folder.rglob("*.png")))
-    expected = describe([scene(20)[0] // 2, scene(22)[0] // 2])
+    look = look_of_files(sorted(folder.rglob("*.png")))
+    expected = look_of_images([scene(20)[0] // 2, scene(22)[0] // 2])
     np.testing.assert_array_equal(look.mean, expected.mean)
 
 
 def test_labels_are_no_look(folder: Path) -> None:
     save_ids(folder / "label.png", LABEL)
-    with pytest.raises(UserError, match=r"label\.png: of mode L, expected colours"):
+    with pytest.raises(UserError, match=r"label\.png: has mode L, expected colours"):
         LookOf(str(folder))
 
 
