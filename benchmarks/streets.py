@@ -9,9 +9,9 @@ from time import perf_counter
 
 import cv2
 
-from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
+from ibnseg.streets.render import APPEARANCES, render
 
 LAYOUTS = range(40)
 

@@ -1,4 +1,4 @@
-"""The documentation says what the code does: keys, examples, error messages, the table."""
+"""The documentation says what the code does: keys, examples, the tables."""
 
 from __future__ import annotations
 

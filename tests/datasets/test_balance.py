@@ -53,7 +53,7 @@ def test_with_one_the_classes_that_occur_weigh_the_same(counts: list[int]) -> No
 
 
 def test_no_counts_no_weights() -> None:
-    with pytest.raises(ValueError, match="expected one above 0"):
+    with pytest.raises(ValueError, match="expected at least one above 0"):
         class_weights([0, 0], 0.5)
 
 

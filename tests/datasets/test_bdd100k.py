@@ -65,7 +65,7 @@ def test_images_of_the_test_split(tmp_path, adapter, make, release) -> None:
 def test_both_releases_at_once_must_be_chosen_from(tmp_path) -> None:
     drivable(tmp_path, "2021")
     drivable(tmp_path, "2018")
-    with pytest.raises(UserError, match=r"labels/drivable/masks and drivable_maps/labels; say whi"):
+    with pytest.raises(UserError, match=r"labels/drivable/masks and drivable_maps/labels; choose"):
         BDD100KDrivable(tmp_path, "train")
     one, other = (BDD100KDrivable(tmp_path, "train", release=r) for r in ("2021", "2018"))
     np.testing.assert_array_equal(train_ids(one), train_ids(other))

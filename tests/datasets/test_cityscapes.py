@@ -224,7 +224,7 @@ def test_where_only_some_have_instances_it_is_told_once_and_none_are_read(with_i
     dataset = Cityscapes(root, "val", **TESTING)
     assert all("gt_instance_map" not in sample for sample in dataset)
     assert warnings(log) == [
-        "Cityscapes val: 2 of 5 images have no map of instances, first "
+        "Cityscapes val: 2 of 5 images have no instance map, the first is "
         "frankfurt/frankfurt_000001_000019; iIoU is left out"
     ]
 
