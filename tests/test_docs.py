@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 from ibnseg import cli
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES
-from ibnseg.datasets.domain import KEYS
+from ibnseg.datasets.domain import Domain
 from ibnseg.datasets.labels import CLASSES, GTA5_IDS
 from ibnseg.engine.expand import DEFAULTS, OPTIONAL, REQUIRED, expand
 from ibnseg.engine.read import load_config
@@ -65,7 +66,9 @@ def test_table_of_keys() -> None:
 def test_keys_of_a_domain() -> None:
     text = (DOCS / "configs.md").read_text().partition("## Domains")[2]
     block = text[text.index("    domain = dict(") : text.index("    )\n")]
-    assert tuple(re.findall(r"^        (\w+)=", block, re.MULTILINE)) == KEYS
+    assert tuple(re.findall(r"^        (\w+)=", block, re.MULTILINE)) == tuple(
+        field.name for field in fields(Domain)
+    )
 
 
 def test_changes_as_lines_and_as_options(workplace: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ibnseg.datasets.domain import get_domain
+from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.models.complexity import of_backbone
 from ibnseg.models.names import FAMILIES
@@ -38,8 +38,9 @@ def experiments() -> str:
 def _facts(cfg: Config) -> tuple[str, str, str, str]:
     """What a row says of an experiment beside its name and its network's."""
     subset = cfg.get("train_subset", "full")
-    train = get_domain(cfg.train_domain, cfg)["title"] + (f", {subset}" * (subset != "full"))
-    tests = ", ".join(get_domain(name, cfg)["title"] for name in cfg.test_domains)
+    domains = Domains.of(cfg)
+    train = domains[cfg.train_domain].title + (f", {subset}" * (subset != "full"))
+    tests = ", ".join(domains[name].title for name in cfg.test_domains)
     scratch = ", from scratch" * (cfg.model.backbone.get("init_cfg") is None)
     unit = "epochs" if cfg.get("epochs") is not None else "iterations"
     height, width = cfg.crop_size
