@@ -1,4 +1,4 @@
-"""The loops: training steps that can be resumed exactly, and a test on many domains."""
+"""Loops: training steps that can be resumed exactly, and a test on many domains."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from mmengine.config import ConfigDict
 from mmengine.dist import get_rank
 from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
+from mmseg.structures import SegDataSample
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ibnseg.models.augmented import Augmented
+from ibnseg.models.segmentor import upsamples_twice
 from ibnseg.registry import LOOPS
 from ibnseg.support.memory import enough_memory, enough_memory_for_image
 
 
 @LOOPS.register_module()
 class TrainLoop(IterBasedTrainLoop):
-    """mmengine's loop by iterations, where an iteration is one step of the optimiser.
+    """mmengine's loop by iterations; an iteration is one step of the optimiser.
 
     Each iteration seeds torch with the run's seed, its number and the process's rank, so what is
     random in the network depends on nothing that came before, and a resumed run goes on as if not
@@ -38,7 +41,7 @@ class TrainLoop(IterBasedTrainLoop):
         super().__init__(runner, dataloader, **kwargs)
         self.accumulate = accumulate
 
-    def run(self) -> torch.nn.Module:
+    def run(self) -> nn.Module:
         optim_wrapper, parts = self.runner.optim_wrapper, self.accumulate
         optim_wrapper.initialize_count_status(
             self.runner.model, self.iter * parts, self.max_iters * parts
@@ -84,7 +87,7 @@ class TrainLoop(IterBasedTrainLoop):
 
 @LOOPS.register_module()
 class ValidationLoop(ValLoop):
-    """mmengine's validation loop, which tells of too little memory in a line."""
+    """mmengine's validation loop, which reports too little memory in one line."""
 
     def run_iter(self, idx: int, data_batch: Mapping[str, Sequence]) -> None:
         with _enough_memory_to_predict(data_batch):
@@ -92,9 +95,22 @@ class ValidationLoop(ValLoop):
 
 
 def _enough_memory_to_predict(data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
-    sample = data_batch["data_samples"][0]
-    meta = (sample[0] if isinstance(sample, (list, tuple)) else sample).metainfo
+    meta = _shown(data_batch)[0].metainfo
     return enough_memory_for_image(meta["img_path"], meta["ori_shape"])
+
+
+def _is_rescaled(data_batch: Mapping[str, Sequence]) -> bool:
+    """Whether the network sees the images at another size than that of their labels."""
+    metas = (sample.metainfo for sample in _shown(data_batch))
+    return any(tuple(meta["img_shape"]) != tuple(meta["ori_shape"]) for meta in metas)
+
+
+def _shown(data_batch: Mapping[str, Sequence]) -> list[SegDataSample]:
+    """A batch's samples; in test-time augmentation those of every augmented image."""
+    samples = data_batch["data_samples"]
+    if isinstance(samples[0], SegDataSample):
+        return list(samples)
+    return [sample for augmented in samples for sample in augmented]
 
 
 @LOOPS.register_module()
@@ -103,8 +119,9 @@ class DomainTestLoop(BaseLoop):
 
     Args:
         runner: the runner.
-        dataloader: of each test, by its name.
-        evaluator: of each test, by its name; its prefix names the metrics: ``cityscapes/mIoU``.
+        dataloader: the loader of each test, by the test's name.
+        evaluator: the evaluator of each test, by the test's name; its prefix names the metrics:
+            ``cityscapes/mIoU``.
         tests: the tests' facts, each with ``name``, ``domain``, ``split``, ``protocol``,
             ``inference`` (what it changes in the model's ``test_cfg``) and ``augmented``, whether
             its loader gives augmented images.
@@ -113,6 +130,8 @@ class DomainTestLoop(BaseLoop):
         loops: mmengine's test loop of each test, by name.
         test: the one of ``tests`` that is under way, or was last.
         dataloader: its loader, which is what progress lines count.
+        upsampled_twice: whether its logits were resized to the image first, and from there to a
+            label of another size.
     """
 
     def __init__(
@@ -128,7 +147,7 @@ class DomainTestLoop(BaseLoop):
             test["name"]: TestLoop(runner, dataloader[test["name"]], evaluator[test["name"]])
             for test in tests
         }
-        self.test = tests[0]
+        self.test, self.upsampled_twice = tests[0], False
         self.dataloader = self.loops[self.test["name"]].dataloader
 
     def run(self) -> dict[str, float]:
@@ -149,11 +168,13 @@ class DomainTestLoop(BaseLoop):
             for key in [key for key in logged if key.startswith("test/")]:
                 del logged[key]  # or the progress lines would repeat the last test's metrics
             runner.call_hook("before_test_epoch")
-            with runner.bar() as bar, self._shown_as(test):
+            with runner.bar() as bar, self._shown_as(test) as segmentor:
+                twice, self.upsampled_twice = upsamples_twice(segmentor), False
                 batches = bar.track(loop.dataloader, description=f"Testing on {test['domain']}")
                 for i, batch in enumerate(batches):
                     with _enough_memory_to_predict(batch):
                         loop.run_iter(i, batch)
+                    self.upsampled_twice |= twice and _is_rescaled(batch)
             of_test = loop.evaluator.evaluate(images)
             runner.call_hook("after_test_epoch", metrics=of_test)
             metrics |= of_test
@@ -161,8 +182,9 @@ class DomainTestLoop(BaseLoop):
         return metrics
 
     @contextmanager
-    def _shown_as(self, test: Mapping) -> Iterator[None]:
-        """The network with the inference of a test: whole, slide, with or without augmentation."""
+    def _shown_as(self, test: Mapping) -> Iterator[nn.Module]:
+        """Gives the runner's network the inference of a test: whole or slide, with or without
+        augmentation."""
         network = self.runner.model
         segmentor = getattr(network, "module", network)
         own = segmentor.test_cfg
@@ -170,6 +192,6 @@ class DomainTestLoop(BaseLoop):
         if test["augmented"]:
             self.runner.model = Augmented(segmentor)
         try:
-            yield
+            yield segmentor
         finally:
             self.runner.model, segmentor.test_cfg = network, own

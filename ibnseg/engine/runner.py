@@ -15,6 +15,7 @@ from rich.progress import Progress
 from torch import nn
 
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.preprocessor import build_network
 from ibnseg.support.errors import building
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar
@@ -45,7 +46,7 @@ class Runner(mmengine.runner.Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         with building("model"):
-            return super().build_model(model)
+            return super().build_model(build_network(model) if isinstance(model, dict) else model)
 
     def _init_model_weights(self) -> None:
         with building("model"):

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.norm import IBN
+from ibnseg.models.preprocessor import Preprocessor, build_network
 from ibnseg.models.pretrained import SplitPretrained
 from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
 
@@ -25,8 +26,10 @@ __all__ = [
     "IBNResNeXt",
     "IBNResNet",
     "IBNSEResNet",
+    "Preprocessor",
     "Segmentor",
     "SplitPretrained",
+    "build_network",
 ]
 
 

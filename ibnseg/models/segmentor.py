@@ -1,6 +1,8 @@
-"""mmseg's EncoderDecoder with lean testing and cheap training accuracy."""
+"""mmseg's EncoderDecoder with lean testing, cheap training accuracy and further losses."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +14,13 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
+from ibnseg.models.activations import IMAGE, layers_named, views_of
 from ibnseg.registry import MODELS
 
 
 def pixel_accuracy(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
-    """Share of the pixels that are not ignored whose largest logit is that of their label.
+    """Computes the share of right pixels: those whose largest logit is that of their label, among
+    those that are not ignored.
 
     Args:
         logits: ``(N, C, H, W)``, floating point.
@@ -31,19 +35,19 @@ def pixel_accuracy(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> T
     return (correct & counted).sum() / counted.sum().clamp(min=1)
 
 
-def head_losses(head: BaseDecodeHead, features: tuple[Tensor, ...], labels: Tensor) -> dict:
-    """The losses of a head and its pixel accuracy in percent, as mmseg's ``loss_by_feat`` names
-    them.
+def head_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Computes the losses of a head and its pixel accuracy in percent, under the names that mmseg's
+    ``loss_by_feat`` gives them.
 
     The logits are upsampled in float32, whatever the precision of the network.
 
     Args:
         head: a decode or auxiliary head.
-        features: the backbone's outputs.
-        labels: ``(N, 1, H, W)`` integer train ids, at the size of the input.
+        logits: what it gives, (N, K, h, w).
+        labels: (N, 1, H, W) int64 train ids, at the size of the input.
     """
     logits = resize(
-        head(features).float(),
+        logits.float(),
         labels.shape[2:],
         mode="bilinear",
         align_corners=head.align_corners,
@@ -64,10 +68,19 @@ def head_losses(head: BaseDecodeHead, features: tuple[Tensor, ...], labels: Tens
 
 @MODELS.register_module()
 class Segmentor(EncoderDecoder):
-    """Backbone and heads as in mmseg, with another tail.
+    """mmseg's segmentor with cheaper training and testing, and a place for further losses.
 
     Training: the heads' losses, and their accuracy by ``max`` instead of ``topk``. A head with a
-    ``loss_by_feat`` of its own keeps it.
+    loss of its own keeps it.
+
+    ``further_losses`` are modules that are called in training as
+    ``loss(views, data_samples) -> dict[str, Tensor]``. ``views`` has the
+    :class:`~ibnseg.models.activations.Activations` of the image, ``views["image"]``, and of each
+    view that an ``ibnseg.FurtherView`` in ``augment`` adds: ``features``, ``logits``, ``inputs``,
+    and in ``layers`` the outputs of the modules that the loss names in its attribute ``layers``,
+    e.g. ``("backbone.layer1.*.IN",)``. They are computed when they are asked for, so a loss that is
+    off costs nothing. As in mmengine, what is called ``loss...`` is added to the sum, with whatever
+    weight the loss gives it, and the rest is logged. Parameters and buffers are in the checkpoint.
 
     Testing: the head's logits are resized once, straight to the size of the label, and each pixel's
     class is a uint8 train id in ``pred_sem_seg``. With ``test_cfg=dict(mode='slide', crop_size=(h,
@@ -76,23 +89,28 @@ class Segmentor(EncoderDecoder):
 
     Raises:
         ValueError: for a head with one output channel: classes are told apart by their largest
-            logit; for a head whose input is not as wide as the feature that it takes, where the
-            backbone says how wide they are.
+            logit; for a head with a prediction of its own, which this segmentor would pass over;
+            for a head whose input is not as wide as the feature that it takes, if the backbone
+            says how wide they are; for a loss that names a module which is not there.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, further_losses: Sequence[dict] = (), **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        widths = getattr(self.backbone, "out_channels", None)
-        for name, head in self.heads().items() if widths else ():
-            at = head.in_index
-            if isinstance(at, int) and (
-                not -len(widths) <= at < len(widths) or widths[at] != head.in_channels
-            ):
-                raise ValueError(
-                    f"Segmentor: the {name} head has in_index {at} and in_channels "
-                    f"{head.in_channels}, the features of {type(self.backbone).__name__} have "
-                    f"{', '.join(map(str, widths))} channels"
-                )
+        self.further_losses = nn.ModuleList(MODELS.build(loss) for loss in further_losses)
+        self._layers = layers_named(self, self.named_further_losses())
+        for name, head in self.heads().items():
+            self._require_width(name, head)
+
+    def _require_width(self, name: str, head: nn.Module) -> None:
+        widths, at = getattr(self.backbone, "out_channels", None), getattr(head, "in_index", None)
+        if not isinstance(widths, (list, tuple)) or self.with_neck or not isinstance(at, int):
+            return
+        if not -len(widths) <= at < len(widths) or widths[at] != head.in_channels:
+            raise ValueError(
+                f"Segmentor: the {name} head has in_index {at} and in_channels "
+                f"{head.in_channels}, the features of {type(self.backbone).__name__} have "
+                f"{', '.join(map(str, widths))} channels"
+            )
 
     def _init_decode_head(self, decode_head: dict) -> None:
         super()._init_decode_head(decode_head)
@@ -100,24 +118,44 @@ class Segmentor(EncoderDecoder):
             raise ValueError(
                 f"Segmentor: decode_head.out_channels is {self.out_channels}, expected 2 to 255"
             )
+        if type(self.decode_head).predict_by_feat is not BaseDecodeHead.predict_by_feat:
+            raise ValueError(
+                f"Segmentor: {type(self.decode_head).__name__} makes its predictions in a way of "
+                "its own; take model.type='EncoderDecoder'"
+            )
 
-    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict:
-        """Losses of a batch: ``inputs`` (N, 3, H, W), each sample with ``gt_sem_seg`` (1, H, W)."""
-        features = self.extract_feat(inputs)
-        for sample in data_samples:  # they come as uint8, and torch's losses want int64
-            sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Computes the losses of a batch.
+
+        Args:
+            inputs: (N, 3, H, W) float32.
+            data_samples: N samples, each with ``gt_sem_seg``, (1, H, W) int64, and perhaps
+                ``views``, which holds (3, H, W) float32 tensors.
+        """
+        views = views_of(self, inputs, data_samples, self._layers)
+        image = views[IMAGE]
         labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         losses = {}
         for prefix, head in self.heads().items():
-            if type(head).loss_by_feat is BaseDecodeHead.loss_by_feat:
-                of_head = head_losses(head, features, labels)
+            if type(head).loss is not BaseDecodeHead.loss:
+                of_head = head.loss(image.features, data_samples, self.train_cfg)
             else:
-                of_head = head.loss(features, data_samples, self.train_cfg)
+                outputs = image.outputs if head is self.decode_head else head(image.features)
+                if type(head).loss_by_feat is not BaseDecodeHead.loss_by_feat:
+                    of_head = head.loss_by_feat(outputs, data_samples)
+                else:
+                    of_head = head_losses(head, outputs, labels)
             losses.update(add_prefix(of_head, prefix))
+        for prefix, loss in self.named_further_losses().items():
+            losses.update(add_prefix(loss(views, data_samples), prefix))
         return losses
 
+    def named_further_losses(self) -> dict[str, nn.Module]:
+        """Every further loss by its prefix in the log: ``further_0``, ``further_1``, ..."""
+        return {f"further_{i}": loss for i, loss in enumerate(self.further_losses)}
+
     def heads(self) -> dict[str, nn.Module]:
-        """Every head by its prefix in the log: ``decode``, then ``aux`` or ``aux_0``, ``aux_1``,
+        """Every head by its prefix in the log: ``decode``, then ``aux``, or ``aux_0``, ``aux_1``,
         ..."""
         heads = {"decode": self.decode_head}
         if self.with_auxiliary_head:
@@ -128,14 +166,14 @@ class Segmentor(EncoderDecoder):
         return heads
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
-        """Logits of the decode head at its own resolution, float32, (N, C, H / stride, W /
-        stride)."""
+        """Computes the decode head's logits at its own resolution: (N, C, H / stride, W / stride)
+        float32."""
         logits = self.decode_head(self.extract_feat(inputs))
         # some heads give further outputs, for their losses
         return (logits[0] if isinstance(logits, (list, tuple)) else logits).float()
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
-        """Logits at the size of the input, the mean over the windows that see a pixel.
+        """Computes logits at the size of the input: the mean over the windows that see a pixel.
 
         The last window of a row or column is moved back so that it ends at the image's border.
         """
@@ -154,8 +192,7 @@ class Segmentor(EncoderDecoder):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Predictions of a batch, at each sample's ``ori_shape`` (the input's size without
-        samples)."""
+        """Predicts a batch at each sample's ``ori_shape``; without samples at the input's size."""
         logits = self.inference(inputs, [])
         if data_samples is None:
             shape = tuple(inputs.shape[2:])
@@ -169,8 +206,8 @@ class Segmentor(EncoderDecoder):
         return data_samples
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """Logits by ``test_cfg.mode``: whole, at the head's resolution; slide, at the input's
-        size."""
+        """Computes logits by ``test_cfg.mode``: ``whole`` gives them at the head's resolution,
+        ``slide`` at the input's size."""
         mode = self.test_cfg.get("mode", "whole")
         if mode not in ("whole", "slide"):
             raise ValueError(f"model.test_cfg.mode is {mode!r}, expected 'whole' or 'slide'")
@@ -182,7 +219,7 @@ class Segmentor(EncoderDecoder):
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=self.align_corners)
 
     def _undo(self, logits: Tensor, size: tuple[int, int], sample: SegDataSample) -> Tensor:
-        """The logits of the image before it was flipped, and padded to its right and below."""
+        """Crops padding, to the right and below, from the logits and flips them back."""
         meta = sample.metainfo
         _, right, _, below = meta.get("img_padding_size", (0, 0, 0, 0))
         if right or below:
@@ -193,7 +230,7 @@ class Segmentor(EncoderDecoder):
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin that cover ``length`` pixels, the last one moved back to the border.
+    """Lists where windows begin that cover a length; the last one is moved back to the border.
 
     Raises:
         ValueError: for a stride larger than the window, which would leave gaps.
@@ -202,3 +239,10 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
         raise ValueError(f"model.test_cfg: stride {stride} is larger than crop_size {window}")
     last = max(length - window, 0)
     return [min(start, last) for start in range(0, last + stride, stride)]
+
+
+def upsamples_twice(network: nn.Module) -> bool:
+    """Whether a network that sees a whole image resizes its logits to the image first, and from
+    there to a label of another size, as mmseg's segmentors do; a :class:`Segmentor` goes to the
+    label at once."""
+    return not isinstance(network, Segmentor) and network.test_cfg.get("mode") == "whole"

@@ -20,7 +20,8 @@ from ibnseg.engine.expand import check_heads, pack_steps, slide_of
 from ibnseg.engine.read import load_config
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.registry import MODELS, TRANSFORMS
+from ibnseg.models.preprocessor import build_network
+from ibnseg.registry import TRANSFORMS
 from ibnseg.support.configs import require_network
 from ibnseg.support.errors import UserError, building
 from ibnseg.support.memory import enough_memory_for_image
@@ -122,7 +123,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     check_heads(cfg.model, len(class_set.classes))
     slide_of(cfg.model.get("test_cfg") or {})
     with building("model"):
-        network = MODELS.build(cfg.model)
+        network = build_network(cfg.model)
     weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
     load_exactly(network, weights, str(checkpoint))
     if cfg.get("channels_last"):

@@ -1,0 +1,96 @@
+"""Random scale, aspect ratio and crop of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform, Resize
+
+from ibnseg.datasets.upstream import RandomCrop
+from ibnseg.registry import TRANSFORMS
+
+
+def log_uniform(low: float, high: float) -> float:
+    """Draws a number from NumPy's global generator, whose logarithm is uniform between those of the
+    bounds."""
+    return np.exp(np.random.uniform(np.log(low), np.log(high)))
+
+
+SCALE_SAMPLING = {"log_uniform": log_uniform, "uniform": np.random.uniform}
+"""How a random scale is drawn between its bounds."""
+
+INTERPOLATION = {"bilinear": "cv2", "bicubic": "pillow"}
+"""How images are resized, and by which of mmcv's backends: OpenCV's bilinear takes the nearest four
+pixels; Pillow's bicubic widens its kernel when it shrinks, so that no pixel is left out. Labels are
+resized by the nearest neighbour of the same library."""
+
+
+@TRANSFORMS.register_module()
+class RandomScaleAspect(BaseTransform):
+    """Resizes by a random scale and aspect ratio in one step, starting from a fixed or the stored
+    size.
+
+    The new size is ``(w * s * sqrt(a), h * s / sqrt(a))``, rounded, with ``a`` log-uniform. A
+    ``centroid``, (x, y), goes to the pixel that its centre falls into.
+
+    Args:
+        scale: bounds of ``s``.
+        aspect: bounds of ``a``, by which width over height changes.
+        size: (width, height) to start from; the stored size if None.
+        sampling: the name in ``SCALE_SAMPLING`` of how ``s`` is drawn.
+        interpolation: of images, a name in ``INTERPOLATION``.
+    """
+
+    def __init__(
+        self,
+        scale: tuple[float, float],
+        aspect: tuple[float, float],
+        size: Sequence[int] | None = None,
+        sampling: str = "log_uniform",
+        interpolation: str = "bilinear",
+    ) -> None:
+        self.scale, self.aspect, self.size = scale, aspect, size
+        self.draw_scale = SCALE_SAMPLING[sampling]
+        self.resize = Resize(
+            scale=(1, 1),
+            keep_ratio=False,
+            interpolation=interpolation,
+            backend=INTERPOLATION[interpolation],
+        )
+
+    def transform(self, results: dict) -> dict:
+        stored = results["img"].shape[1::-1]
+        width, height = self.size or stored
+        scale, aspect = self.draw_scale(*self.scale), log_uniform(*self.aspect)
+        stretch = np.sqrt(aspect)
+        self.resize.scale = (
+            max(1, round(width * scale * stretch)),
+            max(1, round(height * scale / stretch)),
+        )
+        if results.get("centroid") is not None:
+            results["centroid"] = tuple(
+                (2 * c + 1) * new // (2 * old)
+                for c, new, old in zip(results["centroid"], self.resize.scale, stored, strict=True)
+            )
+        return self.resize(results)
+
+
+@TRANSFORMS.register_module()
+class CropAround(RandomCrop):
+    """mmseg's random crop, which contains ``centroid``, (x, y), if a sample has one.
+
+    The crop is drawn uniformly among those that contain the centroid and then moved into the image,
+    so far as it fits.
+    """
+
+    def crop_bbox(self, results: dict) -> tuple[int, int, int, int]:
+        """Draws a crop of ``img``: (top, bottom, left, right)."""
+        if results.get("centroid") is None:
+            return super().crop_bbox(results)
+        (x, y), bbox = results["centroid"], []
+        shape = results["img"].shape[:2]
+        for at, crop, size in zip((y, x), self.crop_size, shape, strict=True):
+            start = min(max(np.random.randint(at - crop + 1, at + 1), 0), max(size - crop, 0))
+            bbox += [start, start + crop]
+        return tuple(bbox)
