@@ -161,7 +161,7 @@ def predict_image(
             (result,) = shown.test_step(pseudo_collate([sample]))
         finally:
             network.test_cfg.logits = wanted
-        train_ids = result.pred_sem_seg.data.squeeze(0).cpu().numpy()
+        train_ids = result.pred_sem_seg.data.squeeze(0).to(torch.uint8).cpu().numpy()
         if not probabilities:
             return train_ids
         return train_ids, _softmax(result.seg_logits.data, train_ids)
