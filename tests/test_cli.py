@@ -84,26 +84,26 @@ CALLS = [
     ),
     (
         "imagenet resnet50 val",
-        "analysis.imagenet.measure",
+        "analysis.imagenet.measure.measure_imagenet",
         ["resnet50", "val"],
         dict(checkpoint=None, styled=None, out=None, batch=64, workers=4),
     ),
     (
         "imagenet resnet50 val --checkpoint x.pth --styled m --out o --batch 8 --workers 0",
-        "analysis.imagenet.measure",
+        "analysis.imagenet.measure.measure_imagenet",
         ["resnet50", "val"],
         dict(checkpoint="x.pth", styled="m", out="o", batch=8, workers=0),
     ),
     (
         "robustness run run",
-        "analysis.robustness.measure.robustness",
+        "analysis.robustness.measure.measure_robustness",
         [["run", "run"], None, "robustness"],
         dict(conditions=None, severities=[1, 2, 3, 4, 5], looks=[], protocol="native", roots={}),
     ),
     (
         "robustness run --domains x,y --out o --conditions RGB+50,blur --severities 1,3 "
         "--look z,p/q --protocol paper --data-root x=/d",
-        "analysis.robustness.measure.robustness",
+        "analysis.robustness.measure.measure_robustness",
         [["run"], ["x", "y"], "o"],
         dict(
             conditions=["RGB+50", "blur"],
@@ -116,7 +116,7 @@ CALLS = [
     (
         "divergence run --domains a --transform R+50 --layers s,t --min-share 2 --out o "
         "--content car --data-root a=/d",
-        "analysis.divergence.measure.measure",
+        "analysis.divergence.measure.measure_divergence",
         [["run"], ["a"], "o"],
         dict(transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}),
     ),
@@ -256,7 +256,7 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "ibnseg: interrupted; to continue: the same command again\n"
-    assert not list(tmp_path.glob("predictions/**/.*"))
+    assert not list(tmp_path.glob("predictions/**/.*tmp*"))
     done = len(list(tmp_path.glob("predictions/overlays/*")))
     assert done < 80
     again = run(*command, cwd=tmp_path)

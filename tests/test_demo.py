@@ -72,5 +72,5 @@ def test_in_miniature_interrupted_and_gone_on_with(
     assert out.rstrip().splitlines()[-4].startswith("Results: demo/table.md, demo/streets_virtual")
     sheet = np.asarray(Image.open(tmp_path / "demo/streets_real.png"))
     assert sheet.shape[1] == 5 * 386 + 6
-    with pytest.raises(UserError, match="its streets have train 8, not 400"):
+    with pytest.raises(UserError, match="holds streets with train 8, not 400"):
         demo.demo("demo")

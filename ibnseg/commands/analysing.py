@@ -53,9 +53,9 @@ def divergence(args: argparse.Namespace) -> None:
     check_stack()
     for run in args.runs:
         require_run(run)
-    from ibnseg.analysis.divergence.measure import measure
+    from ibnseg.analysis.divergence.measure import measure_divergence
 
-    measure(
+    measure_divergence(
         args.runs,
         args.domains,
         args.out,
@@ -103,9 +103,9 @@ def robustness(args: argparse.Namespace) -> None:
     check_stack()
     for run in args.runs:
         require_run(run)
-    from ibnseg.analysis.robustness.measure import robustness
+    from ibnseg.analysis.robustness.measure import measure_robustness
 
-    robustness(
+    measure_robustness(
         args.runs,
         args.domains,
         args.out,
@@ -157,9 +157,9 @@ def imagenet_arguments(parser: argparse.ArgumentParser) -> None:
 def imagenet(args: argparse.Namespace) -> None:
     """Measures a classifier's ImageNet errors."""
     check_stack()
-    from ibnseg.analysis.imagenet import measure
+    from ibnseg.analysis.imagenet.measure import measure_imagenet
 
-    measure(
+    measure_imagenet(
         args.model,
         args.folder,
         checkpoint=args.checkpoint,

@@ -14,13 +14,20 @@ from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import read_image, read_label
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend, overlay
-from ibnseg.networks.ledger import begin, describe_network, stamp
-from ibnseg.networks.network import find_network, load_network, predict_image
+from ibnseg.networks.network import (
+    describe_network,
+    find_network,
+    load_network,
+    predict_image,
+)
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import written_whole
+from ibnseg.support.files import alone_in, written_whole
+from ibnseg.support.ledger import Ledger, begin, stamp
 from ibnseg.support.progress import bar
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+RECORD = "predictions.json"
+"""The file beside predictions that lists the network and the images."""
 
 
 def predict_folder(
@@ -57,16 +64,18 @@ def predict_folder(
     stamps = {name: stamp(path) for name, path in found.items()}
     targets = {name: _targets(out, name, path) for name, path in found.items()}
     network = load_network(cfg, checkpoint)
-    left = begin(out, describe_network(cfg, checkpoint), stamps, targets)
-    pictures = [name for name in left if not is_video(found[name])]
-    with bar() as progress:
-        if pictures:
-            pictures = progress.track(pictures, len(pictures), description="Predicting")
-        for name in pictures:
-            _predict_image(network, found[name], *targets[name])
-        for name in left:
-            if is_video(found[name]):
-                _predict_video(network, found[name], *targets[name], progress)
+    ledger = Ledger(out / RECORD, "predictions", describe_network(cfg, checkpoint), schema=1)
+    with alone_in(out, "is being written"):
+        left = begin(ledger, stamps, targets)
+        pictures = [name for name in left if not is_video(found[name])]
+        with bar() as progress:
+            if pictures:
+                pictures = progress.track(pictures, len(pictures), description="Predicting")
+            for name in pictures:
+                _predict_image(network, found[name], *targets[name])
+            for name in left:
+                if is_video(found[name]):
+                    _predict_video(network, found[name], *targets[name], progress)
     before = f" ({len(found) - len(left)} of them there already)" if len(left) < len(found) else ""
     print(f"{len(found)} predictions{before}: {out}/labels, {out}/overlays")
     return len(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from ibnseg.models.preprocessor import build_network
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.configs import require_network
 from ibnseg.support.errors import UserError, building
+from ibnseg.support.files import sha256
 from ibnseg.support.memory import enough_memory_for_image
 
 
@@ -130,6 +133,17 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
         network = network.to(memory_format=torch.channels_last)
     network.class_set = class_set
     return network.to(get_device()).eval()
+
+
+def describe_network(cfg: Config, checkpoint: Path) -> dict[str, str]:
+    """What decides a prediction besides the image: hashes of the weights and of the config's
+    network."""
+    network = {key: cfg.get(key) for key in ("model", "channels_last")}
+    text = json.dumps(network, sort_keys=True, default=str)
+    return dict(
+        checkpoint_sha256=sha256(checkpoint),
+        network_sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
 from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import written_whole
+from ibnseg.support.files import alone_in, written_whole
+from ibnseg.support.ledger import Ledger
 from ibnseg.support.progress import bar
 
 VERSION = 1
@@ -59,13 +61,13 @@ def write_streets(
     """
     counts = {appearance: Counts(*images) for appearance, images in counts.items()}
     _require_possible(counts, layout, size, seed)
-    records = {}
+    ledgers = {}
     for appearance, images in counts.items():
         own = OWN_LAYOUT[appearance]
         name = f"streets_{appearance}"
         if layout not in (None, own):
             name += f"_{layout.replace('-', '_')}"
-        records[Path(out) / name] = dict(
+        identity = dict(
             version=VERSION,
             appearance=appearance,
             layout=layout or own,
@@ -73,16 +75,28 @@ def write_streets(
             size=list(size),
             **images._asdict(),
         )
-    for root, record in records.items():
-        _refuse_others(root, record)
-    tasks = [task for root, record in records.items() for task in _begin(root, record)]
-    try:
-        _in_parallel(partial(_draw, size, seed), tasks)
-    except (MemoryError, BrokenProcessPool) as error:
-        raise UserError(
-            f"too little memory for pictures of {size[0]}x{size[1]}, one on each core; draw smaller"
-        ) from error
-    return list(records)
+        root = Path(out) / name
+        ledgers[root] = Ledger(
+            root / RECORD,
+            "streets",
+            identity,
+            defaults=dict(layout=own, test=0),
+            advice="give another folder, or remove it",
+        )
+    for root, ledger in ledgers.items():
+        _refuse_others(root, ledger)
+    with ExitStack() as locks:
+        for root in ledgers:
+            locks.enter_context(alone_in(root, "is being written"))
+        tasks = [task for root, ledger in ledgers.items() for task in _begin(root, ledger)]
+        try:
+            _in_parallel(partial(_draw, size, seed), tasks)
+        except (MemoryError, BrokenProcessPool) as error:
+            raise UserError(
+                f"too little memory for pictures of {size[0]}x{size[1]}, one on each core; draw "
+                "smaller"
+            ) from error
+    return list(ledgers)
 
 
 def layout_number(seed: int, layout: int) -> int:
@@ -109,36 +123,25 @@ def _require_possible(
         raise UserError(f"seed {seed}: expected 0 to 999")
 
 
-def _begin(root: Path, record: Mapping) -> Iterator[tuple[str, Picture]]:
-    """Writes what a folder has beside pictures; the pictures that are still to be drawn."""
-    if not (root / RECORD).exists():
-        _write_json(root / RECORD, record)
-    layout, counts = (
-        LAYOUTS_ON_DISK[record["layout"]],
-        Counts(*(record[key] for key in Counts._fields)),
-    )
+def _begin(root: Path, ledger: Ledger) -> Iterator[tuple[str, Picture]]:
+    """Writes what a folder has beside pictures; yields the pictures that are still to be drawn."""
+    if not ledger.path.exists():
+        ledger.write()
+    made = ledger.identity
+    layout = LAYOUTS_ON_DISK[made["layout"]]
+    counts = Counts(*(made[key] for key in Counts._fields))
     for name, content in layout.lists(counts).items():
         _write_json(root / name, content)
     for picture in layout.pictures(root, counts):
         if not all(path.exists() for path in (picture.image, picture.label) if path):
-            yield record["appearance"], picture
+            yield made["appearance"], picture
 
 
-def _refuse_others(root: Path, record: Mapping) -> None:
-    """Raises a UserError if a folder holds anything but streets of this record."""
-    if not root.exists() or (root.is_dir() and not [*root.glob("[!.]*")]):
-        return
-    try:
-        found = {**json.loads((root / RECORD).read_text())}
-        found = {"layout": OWN_LAYOUT.get(found.get("appearance")), "test": 0, **found}
-    except (OSError, ValueError, TypeError):
-        raise UserError(f"{root}: not a folder of streets; give another, or remove it") from None
-    for key, value in record.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{root}: its streets have {key} {found.get(key)}, not {value}; give another "
-                "folder, or remove it"
-            )
+def _refuse_others(root: Path, ledger: Ledger) -> None:
+    """Raises a UserError if a folder holds anything but streets of this ledger."""
+    is_new = not root.exists() or (root.is_dir() and not [*root.glob("[!.]*")])
+    if not is_new and ledger.read(dict) is None:
+        raise UserError(f"{root} is not a folder of streets; give another, or remove it")
 
 
 def _write_json(path: Path, content: Mapping) -> None:

@@ -13,15 +13,23 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.transforms import read_image
 from ibnseg.engine.read import load_config
 from ibnseg.engine.run import TTA_SCALES
-from ibnseg.networks.ledger import begin, describe_network, read_record, stamp
-from ibnseg.networks.network import find_network, load_network, predict_image
+from ibnseg.networks.network import (
+    describe_network,
+    find_network,
+    load_network,
+    predict_image,
+)
 from ibnseg.submission import get_target
 from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
 from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import written_whole
+from ibnseg.support.files import alone_in, written_whole
+from ibnseg.support.ledger import Ledger, begin, recorded_stamps, stamp
 from ibnseg.support.progress import bar
+
+RECORD = "predictions.json"
+"""The file among the parts that lists the network and the images."""
 
 
 def submit(
@@ -74,30 +82,32 @@ def submit(
             f"of {target.class_set.name}"
         )
     scales = cfg.get("tta_scales") or (TTA_SCALES if tta else ())
-    facts = dict(describe_network(cfg, checkpoint), target=to, tta_scales=list(scales))
     parts = out.with_name(f"{out.name}.parts")
+    facts = dict(describe_network(cfg, checkpoint), target=to, tta_scales=list(scales))
+    ledger = Ledger(parts / RECORD, "predictions", facts, schema=1)
     files = {target.member(key): parts / target.member(key) for key in images}
     stamps = {target.member(key): stamp(path) for key, path in images.items()}
-    gone = sorted(read_record(parts, facts).keys() - files.keys())
-    if gone:
-        raise UserError(
-            f"{parts}: {gone[0]} was to be predicted, and its image is gone from the split; put it "
-            "back, or remove the folder"
+    with alone_in(parts, "is being written"):
+        gone = sorted((ledger.read(recorded_stamps) or {}).keys() - files.keys())
+        if gone:
+            raise UserError(
+                f"{parts}: holds a prediction of {gone[0]}, whose image is not in the split any "
+                "more; put it back, or remove the folder"
+            )
+        left = set(begin(ledger, stamps, {name: (path,) for name, path in files.items()}))
+        todo = [key for key in sorted(images) if target.member(key) in left]
+        with bar() as progress:
+            for key in progress.track(todo, len(todo), description=f"Predicting {split}"):
+                image = read_image(images[key])
+                png = encode(predict_image(network, image, images[key], scales=scales), target)
+                with written_whole(files[target.member(key)]) as temporary:
+                    temporary.write_bytes(png)
+        # the ids are known to be the target's, which the top of a picture need not show
+        written = target._replace(drivable_release=None)
+        summary = write_archive(
+            out, files, lambda archive: check_archive(archive, written, sizes, str(out))
         )
-    left = set(begin(parts, facts, stamps, {name: (path,) for name, path in files.items()}))
-    todo = [key for key in sorted(images) if target.member(key) in left]
-    with bar() as progress:
-        for key in progress.track(todo, len(todo), description=f"Predicting {split}"):
-            image = read_image(images[key])
-            png = encode(predict_image(network, image, images[key], scales=scales), target)
-            with written_whole(files[target.member(key)]) as temporary:
-                temporary.write_bytes(png)
-    # whose ids they are is known, so that what is at the top of a picture need not tell
-    written = target._replace(drivable_release=None)
-    summary = write_archive(
-        out, files, lambda archive: check_archive(archive, written, sizes, str(out))
-    )
-    shutil.rmtree(parts)
+        shutil.rmtree(parts)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
     print(f"{out}: {describe(summary, target)}{before}, checked (a form {target.basis})")
     return summary

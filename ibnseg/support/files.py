@@ -1,14 +1,18 @@
-"""Files: written whole or not at all, and the configs that come with the package."""
+"""Files that are written whole or not at all, folders for one process at a time, and the folders of
+configs and of the cache."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 import ibnseg
 from ibnseg.support.errors import UserError
@@ -34,8 +38,9 @@ def config_folders() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """The folder of what can be made again, ``ibnseg`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ibnseg"
+    """The folder of what can be made again, on Linux ``ibnseg`` in ``$XDG_CACHE_HOME`` or
+    ``~/.cache``."""
+    return user_cache_path("ibnseg", appauthor=False)
 
 
 def sha256(path: str | Path) -> str:
@@ -51,7 +56,7 @@ def sha256(path: str | Path) -> str:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes a folder if need be and tries to write to it.
+    """Makes a folder if it is missing, and tries to write to it.
 
     Raises:
         UserError: if it cannot be made or written to.
@@ -63,35 +68,65 @@ def require_writable(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written to ({error.strerror})") from error
 
 
+LOCK = ".lock"
+"""The file that a process locks in a folder of its own."""
+
+
 @contextmanager
 def alone_in(folder: Path, what: str) -> Iterator[None]:
-    """Lets one process at a time in; the others are refused. It ends with the process, however
-    that does.
+    """Lets one process at a time work in a folder; the lock ends with the process, however that
+    ends. Temporary files that a killed process left behind are removed.
 
     Args:
-        folder: has a file ``.lock`` from now on.
-        what: happens there, for the error.
+        folder: is made if it is missing, and has a file ``.lock`` from now on.
+        what: what the other process does, for the error: ``is being trained``.
 
     Raises:
-        UserError: if another process is there.
+        UserError: if another process works there, or the folder cannot be written to.
     """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: {what} by another process; wait for its end, or stop it"
-            ) from error
+    require_writable(folder)
+    try:
+        lock = FileLock(folder / LOCK, timeout=0).acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{folder}: {what} by another process; wait for its end, or stop it"
+        ) from error
+    with lock:
+        _remove_leftovers(folder)
         yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is :func:`alone_in` a folder."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+_TEMPORARY = re.compile(r"\..*-[a-z0-9_]{8}\.tmp(\..*)?")
+"""The names that :func:`written_whole` gives temporary files."""
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes temporary files below a folder, except from folders with a lock of their own."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(place, name, LOCK).exists()]
+        for name in files:
+            if _TEMPORARY.fullmatch(name):
+                Path(place, name).unlink(missing_ok=True)
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path``; on leaving without an exception it becomes ``path``.
+    """Gives a temporary path beside ``path``, which becomes ``path`` at the end of the block.
 
-    The folder is made if need be. Whoever reads ``path`` sees the old file or the new one, never a
-    part, even if the machine stops. On an exception the temporary file is removed and ``path`` is
-    untouched.
+    The folder is made if it is missing. Whoever reads ``path`` sees the old file or the new one,
+    never a part, even if the machine stops. On an exception the temporary file is removed and
+    ``path`` is untouched.
 
     Raises:
         UserError: if the file cannot be written: no permission, disk full.

@@ -16,18 +16,17 @@ from PIL import Image
 from torch import nn
 
 from ibnseg import cli
-from ibnseg.analysis import imagenet
-from ibnseg.analysis.imagenet import (
+from ibnseg.analysis.imagenet import ranks as ranking
+from ibnseg.analysis.imagenet.images import Crops, list_images
+from ibnseg.analysis.imagenet.measure import measure_imagenet
+from ibnseg.analysis.imagenet.ranks import (
     NOT_YET,
-    Crops,
     error,
-    list_images,
-    measure,
     rank_images,
     rank_of_truth,
     ranks_by_look,
-    sheet,
 )
+from ibnseg.analysis.imagenet.report import PAPERS_STYLE, sheet
 from ibnseg.appearance import PAPER
 from ibnseg.models.classifier import Classifier
 from ibnseg.models.names import build_backbone
@@ -228,10 +227,12 @@ def test_an_interrupted_pass_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_ranks_are_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(ranking, "SAVE_EVERY", 0.0)
     written = []
     monkeypatch.setattr(
-        imagenet, "write_ranks", lambda file, ranks, _: written.append((ranks[0] >= 0).sum())
+        ranking.Ledger,
+        "write",
+        lambda ledger, ranks, **more: written.append((ranks[0] >= 0).sum()),
     )
     run(MeanColour(), list_images(write_colours(tmp_path / "val")), tmp_path / "ranks.npz")
     assert written == [2, 4, 6, 8, 9, 9]
@@ -279,7 +280,7 @@ def test_what_is_of_something_else_is_shown_again(tmp_path: Path, change: str, c
 def test_the_papers_numbers_agree_with_each_other() -> None:
     """The errors on the images as they are stand in two tables."""
     for name, errors in PAPER_APPEARANCES.items():
-        assert list(errors) == [*PAPER, imagenet.PAPERS_STYLE]
+        assert list(errors) == [*PAPER, PAPERS_STYLE]
         plain = PAPER_PLAIN.get(name)
         assert errors["origin"] == (plain or (PUBLISHED[name].top1, PUBLISHED[name].top5))
         assert min(errors.values()) == errors["origin"]
@@ -299,7 +300,7 @@ def pair(errors: tuple[float, float]) -> str:
 def test_the_papers_first_table_in_the_docs() -> None:
     rows = []
     for look in PAPER_APPEARANCES["resnet50"]:
-        cells = [look if look == imagenet.PAPERS_STYLE else f"`{look}`"]
+        cells = [look if look == PAPERS_STYLE else f"`{look}`"]
         for errors in PAPER_APPEARANCES.values():
             drop = [a - b for a, b in zip(errors[look], errors["origin"], strict=True)]
             cells.append(pair(errors[look]) + (f" ({pair(drop)})" if look != "origin" else ""))
@@ -452,6 +453,6 @@ def test_the_whole_path(
 
 def test_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown network 'resnet50_ibna'; did you mean"):
-        measure("resnet50_ibna", tmp_path)
+        measure_imagenet("resnet50_ibna", tmp_path)
     with pytest.raises(UserError, match="resnet50_ibn_c: no weights of it are published; give"):
-        measure("resnet50_ibn_c", tmp_path)
+        measure_imagenet("resnet50_ibn_c", tmp_path)

@@ -153,17 +153,17 @@ def test_what_was_begun_is_of_one_network_and_one_split(run, roots, tmp_path, se
     data, own = changed(roots, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         submit(run, None, out=out, **own)
-    with pytest.raises(UserError, match=r"parts: holds predictions of another tta_scales; g"):
+    with pytest.raises(UserError, match=r"holds predictions with tta_scales .*; g"):
         submit(run, None, out=out, tta=True, **own)
     other = tmp_path / "other.pth"
     weights = torch.load(run / "latest.pth", weights_only=False)
     torch.save(weights | {"note": "other"}, other)
-    with pytest.raises(UserError, match="holds predictions of another checkpoint_sha256; give"):
+    with pytest.raises(UserError, match="holds predictions with checkpoint_sha256 .*; give"):
         submit(run, other, out=out, **own)
-    with pytest.raises(UserError, match="holds predictions of another target; give"):
+    with pytest.raises(UserError, match="holds predictions with target .*; give"):
         submit(run, None, out=out, **own | dict(to="wad2018-drivable"))
     (data / "images/100k/test/02000000-00000001.jpg").unlink()
-    with pytest.raises(UserError, match=r"parts: 02000000-00000001.png was to be predicted, and"):
+    with pytest.raises(UserError, match=r"prediction of 02000000-00000001.png, whose image is not"):
         submit(run, None, out=out, **own)
     assert not out.exists()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, cache_folder, written_whole
+from ibnseg.support.files import alone_in, cache_folder, is_locked, written_whole
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -155,7 +155,7 @@ def test_a_reader_never_sees_a_part(tmp_path):
 
 
 def test_an_error_of_another_file_is_not_ours(tmp_path):
-    """Reading what is not there, from within the block, is told as it is."""
+    """An error of reading another file within the block is raised as it is."""
     other = tmp_path / "other.txt"
     with pytest.raises(FileNotFoundError) as error, written_whole(tmp_path / "x"):
         other.read_text()
@@ -180,6 +180,37 @@ def test_one_process_at_a_time(tmp_path):
         other.wait()
         with alone_in(tmp_path, "is being trained"):
             pass
+
+
+def test_leftovers_of_killed_processes_go_at_the_next_start(tmp_path):
+    for name in (".x-a1b2c3d4.tmp.png", "sub/.y-________.tmp", "other/.z-a1b2c3d4.tmp.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("x.tmp.png", ".DS_Store", "other/.lock"):  # in other another process may work
+        (tmp_path / name).touch()
+    with alone_in(tmp_path, "is being written"):
+        pass
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    kept = {"x.tmp.png", ".DS_Store", "other/.lock", "other/.z-a1b2c3d4.tmp.json"}
+    assert left == {*kept, ".lock"}
+
+
+def test_a_temporary_file_is_known_as_a_leftover(tmp_path):
+    for name in ("a.png", "a", "a.b.json"):
+        with written_whole(tmp_path / name) as temporary:
+            os.link(temporary, tmp_path / f".kept-{name}")
+            leftover = temporary.name
+        (tmp_path / leftover).touch()
+    with alone_in(tmp_path, "is being written"):
+        assert not [path for path in tmp_path.iterdir() if "tmp" in path.name]
+
+
+def test_whether_a_folder_is_locked(tmp_path):
+    assert not is_locked(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with alone_in(tmp_path, "is being written"):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):

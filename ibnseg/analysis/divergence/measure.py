@@ -66,7 +66,7 @@ class Question(NamedTuple):
     title: str
 
 
-def measure(
+def measure_divergence(
     runs: Sequence[str | Path],
     domains: Sequence[str],
     out: str | Path,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,12 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ibnseg.analysis.robustness.corruptions import Corruption
 from ibnseg.analysis.robustness.records import called, over_seeds
 from ibnseg.analysis.style import FAINT, INK, line_style
 from ibnseg.appearance import CONDITIONS, SEVERITIES
-
-if TYPE_CHECKING:
-    from ibnseg.analysis.robustness.measure import Appearance
 
 PER_ROW = 5
 PANEL, GAP = (1.95, 1.55), (0.2, 0.62)
@@ -114,7 +111,7 @@ def _lines(ax: Axes, values: Mapping, domain: str, styles: Mapping, name: str) -
 
 
 def _dots(ax: Axes, values: Mapping, domain: str, styles: Mapping, names: Sequence[str]) -> None:
-    """Appearances without severity: a dot a network, with the standard deviation over seeds."""
+    """Corruptions without severity: a dot a network, with the standard deviation over seeds."""
     ax.set_title("others", fontsize=9, color=INK, loc="left")
     shown = ["origin", *names]
     ax.set_xlim(-0.6, len(shown) - 0.4)
@@ -138,12 +135,12 @@ CELL = 300
 """Width of a picture on the sheet, in pixels."""
 
 
-def contact_sheet(pictures: Sequence[tuple[Appearance, np.ndarray]]) -> Figure:
+def contact_sheet(pictures: Sequence[tuple[Corruption, np.ndarray]]) -> Figure:
     """One image in every appearance: a row a condition, by severity, and others in rows of their
     own; floats are clipped to be shown.
 
     Args:
-        pictures: appearances, from :func:`ibnseg.analysis.robustness.measure.appearances`, the
+        pictures: corruptions, from :func:`ibnseg.analysis.robustness.corruptions.corruptions`, the
             first of them ``origin``, and the image in each.
     """
     origin = pictures[0]
@@ -157,7 +154,7 @@ def contact_sheet(pictures: Sequence[tuple[Appearance, np.ndarray]]) -> Figure:
     width, height = columns * (wide + edge) + edge, len(rows) * (high + caption) + edge
     figure = Figure((width, height), dpi=CELL / wide)
     for r, row in enumerate(rows):
-        for c, (appearance, image) in enumerate(row):
+        for c, (corruption, image) in enumerate(row):
             x = edge + c * (wide + edge)
             y = height - r * (high + caption) - caption - high
             ax = figure.add_axes((x / width, y / height, wide / width, high / height))
@@ -168,17 +165,17 @@ def contact_sheet(pictures: Sequence[tuple[Appearance, np.ndarray]]) -> Figure:
                 interpolation=cv2.INTER_AREA,
             )
             ax.imshow(np.rint(small).clip(0, 255).astype(np.uint8), aspect="auto")
-            ax.set_title(_caption(appearance), fontsize=7.5, color=INK, loc="left", pad=2.5)
+            ax.set_title(_caption(corruption), fontsize=7.5, color=INK, loc="left", pad=2.5)
     return figure
 
 
-def _caption(appearance: Appearance) -> str:
-    if appearance.severity is None:
-        return appearance.name
-    return f"{appearance.name} {appearance.severity}: {_with_unit(appearance)}"
+def _caption(corruption: Corruption) -> str:
+    if corruption.severity is None:
+        return corruption.name
+    return f"{corruption.name} {corruption.severity}: {_with_unit(corruption)}"
 
 
-def _with_unit(appearance: Appearance) -> str:
+def _with_unit(corruption: Corruption) -> str:
     """The parameter, as ``sigma 0.7 pixels``."""
-    what, _, unit = CONDITIONS[appearance.name].parameter.partition(" (")
-    return f"{what} {appearance.parameter:g} {unit.rstrip(')')}".strip()
+    what, _, unit = CONDITIONS[corruption.name].parameter.partition(" (")
+    return f"{what} {corruption.parameter:g} {unit.rstrip(')')}".strip()

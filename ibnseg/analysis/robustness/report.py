@@ -7,12 +7,12 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 
 from ibnseg.analysis.networks import Network
+from ibnseg.analysis.robustness.corruptions import Corruption
 from ibnseg.analysis.robustness.plot import contact_sheet, plot
 from ibnseg.analysis.robustness.records import by_seed, called, network_of, over_seeds
 from ibnseg.analysis.style import STYLE, save
@@ -22,9 +22,6 @@ from ibnseg.report.sheet import NOTHING, Sheet
 from ibnseg.report.statistics import CONFIDENCE, Interval, interval_of_seeds
 from ibnseg.report.terminal import sheet_text
 from ibnseg.support.files import written_whole
-
-if TYPE_CHECKING:
-    from ibnseg.analysis.robustness.measure import Appearance
 
 COLUMNS = (
     "run", "model", "train_domain", "seed", "domain", "appearance", "severity", "parameter",
@@ -37,15 +34,15 @@ def write(
     out: Path,
     result: Mapping,
     titles: Mapping[str, str],
-    pictures: Sequence[tuple[Appearance, np.ndarray]],
+    pictures: Sequence[tuple[Corruption, np.ndarray]],
 ) -> None:
     """Writes and prints everything.
 
     Args:
         out: the folder.
-        result: as of :func:`ibnseg.analysis.robustness.measure.robustness`.
+        result: as of :func:`ibnseg.analysis.robustness.measure.measure_robustness`.
         titles: of domains.
-        pictures: appearances, and an image in each: (H, W, 3) RGB on the scale of 0 to 255.
+        pictures: corruptions, and an image in each: (H, W, 3) RGB on the scale of 0 to 255.
     """
     shown = sheets(result, titles)
     texts = {

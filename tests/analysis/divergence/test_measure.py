@@ -14,7 +14,7 @@ from PIL import Image
 from ibnseg import cli, load
 from ibnseg.analysis.divergence.features import feature_moments
 from ibnseg.analysis.divergence.formula import divergence
-from ibnseg.analysis.divergence.measure import measure
+from ibnseg.analysis.divergence.measure import measure_divergence
 from ibnseg.appearance import PAPER
 from ibnseg.support.errors import UserError
 from tests.conftest import GTA5_VAL
@@ -70,14 +70,14 @@ def test_two_domains(run: Path, data: Path, capsys) -> None:
 
 
 def test_a_domain_and_its_changed_copy(run: Path, data: Path) -> None:
-    changed = measure([run], ["gta5"], "out", transform="R+50")
+    changed = measure_divergence([run], ["gta5"], "out", transform="R+50")
     network = load(run)
     copies = [PAPER["R+50"](image.astype(np.float32)) for image in gta5(data)]
     expected = divergence(feature_moments(network, gta5(data)), feature_moments(network, copies))
     for found, own in zip(changed["runs"][0]["layers"], expected, strict=True):
         assert found["divergence"] == pytest.approx(own.divergence, rel=1e-4)
     assert [s["transform"] for s in changed["sets"]] == [None, "R+50"]
-    same = measure([run], ["gta5"], "out", transform="origin")
+    same = measure_divergence([run], ["gta5"], "out", transform="origin")
     for layer in same["runs"][0]["layers"]:
         assert layer["divergence"] == pytest.approx(0, abs=1e-6)
 
@@ -85,16 +85,18 @@ def test_a_domain_and_its_changed_copy(run: Path, data: Path) -> None:
 def test_content(run: Path, data: Path) -> None:
     """Images divide by their classes; all scenes have buildings, of under half of their pixels."""
     with pytest.raises(UserError, match="--content: 5 and 0 images with and without it, expected"):
-        measure([run], ["gta5"], "out", content="building")
+        measure_divergence([run], ["gta5"], "out", content="building")
     with pytest.raises(UserError, match="--content: 0 and 5 images"):
-        measure([run], ["gta5"], "out", content="building", min_share=0.5)
+        measure_divergence([run], ["gta5"], "out", content="building", min_share=0.5)
     root = Path.cwd() / "mixed"
     shutil.copytree(data / "gta5", root)
     for frame in GTA5_VAL[:2]:
         label = np.array(Image.open(root / "labels" / f"{frame:05d}.png"))
         label[label == 26] = 28  # cars become buses
         Image.fromarray(label).save(root / "labels" / f"{frame:05d}.png")
-    result = measure([run], ["gta5"], "out", content="car and not bus", roots={"gta5": str(root)})
+    result = measure_divergence(
+        [run], ["gta5"], "out", content="car and not bus", roots={"gta5": str(root)}
+    )
     assert [s["images"] for s in result["sets"]] == [3, 2]
     assert [s["content"] for s in result["sets"]] == ["car and not bus", "not (car and not bus)"]
     network = load(run)
@@ -116,7 +118,9 @@ def copied(run: Path, to: Path, **options: str) -> Path:
 def test_several_networks_and_layers(run: Path, tmp_path: Path) -> None:
     """Networks of one title are told apart by their names, and the same images give the same."""
     other = copied(run, tmp_path / "again", name="again")
-    result = measure([run, other], ["gta5", "cityscapes"], "out", layers=["backbone.layer?"])
+    result = measure_divergence(
+        [run, other], ["gta5", "cityscapes"], "out", layers=["backbone.layer?"]
+    )
     first, second = result["networks"]
     assert second["name"] == f"{result['runs'][0]['title']} (again)"
     assert first["name"] != second["name"]
@@ -135,7 +139,9 @@ def test_seeds_of_a_network(run: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(other / "latest.pth", weights_only=False)
     checkpoint["meta"]["seed"] = 1
     torch.save(checkpoint, other / "latest.pth")
-    result = measure([run, other], ["gta5", "cityscapes"], "out", layers=["backbone.layer?"])
+    result = measure_divergence(
+        [run, other], ["gta5", "cityscapes"], "out", layers=["backbone.layer?"]
+    )
     (network,) = result["networks"]
     assert network["seeds"] == [0, 1]
     for layer, *runs in zip(network["layers"], *(r["layers"] for r in result["runs"]), strict=True):
@@ -162,12 +168,12 @@ def test_seeds_of_a_network(run: Path, tmp_path: Path) -> None:
 )
 def test_wrong_input(run: Path, domains: list[str], kwargs: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        measure([run], domains, "out", **kwargs)
+        measure_divergence([run], domains, "out", **kwargs)
     assert not Path("out").exists()
 
 
 def test_a_run_twice_and_no_run(run: Path) -> None:
     with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
-        measure([run, run], ["gta5", "camvid"], "out")
+        measure_divergence([run, run], ["gta5", "camvid"], "out")
     with pytest.raises(UserError, match="is not a run folder"):
-        measure([run.parent], ["gta5", "camvid"], "out")
+        measure_divergence([run.parent], ["gta5", "camvid"], "out")

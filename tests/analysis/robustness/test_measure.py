@@ -15,16 +15,12 @@ from PIL import Image
 
 from ibnseg import cli, load, predict
 from ibnseg.analysis import style
-from ibnseg.analysis.robustness import measure as module
+from ibnseg.analysis.robustness import count as counting
 from ibnseg.analysis.robustness import plot as drawing
 from ibnseg.analysis.robustness import report
-from ibnseg.analysis.robustness.measure import (
-    Tally,
-    appearances,
-    count_image,
-    find_look,
-    robustness,
-)
+from ibnseg.analysis.robustness.corruptions import corruptions
+from ibnseg.analysis.robustness.count import Tally, count_image
+from ibnseg.analysis.robustness.measure import find_look, measure_robustness
 from ibnseg.appearance import CONDITIONS, PAPER, generator, look_of_images, match_moments
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CITYSCAPES_IDS
@@ -52,7 +48,7 @@ def measured(trained, roots, tmp_path_factory) -> tuple[Path, dict]:
 
 def measure(run: Path, out: Path, roots: dict, **kwargs) -> dict:
     chosen = dict(conditions=CHOSEN, severities=[5, 1], looks=["cityscapes"]) | kwargs
-    return robustness([run], ["gta5", "cityscapes"], out, roots=roots, **chosen)
+    return measure_robustness([run], ["gta5", "cityscapes"], out, roots=roots, **chosen)
 
 
 @pytest.fixture
@@ -121,7 +117,7 @@ def test_the_papers_appearances_come_before_the_normalisation(data, trained, mea
 def test_predictions_keep_nothing_for_a_backward_pass(trained) -> None:
     network, seen = load(trained[1]), []
     network.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
-    module.predict_float(network, scene(0)[0], dict(img_path="x", ori_shape=scene(0)[1].shape))
+    counting.predict_float(network, scene(0)[0], dict(img_path="x", ori_shape=scene(0)[1].shape))
     assert seen
     assert not any(seen)
 
@@ -137,7 +133,7 @@ def test_the_look_of_a_domain(data, trained, measured) -> None:
 
 def test_an_image_is_counted_once_in_each_appearance() -> None:
     """One is two images ahead, one is behind by this one."""
-    shown = appearances(["RGB+50"])
+    shown = corruptions(["RGB+50"])
     image, label = np.full((2, 3, 3), 10, np.uint8), np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
     before = np.array([[5, 0], [0, 5]])
     tallies = {"origin": Tally(3, before), "RGB+50": Tally(1, before)}
@@ -162,7 +158,7 @@ def test_an_image_is_counted_once_in_each_appearance() -> None:
 
 def test_everything_is_shown_by_default() -> None:
     look = look_of_images([scene(0)[0]])
-    shown = appearances(looks={"A": look, "B": look})
+    shown = corruptions(looks={"A": look, "B": look})
     assert len(shown) == 4 + 9 * 5 + 2 * 2
     assert shown[0].name == "origin"
     assert [x.severity for x in shown if x.name == "hue"] == [1, 2, 3, 4, 5]
@@ -178,7 +174,7 @@ def test_everything_is_shown_by_default() -> None:
 
 def test_other_looks_are_kept_apart() -> None:
     keys = {
-        appearances(["fourier"], looks={"A": look_of_images([scene(i)[0]])})[1].key
+        corruptions(["fourier"], looks={"A": look_of_images([scene(i)[0]])})[1].key
         for i in (0, 0, 1)
     }
     assert len(keys) == 2
@@ -188,14 +184,14 @@ def test_other_looks_are_kept_apart() -> None:
     ("arguments", "message"),
     [
         (dict(names=["blurr"]), "unknown condition 'blurr'; did you mean blur"),
-        (dict(names=["fourier"]), "condition 'fourier' takes a look; say whose, as --look"),
+        (dict(names=["fourier"]), "condition 'fourier' takes a look; say whose, e.g. --look"),
         (dict(severities=[0, 1]), "severity 0: expected 1 to 5"),
         (dict(severities=[6]), "severity 6: expected 1 to 5"),
     ],
 )
 def test_what_cannot_be_shown(arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        appearances(**arguments)
+        corruptions(**arguments)
 
 
 def test_looks_by_folder(tmp_path: Path, trained, roots) -> None:
@@ -231,7 +227,7 @@ def test_nothing_is_counted_twice(trained, measured, roots, monkeypatch, capsys)
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> list:
-    calls, real = [], module.predict_float
+    calls, real = [], counting.predict_float
 
     def counted(*args, **kwargs):
         if len(calls) == stop_after:
@@ -239,7 +235,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) 
         calls.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(module, "predict_float", counted)
+    monkeypatch.setattr(counting, "predict_float", counted)
     return calls
 
 
@@ -279,12 +275,12 @@ def test_what_has_changed_is_counted_anew(
         for file in (tmp_path / "out" / "measured").glob("gta5*"):
             file.write_text(file.read_text()[:500])
     calls = count_calls(monkeypatch)
-    robustness(
+    measure_robustness(
         [trained[1]], ["gta5"], tmp_path / "out", conditions=["noise"], severities=[1],
         roots=roots, **more,
     )  # fmt: skip
     assert len(calls) == 10
-    assert ("damaged; starting anew" in capsys.readouterr().out) == (change == "damaged")
+    assert ("damaged" in capsys.readouterr().out) == (change == "damaged")
     kept = tmp_path / "out" / "measured"
     assert len(list(kept.glob("gta5*"))) == (1 if change == "damaged" else 2)  # nothing is lost
 
@@ -293,18 +289,18 @@ def test_what_has_changed_is_counted_anew(
 
 
 def test_wrong_runs(trained, roots, tmp_path) -> None:
-    with pytest.raises(UserError, match="no run, which would be a folder"):
-        robustness([trained[0]], out=tmp_path / "out")
+    with pytest.raises(UserError, match="no such folder; expected the folder of a run"):
+        measure_robustness([trained[0]], out=tmp_path / "out")
     with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
-        robustness([trained[1]] * 2, ["gta5"], tmp_path / "out", roots=roots)
+        measure_robustness([trained[1]] * 2, ["gta5"], tmp_path / "out", roots=roots)
     with pytest.raises(UserError, match="unknown domain 'gta6'"):
-        robustness([trained[1]], ["gta6"], tmp_path / "out", roots=roots)
+        measure_robustness([trained[1]], ["gta6"], tmp_path / "out", roots=roots)
     with pytest.raises(UserError, match="unknown protocol"):
-        robustness([trained[1]], ["gta5"], tmp_path / "out", roots=roots, protocol="nativ")
+        measure_robustness([trained[1]], ["gta5"], tmp_path / "out", roots=roots, protocol="nativ")
     assert not (tmp_path / "out").exists()
     other = pytest.raises(UserError, match="is being measured by another process")
     with alone_in(tmp_path, "is being measured"), other:
-        robustness([trained[1]], ["gta5"], tmp_path, roots=roots, conditions=["R+50"])
+        measure_robustness([trained[1]], ["gta5"], tmp_path, roots=roots, conditions=["R+50"])
 
 
 # ---- the files ---------------------------------------------------------------------------------
@@ -422,7 +418,7 @@ def test_the_plot_of_origin_alone_and_of_many_networks(tmp_path: Path) -> None:
 
 def test_the_contact_sheet_shows_each_picture() -> None:
     image = scene(0)[0]
-    shown = appearances(["RGB+50", "R+50", "blur", "temperature"], [1, 5])
+    shown = corruptions(["RGB+50", "R+50", "blur", "temperature"], [1, 5])
     pictures = [(each, each.change(image, generator(0, ""))) for each in shown]
     figure = drawing.contact_sheet(pictures)
     captions = [ax.get_title(loc="left") for ax in figure.axes]

@@ -1,0 +1,94 @@
+"""The images of a folder that has a sub-folder for each class, cropped as ImageNet is tested."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.transforms import CenterCrop, Compose, Resize
+
+from ibnseg.support.errors import UserError
+
+RESIZE, CROP = 256, 224
+
+
+class Listing(NamedTuple):
+    """The images of a folder that has a sub-folder for each class."""
+
+    folder: Path
+    classes: list[str]
+    """Names of the sub-folders, sorted."""
+    paths: list[str]
+    """Of the N images, relative to the folder."""
+    truth: np.ndarray
+    """(N,) int64 indices of their classes."""
+    stamps: np.ndarray
+    """(N, 2) int64: size in bytes and time of change in ns, by which a changed image is known."""
+
+
+def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
+    """Lists a folder's images.
+
+    Args:
+        folder: has one sub-folder a class.
+        like: the images whose classes it has, if its own are not to be counted.
+
+    Raises:
+        UserError: for a missing folder, one without sub-folders or images, and a sub-folder that is
+            no class of ``like``.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected one with a sub-folder for each class")
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not classes:
+        raise UserError(f"{folder}: has no sub-folders; expected one for each class")
+    if like is not None:
+        for name in classes:
+            if name not in like.classes:
+                raise UserError(
+                    f"{folder}: sub-folder '{name}' is none of {like.folder}; expected the same "
+                    "classes"
+                )
+        classes = like.classes
+    indices = {name: i for i, name in enumerate(classes)}
+    found = make_dataset(folder, indices, IMG_EXTENSIONS, allow_empty=True)
+    if not found:
+        raise UserError(f"{folder}: no images ({', '.join(IMG_EXTENSIONS)}) in its sub-folders")
+    stats = [os.stat(path) for path, _ in found]
+    return Listing(
+        folder,
+        classes,
+        [Path(path).relative_to(folder).as_posix() for path, _ in found],
+        np.array([index for _, index in found], np.int64),
+        np.array([(stat.st_size, stat.st_mtime_ns) for stat in stats], np.int64),
+    )
+
+
+class Crops(Dataset):
+    """The images as the network is to see them: short edge resized to 256 bilinearly, the 224x224
+    in the centre.
+
+    An item is its index and (224, 224, 3) uint8, RGB.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self.files = [listing.folder / path for path in listing.paths]
+        self.transform = Compose([Resize(RESIZE), CenterCrop(CROP)])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
+        try:
+            with Image.open(self.files[index]) as image:
+                return index, np.array(self.transform(image.convert("RGB")))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"{self.files[index]}: truncated or not an image ({error}); unpack it again"
+            ) from error

@@ -1,0 +1,212 @@
+"""Confusion matrices of a network in every corruption: each image is read once, and counted as in
+testing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmseg.structures import SegDataSample
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from ibnseg.analysis.robustness.corruptions import ORIGIN, Corruption, Image
+from ibnseg.appearance import generator
+from ibnseg.datasets.base import DrivingDataset
+from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
+from ibnseg.support.ledger import Ledger
+from ibnseg.support.memory import enough_memory_for_image
+
+SAVE_EVERY = 60.0
+"""Seconds between two writes of what has been counted."""
+AHEAD = 2
+"""Threads that change an image while the network sees what is changed already."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What has been counted in a corruption."""
+
+    images: int
+    """The number of images that are counted, from the first of the list on."""
+    confusion: np.ndarray
+    """(K, K) int64, the sum over these images; rows are truth."""
+
+
+def count_image(
+    predict: Callable[[Image], np.ndarray],
+    image: np.ndarray,
+    label: np.ndarray,
+    shown: Sequence[Corruption],
+    tallies: dict[str, Tally],
+    place: int = 0,
+    key: str = "",
+    seed: int = 0,
+    done: Callable[[], None] = lambda: None,
+) -> None:
+    """Shows an image in every corruption in which it has not been counted, and counts it.
+
+    Args:
+        predict: an image's classes, (H', W') uint8 train ids at the size of the label.
+        image: (H, W, 3) uint8, RGB.
+        label: (H', W') uint8 train ids; 255 does not count.
+        shown: the corruptions.
+        tallies: by the corruptions' keys; each is replaced as a whole.
+        place: of the image in the list.
+        key: of the image; with the seed it decides what is random.
+        seed: of what is random.
+        done: called after each prediction.
+    """
+    wanted = [each for each in shown if tallies[each.key].images <= place]
+    with ThreadPoolExecutor(AHEAD) as threads:
+        images = threads.map(lambda each: each.change(image, generator(seed, key)), wanted)
+        for corruption, changed in zip(wanted, images, strict=True):
+            tally = tallies[corruption.key]
+            counts = confusion_matrix(label, predict(changed), len(tally.confusion))
+            tallies[corruption.key] = Tally(place + 1, tally.confusion + counts)
+            done()
+
+
+@torch.inference_mode()
+def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray:
+    """A network's classes for an image that may be unclipped floats; the network normalises it.
+
+    Args:
+        network: from :func:`ibnseg.load`.
+        image: as above.
+        meta: ``img_path``, and ``ori_shape``, the (height, width) of the prediction.
+
+    Returns:
+        (height, width) uint8 train ids.
+    """
+    bgr = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
+    sample = SegDataSample(metainfo={**meta, "img_shape": image.shape[:2]})
+    with enough_memory_for_image(meta["img_path"], image.shape[:2]):
+        (result,) = network.test_step(dict(inputs=[torch.from_numpy(bgr)], data_samples=[sample]))
+    return result.pred_sem_seg.data.squeeze(0).cpu().numpy()
+
+
+@dataclass
+class Work:
+    """A network in a domain: what there is to count, and what has been."""
+
+    cfg: Config
+    checkpoint: Path
+    run: dict
+    """From :func:`ibnseg.engine.run.describe_run`."""
+    test: dict
+    """One of ``cfg.test_cfg.tests``."""
+    dataset: DrivingDataset
+    ledger: Ledger
+    """Its identity is what counts depend on besides the corruption."""
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    def begin(self, shown: Sequence[Corruption]) -> None:
+        """Reads what has been counted; all else starts at nothing."""
+        classes = len(self.evaluator["classes"])
+        self.tallies = self.ledger.read_or_restart(_tallies) or {}
+        for each in shown:
+            self.tallies.setdefault(each.key, Tally(0, np.zeros((classes, classes), np.int64)))
+
+    @property
+    def evaluator(self) -> dict:
+        return self.cfg.test_evaluator[self.test["name"]]
+
+    def left(self, shown: Sequence[Corruption]) -> int:
+        """The number of predictions that remain to be made."""
+        return sum(len(self.dataset) - self.tallies[each.key].images for each in shown)
+
+    def save(self) -> None:
+        """Writes what has been counted."""
+        self.ledger.write(
+            appearances={
+                key: dict(images=tally.images, confusion=tally.confusion.tolist())
+                for key, tally in self.tallies.items()
+                if tally.images
+            }
+        )
+
+    def loader(self, first: int) -> DataLoader:
+        """The images from the given place in the list on."""
+        return DataLoader(
+            Subset(self.dataset, range(first, len(self.dataset))),
+            batch_size=1,
+            num_workers=min(self.cfg.workers, len(self.dataset) - first),
+            collate_fn=pseudo_collate,
+        )
+
+    def count(
+        self,
+        network: nn.Module,
+        shown: Sequence[Corruption],
+        seed: int,
+        done: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Counts what is left in one pass over the images.
+
+        Counts are saved every minute and at the end, even if the end is an exception. ``done`` is
+        called after each prediction.
+        """
+        first = min(self.tallies[each.key].images for each in shown)
+        root, own, saved = Path(self.dataset.data_root), network.test_cfg, time.monotonic()
+        network.test_cfg = ConfigDict({**own, **self.test["inference"]})
+        try:
+            for place, batch in enumerate(self.loader(first), first):
+                (inputs,), (sample,) = batch["inputs"], batch["data_samples"]
+                image = np.ascontiguousarray(inputs.numpy().transpose(1, 2, 0)[..., ::-1])
+                label = sample.gt_sem_seg.data.squeeze(0).numpy()
+                path = Path(sample.metainfo["img_path"])
+                meta = dict(img_path=str(path), ori_shape=sample.metainfo["ori_shape"])
+                predict = partial(predict_float, network, meta=meta)
+                key = path.relative_to(root).as_posix()
+                count_image(predict, image, label, shown, self.tallies, place, key, seed, done)
+                if time.monotonic() - saved > SAVE_EVERY:
+                    self.save()
+                    saved = time.monotonic()
+        finally:
+            network.test_cfg = own
+            self.save()
+
+    def records(self, shown: Sequence[Corruption]) -> list[dict]:
+        """mIoU and drop in each corruption: fractions, or None if undefined."""
+        classes = list(self.evaluator["classes"])
+        averaged = [classes.index(name) for name in self.evaluator["eval_classes"]]
+
+        def score(corruption: Corruption) -> float | None:
+            value = mean_iou(self.tallies[corruption.key].confusion, averaged)
+            return None if np.isnan(value) else value
+
+        origin = score(shown[0])
+        return [
+            dict(
+                run=self.run["name"],
+                model=self.run["model"],
+                title=self.run["title"],
+                train_domain=self.run["train_domain"],
+                seed=self.run["seed"],
+                domain=self.test["domain"],
+                appearance=each.name,
+                severity=each.severity,
+                parameter=each.parameter,
+                images=self.tallies[each.key].images,
+                mIoU=value,
+                drop=None if value is None or each.name == ORIGIN else origin - value,
+            )
+            for each, value in ((each, score(each)) for each in shown)
+        ]
+
+
+def _tallies(content: Mapping) -> dict[str, Tally]:
+    """The tallies that a file of counts holds, by the corruptions' keys."""
+    return {
+        key: Tally(int(kept["images"]), np.array(kept["confusion"], np.int64))
+        for key, kept in content["appearances"].items()
+    }

@@ -1,0 +1,157 @@
+"""Interrupted work that continues: a file beside the results that says what the work is about and
+what of it is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import written_whole
+
+Done = TypeVar("Done")
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file may raise."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The record of some work that may be interrupted."""
+
+    path: Path
+    """Of the file: ``.json``, or ``.npz`` if it holds arrays."""
+    what: str
+    """The results, in the words of messages: ``predictions``."""
+    identity: Mapping[str, object]
+    """What decides the results, by key: values that the file can hold."""
+    schema: int | None = None
+    """The version of the file's form, if it has one."""
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    """Values of keys that older files lack."""
+    advice: str = "give another --out"
+    """What the user can do if the file is of other work."""
+
+    def read(self, parse: Callable[[dict], Done]) -> Done | None:
+        """What is done, or None if there is no file yet.
+
+        Args:
+            parse: makes it from the file's content; any error means that the file is damaged.
+
+        Raises:
+            UserError: if the file is damaged, or of work with another identity.
+        """
+        done, problem = self._read(parse)
+        if problem:
+            raise UserError(f"{self.path}: {problem}; {self.advice}")
+        return done
+
+    def read_or_restart(self, parse: Callable[[dict], Done]) -> Done | None:
+        """As :meth:`read`, but a file that cannot be used is reported and ignored."""
+        done, problem = self._read(parse)
+        if problem:
+            print(f"{self.path}: {problem}; starting anew")
+        return done
+
+    def write(self, **done: object) -> None:
+        """Writes the file whole: the schema, the identity, and what is done, by key."""
+        content = {} if self.schema is None else {"schema": self.schema}
+        content |= {**self.identity, **done}
+        with written_whole(self.path) as temporary:
+            if self.path.suffix == ".npz":
+                np.savez_compressed(temporary, **content)
+            else:
+                temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+    def _read(self, parse: Callable[[dict], Done]) -> tuple[Done | None, str | None]:
+        """What is done, and what is wrong with the file."""
+        try:
+            content = self._content()
+            if self.schema is not None and content["schema"] != self.schema:
+                return None, f"schema {content['schema']}, expected {self.schema}"
+            found = {**self.defaults, **content.get("identity", content)}
+            for key, value in self.identity.items():
+                if not _same(found[key], value):
+                    was, now = map(_short, (found[key], value))
+                    return None, f"holds {self.what} with {key} {was}, not {now}"
+            return parse(content), None
+        except (FileNotFoundError, NotADirectoryError):
+            return None, None
+        except _UNREADABLE as error:
+            return None, f"damaged ({error!r})"
+
+    def _content(self) -> dict:
+        if self.path.suffix == ".npz":
+            with np.load(self.path) as file:
+                return dict(file)
+        return dict(json.loads(self.path.read_text()))
+
+
+def _same(found: object, value: object) -> bool:
+    return np.array_equal(found, value) if isinstance(found, np.ndarray) else found == value
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def stamp(path: Path) -> str:
+    """Size and time of change of a file, which tell whether it has changed."""
+    stat = path.stat()
+    return f"{stat.st_size} bytes of {stat.st_mtime_ns} ns"
+
+
+def begin(
+    ledger: Ledger, stamps: Mapping[str, str], outputs: Mapping[str, Sequence[Path]]
+) -> list[str]:
+    """Records inputs that are about to be worked on, and returns the names of those to do.
+
+    The outputs of an input that has changed are removed before the record says otherwise.
+
+    Args:
+        ledger: of the folder that the outputs are in.
+        stamps: the :func:`stamp` of each input, by its name.
+        outputs: files and folders that come of each input, by its name; it is done if all exist.
+
+    Raises:
+        UserError: if the ledger is of other work, or an output exists that it does not list.
+    """
+    recorded = ledger.read(recorded_stamps) or {}
+    left = []
+    for name, now in stamps.items():
+        there = [path for path in outputs[name] if path.exists()]
+        if there and name not in recorded:
+            raise UserError(
+                f"{there[0]} exists and is not listed in {ledger.path.name}; {ledger.advice}"
+            )
+        has_changed = recorded.get(name, now) != now
+        if has_changed or len(there) < len(outputs[name]):
+            left.append(name)
+        for path in there if has_changed else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    ledger.write(images=recorded | dict(stamps))
+    return left
+
+
+def recorded_stamps(content: Mapping) -> dict[str, str]:
+    """The stamps of a file that :func:`begin` has written, by the inputs' names."""
+    return dict(content["images"])
