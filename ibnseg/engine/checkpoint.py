@@ -1,17 +1,19 @@
-"""A run's checkpoints: saved whole, the latest always there, the best where a split was set aside
-for it."""
+"""A run's checkpoints: saved whole, with all state of a training, the latest always there."""
 
 from __future__ import annotations
 
 import math
 import resource
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.dist import all_reduce_params, barrier, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ibnseg.registry import HOOKS
 from ibnseg.support.errors import UserError
@@ -20,10 +22,36 @@ LATEST = "latest.pth"
 BEST = "best.pth"
 
 
+WRITTEN_ANEW = (
+    "cfg",
+    "dataset_meta",
+    "epoch",
+    "eta",
+    "experiment_name",
+    "iter",
+    "loop_stage",
+    "max_epochs",
+    "max_iters",
+    "mmengine_version",
+    "seed",
+)
+"""What mmengine itself puts into the message hub, in a resumed run too."""
+
+
 @HOOKS.register_module()
 class Checkpoints(Hook):
     """Saves ``checkpoints/iter_N.pth`` every ``interval`` iterations and at the end, and points
     ``latest.pth`` at it.
+
+    A resumed run goes on as if it had not been interrupted, because a checkpoint has all state:
+    weights and buffers, further losses' included; the optimiser and schedules; and what hooks keep
+    in the message hub (``runner.message_hub.update_info``), if it is made of numbers, texts,
+    tensors, lists, tuples and dicts. Other objects could run code when they are read: they are left
+    out, and a warning names them. Tensors of the message hub come back on the CPU. What a hook
+    keeps in its own attributes is not saved.
+
+    With mmengine's ``EMAHook``, ``state_dict`` has the averaged weights, which every test and
+    prediction therefore uses, and ``ema_state_dict`` those that the training goes on with.
 
     mmengine's own hook removes old files before new ones are whole and keeps its pointer in a text
     file that it writes in place; this one never leaves a run without a checkpoint.
@@ -40,6 +68,7 @@ class Checkpoints(Hook):
 
     def __init__(self, interval: int, keep: int = 2, best: str | None = None) -> None:
         self.interval, self.keep, self.best = interval, max(keep, 1), best
+        self._left_out: set[str] = set()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **kwargs) -> None:
         due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
@@ -61,9 +90,28 @@ class Checkpoints(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint["meta"]["train_domain"] = runner.cfg.train_domain
-        # the rest is for the progress line, and holds objects that a safe reader refuses
-        info = checkpoint["message_hub"]["runtime_info"]
-        kept = {key: info[key] for key in ("best_score",) if key in info}
+        for key in checkpoint.keys() - {"state_dict", "ema_state_dict", "message_hub"}:
+            try:
+                checkpoint[key] = plain(checkpoint[key])
+            except TypeError as error:
+                raise UserError(
+                    f"the checkpoint's '{key}' could not be read again: {error}; change the hook, "
+                    "schedule or dataset that it is from"
+                ) from error
+        kept = {}
+        for key, value in checkpoint["message_hub"]["runtime_info"].items():
+            if key in WRITTEN_ANEW:
+                continue
+            try:
+                kept[key] = plain(value)
+            except TypeError as error:
+                if key not in self._left_out:
+                    self._left_out.add(key)
+                    runner.logger.warning(
+                        f"'{key}' in the message hub is not saved, a resumed run will lack it: "
+                        f"{error}"
+                    )
+        # the scalars are those of the progress line
         checkpoint["message_hub"] = dict(
             log_scalars={}, runtime_info=kept, resumed_keys=dict.fromkeys(kept, True)
         )
@@ -84,8 +132,29 @@ class Checkpoints(Hook):
             path.unlink()
 
 
+def plain(value: object) -> object:
+    """A value as a checkpoint may hold it, to be read with ``weights_only=True``: NumPy's numbers
+    become Python's, all else stays as it is.
+
+    Raises:
+        TypeError: for what is not made of numbers, texts, tensors, lists, tuples and dicts.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or type(value) in (bool, int, float, str, Tensor):
+        return value
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) in (dict, OrderedDict):
+        return type(value)((plain(key), plain(each)) for key, each in value.items())
+    raise TypeError(
+        f"expected numbers, texts, tensors, lists, tuples or dicts of these, found a "
+        f"{type(value).__name__}"
+    )
+
+
 def point(link: Path, target: str) -> None:
-    """Makes ``link`` a symbolic link to ``target``, replacing an older one in one step.
+    """Makes ``link`` a symbolic link to ``target``; one that is there is replaced in one step.
 
     Raises:
         UserError: if it cannot be written.
@@ -108,14 +177,16 @@ def _save(runner: Runner, name: str, iteration: int) -> None:
 
 def _average_buffers(runner: Runner) -> None:
     """Gives all processes the mean of their running statistics, as mmengine does at the end of an
-    epoch."""
+    epoch; of averaged weights, too."""
     if get_world_size() > 1:
-        all_reduce_params([b for b in runner.model.buffers() if b.is_floating_point()], op="mean")
+        averaged = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        buffers = [b for network in (runner.model, *averaged) for b in network.buffers()]
+        all_reduce_params([b for b in buffers if b.is_floating_point()], op="mean")
 
 
 @HOOKS.register_module()
 class HostMemory(Hook):
-    """Adds the process's peak memory in MB to the progress line, where no GPU's is in it."""
+    """Adds the process's peak memory in MB to the progress line if no GPU's is in it."""
 
     def after_train_iter(self, runner: Runner, **kwargs) -> None:
         if not torch.cuda.is_available():

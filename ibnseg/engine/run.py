@@ -224,7 +224,7 @@ def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True
     """Tests a checkpoint on all domains; each one's record is written as soon as it is there."""
     path = path.resolve()  # of a run under way, the latest may move on meanwhile
     folder = Path(runner.work_dir)
-    checkpoint = runner.load_checkpoint(str(path))
+    checkpoint = runner.load_weights(path)
     run = describe_run(runner.cfg, path, checkpoint, folder)
     before = _read_results(folder)
     loop = runner.test_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import mmengine.runner
@@ -12,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from rich.progress import Progress
-from torch import nn
+from torch import Tensor, nn
 
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.models.preprocessor import build_network
@@ -78,13 +79,31 @@ class Runner(mmengine.runner.Runner):
             super().save_checkpoint(str(temporary.parent), temporary.name, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """Reads the checkpoint that a training starts from or goes on with; hooks may change it, as
+        mmengine's ``EMAHook`` does."""
         checkpoint = read_checkpoint(filename)
+        checkpoint = {**checkpoint, "state_dict": state_dict_of(checkpoint, str(filename))}
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        model = getattr(self.model, "module", self.model)
-        load_exactly(model, state_dict_of(checkpoint, str(filename)), str(filename))
+        self._fill(checkpoint["state_dict"], filename)
+        return checkpoint
+
+    def load_weights(self, filename: str | Path) -> dict:
+        """Reads the checkpoint that is to be tested.
+
+        Its ``state_dict`` is tested as it is, here and by every command that predicts: with
+        ``EMAHook`` these are the averaged weights.
+
+        Returns:
+            The checkpoint's content.
+        """
+        checkpoint = read_checkpoint(filename)
+        self._fill(state_dict_of(checkpoint, str(filename)), filename)
+        return checkpoint
+
+    def _fill(self, weights: Mapping[str, Tensor], filename: str | Path) -> None:
+        load_exactly(getattr(self.model, "module", self.model), weights, str(filename))
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
-        return checkpoint
 
     @master_only
     def dump_config(self) -> None:
