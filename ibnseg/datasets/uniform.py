@@ -21,6 +21,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.joined import JoinedDomains
 from ibnseg.datasets.labels import IGNORE
 from ibnseg.datasets.sampler import StreamItem, StreamSampler
 from ibnseg.datasets.transforms import LoadLabel
@@ -101,12 +102,16 @@ def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
     return cache_folder() / "class_index" / f"{name}.npy"
 
 
-def cached_class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
+def cached_class_index(dataset: DrivingDataset | JoinedDomains, tile: int = TILE) -> np.ndarray:
     """Returns :func:`class_index` from its cache, :func:`index_file`, or makes and caches it.
 
     One process does this for all. A damaged file is made anew; if the file cannot be written, a
-    warning is logged.
+    warning is logged. The index of joined domains is that of each, one after another.
     """
+    if isinstance(dataset, JoinedDomains):
+        parts = [cached_class_index(each, tile) for each in dataset.datasets]
+        shifts = zip(parts, dataset.offsets, strict=False)
+        return np.concatenate([part + np.array([0, offset, 0, 0]) for part, offset in shifts])
     shared = [_read_or_make(dataset, tile) if is_main_process() else None]
     broadcast_object_list(shared)
     return shared[0]

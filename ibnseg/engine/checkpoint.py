@@ -16,11 +16,9 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ibnseg.registry import HOOKS
+from ibnseg.runs.recipe import domain_label
+from ibnseg.runs.run import BEST, LATEST
 from ibnseg.support.errors import UserError
-
-LATEST = "latest.pth"
-BEST = "best.pth"
-
 
 WRITTEN_ANEW = (
     "cfg",
@@ -89,7 +87,7 @@ class Checkpoints(Hook):
         self._save_latest(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint["meta"]["train_domain"] = runner.cfg.train_domain
+        checkpoint["meta"]["train_domain"] = domain_label(runner.cfg)
         for key in checkpoint.keys() - {"state_dict", "ema_state_dict", "message_hub"}:
             try:
                 checkpoint[key] = plain(checkpoint[key])

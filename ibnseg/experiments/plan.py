@@ -9,29 +9,14 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine.expand import DEFAULTS
 from ibnseg.engine.read import load_config
-from ibnseg.engine.run import RECIPE, hash_of
+from ibnseg.runs.keys import KEYS
+from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, train_domains
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folder
 
-KEYS = ("config", "title", "options", "seeds", "start")
-"""Of an entry in a suite's list."""
-TRAINING = (
-    *RECIPE,
-    "epochs",
-    "iterations",
-    "precision",
-    "channels_last",
-    "sync_bn",
-    "accumulate",
-    "save_best",
-    "selection_split",
-    "tta_scales",
-)
-"""Keys of a config that decide what a run's numbers come to, in whatever domains it is tested."""
-DOMAIN = ("dataset", "train_split", "train_resize")
-"""Keys of the training domain that do."""
+ENTRY = ("config", "title", "options", "seeds", "start")
+"""The keys of an entry in a suite's list."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +99,8 @@ def read_suite(source: str | Path) -> Suite:
 
 
 def _runs(where: str, entry: object, seeds: object, earlier: Sequence[Run]) -> Iterator[Run]:
-    if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*KEYS}:
-        raise UserError(f"{where} is {entry!r}, expected a dict with config, of {KEYS}")
+    if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*ENTRY}:
+        raise UserError(f"{where} is {entry!r}, expected a dict with config, of {ENTRY}")
     config, options, seeds = entry["config"], entry.get("options", {}), entry.get("seeds", seeds)
     for key, value, kind in (("config", config, str), ("options", options, Mapping)):
         if not isinstance(value, kind):
@@ -144,11 +129,18 @@ def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
 
 
 def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
-    if not isinstance(cfg.get("train_domain"), str):
-        raise UserError(f"{where}: train_domain is {cfg.get('train_domain')!r}, expected a name")
-    domain = Domains.of(cfg)[cfg.train_domain].as_dict()
-    values = {key: cfg.get(key, DEFAULTS.get(key)) for key in TRAINING if key != "seed"}
-    values |= {f"domain.{key}": domain[key] for key in DOMAIN}
+    key = KEYS["train_domain"]
+    if not key.kind.accepts(cfg.get("train_domain")):
+        raise UserError(
+            f"{where}: train_domain is {cfg.get('train_domain')!r}, expected {key.kind.words}"
+        )
+    values = decisive(cfg, testing=True)
+    values |= {key: cfg[key] for key in ("epochs", "iterations") if cfg.get(key) is not None}
+    names, known = train_domains(cfg), Domains.of(cfg)
+    for name in names:
+        prefix = "domain" if len(names) == 1 else f"domain {name}"
+        facts = {f"{prefix}.{key}": getattr(known[name], key) for key in DOMAIN}
+        values |= {key: value for key, value in facts.items() if value is not None}
     if start is not None:
         own = start.seed == seed
         values["start_from"] = start.identity if own else f"{start.identity}, seed {start.seed}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import shlex
 import signal
 import subprocess
@@ -14,15 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine.checkpoint import BEST, LATEST
-from ibnseg.engine.expand import DEFAULTS, several
-from ibnseg.engine.read import load_config
+from ibnseg.engine.expand import several
 from ibnseg.evaluation import results
 from ibnseg.experiments.plan import Run, Suite, read_suite, waves
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.report.gather import gather
 from ibnseg.report.markdown import markdown
 from ibnseg.report.terminal import terminal
+from ibnseg.runs.keys import KEYS
+from ibnseg.runs.recipe import train_domains
+from ibnseg.runs.run import Run as Folder
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import sha256, written_whole
 
@@ -101,26 +101,29 @@ def _ending_in_order() -> Iterator[None]:
 def state(run: Run, out: Path) -> str:
     """One of :data:`STATES`: finished when the last iteration's checkpoint, or with ``save_best``
     the best one, has been tested in every domain of its config under every protocol."""
-    folder = out / run.name
-    if not os.path.lexists(folder / LATEST):
+    folder = Folder(out / run.name)
+    if not folder.is_begun:
         return "waiting"
     return "finished" if _is_finished(run, folder) else "begun"
 
 
-def _is_finished(run: Run, folder: Path) -> bool:
+def _is_finished(run: Run, there: Folder) -> bool:
     try:
-        done = load_config(folder / "config.py")
-        found = results.read(folder / "results.json")
-        iteration = read_checkpoint(folder / LATEST)["meta"]["iter"]
-        tested = {"checkpoint_sha256": sha256(folder / (BEST if done.save_best else LATEST))}
+        done, found = there.config, there.results
+        iteration = read_checkpoint(there.latest)["meta"]["iter"]
+        tested = {"checkpoint_sha256": sha256(there.tested)}
+        protocols = run.cfg.get("protocol", KEYS["protocol"].default)
         return (
-            iteration == done.train_cfg.max_iters
-            and {*several(run.cfg.test_domains)} <= {*done.test_domains}
-            and {*several(run.cfg.get("protocol", DEFAULTS["protocol"]))} <= {*done.protocol}
-            and all(results.is_done(found, tested, test, folder) for test in done.test_cfg.tests)
+            iteration == done["train_cfg"]["max_iters"]
+            and {*several(run.cfg.test_domains)} <= {*done["test_domains"]}
+            and {*several(protocols)} <= {*done["protocol"]}
+            and all(
+                results.is_done(found, tested, test, there.folder)
+                for test in done["test_cfg"]["tests"]
+            )
         )
     except (UserError, OSError, AttributeError, KeyError, TypeError):
-        return False  # going on with it tells what is wrong
+        return False  # going on with it reports what is wrong
 
 
 STOPPED = -1
@@ -150,9 +153,10 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
 def write_config(run: Run, out: Path) -> Path:
     """Writes a run's config, whole, below ``out/configs``; returns its path."""
     cfg = copy.deepcopy(run.cfg)
-    domains = dict.fromkeys([cfg.train_domain, *several(cfg.get("test_domains", ()))])
+    domains = dict.fromkeys([*train_domains(cfg), *several(cfg.get("test_domains", ()))])
     known = Domains.of(run.cfg)  # which may lie beside it
     cfg.domains = {name: known[name].as_dict() for name in domains}
+    cfg.made_from = cfg.get("made_from") or str(Path(cfg.filename).resolve())
     cfg.name = Path(run.name).parent.as_posix()
     cfg.model_title = run.title
     cfg.console = "bar"

@@ -12,11 +12,11 @@ from torch import nn
 
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import read_image, read_label
+from ibnseg.engine.read import find_network
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend, overlay
 from ibnseg.networks.network import (
     describe_network,
-    find_network,
     load_network,
     predict_image,
 )

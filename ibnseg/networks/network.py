@@ -17,14 +17,15 @@ from torch import nn
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.transforms import read_image
-from ibnseg.engine.checkpoint import BEST, LATEST
-from ibnseg.engine.expand import check_heads, pack_steps, slide_of
-from ibnseg.engine.read import load_config
+from ibnseg.engine.read import find_network
+from ibnseg.engine.testing import pack_steps, slide_of
+from ibnseg.engine.training import check_heads
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.models.preprocessor import build_network
 from ibnseg.registry import TRANSFORMS
-from ibnseg.support.configs import require_network
+from ibnseg.runs.keys import KEYS
+from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building
 from ibnseg.support.files import sha256
 from ibnseg.support.memory import enough_memory_for_image
@@ -87,24 +88,6 @@ def require_image(image: object) -> None:
         raise UserError(f"image: found {image.dtype}{values}, {expected}, 0 to 255")
 
 
-def find_network(
-    source: str | Path, checkpoint: str | Path | None, options: Sequence[str]
-) -> tuple[Config, Path]:
-    """A network's config and checkpoint; arguments and errors as for :func:`load`."""
-    source = Path(source)
-    require_network(source, checkpoint)
-    if not source.is_dir():
-        return load_config(source, options), Path(checkpoint)
-    cfg = load_config(source / "config.py", options)
-    if cfg.get("work_dir") is None:  # which every run's config has, near its end
-        raise UserError(f"{source / 'config.py'}: truncated, its last keys are missing")
-    if checkpoint is None:
-        checkpoint = source / (BEST if cfg.get("save_best") else LATEST)
-        if not checkpoint.is_file():
-            raise UserError(f"{source}: a run without {checkpoint.name}; go on training it")
-    return cfg, Path(checkpoint)
-
-
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """The config's network with a checkpoint's weights, in eval mode, on the GPU if there is one.
 
@@ -117,12 +100,12 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     init_default_scope("mmseg")
     if not isinstance(cfg.get("model"), Mapping):
         raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
-    if not isinstance(cfg.get("train_domain"), str):
+    if not KEYS["train_domain"].kind.accepts(cfg.get("train_domain")):
         raise UserError(
             f"{cfg.filename or 'config'}: train_domain is {cfg.get('train_domain')!r}, expected a "
             "name, by which the network's classes are known"
         )
-    class_set = Domains.of(cfg)[cfg.train_domain].class_set
+    class_set = Domains.of(cfg)[train_domains(cfg)[0]].class_set
     check_heads(cfg.model, len(class_set.classes))
     slide_of(cfg.model.get("test_cfg") or {})
     with building("model"):

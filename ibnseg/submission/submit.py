@@ -11,11 +11,10 @@ from PIL import Image, UnidentifiedImageError
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.transforms import read_image
-from ibnseg.engine.read import load_config
+from ibnseg.engine.read import find_network, load_config
 from ibnseg.engine.run import TTA_SCALES
 from ibnseg.networks.network import (
     describe_network,
-    find_network,
     load_network,
     predict_image,
 )

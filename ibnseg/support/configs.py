@@ -27,7 +27,7 @@ def find_config(config: str | Path) -> Path:
     Raises:
         UserError: if there is no such config.
     """
-    path, known = Path(config), config_files()
+    path, known = Path(config).expanduser(), config_files()
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
@@ -43,7 +43,9 @@ def require_run(folder: str | Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the folder of a run")
     if not (folder / "config.py").is_file():
-        raise UserError(f"{folder} is not a run folder (no config.py)")
+        below = sorted(each.parent.name for each in folder.glob("*/config.py"))
+        hint = f"; it holds the runs {', '.join(below)}: give one of these" if below else ""
+        raise UserError(f"{folder} is not a run folder (no config.py){hint}")
 
 
 def require_network(source: str | Path, checkpoint: str | Path | None) -> None:

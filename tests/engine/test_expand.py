@@ -12,7 +12,9 @@ from ibnseg.datasets import GTA5
 from ibnseg.datasets.balance import class_counts
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
-from ibnseg.engine.expand import check_heads, describe_inference, expand, slide_of
+from ibnseg.engine.expand import expand
+from ibnseg.engine.testing import describe_inference, slide_of
+from ibnseg.engine.training import check_heads
 from ibnseg.evaluation import Slide
 from ibnseg.models import Segmentor
 from ibnseg.models.recognise import recognise

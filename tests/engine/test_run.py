@@ -16,8 +16,9 @@ from PIL import Image
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.engine.run import describe_run, train
+from ibnseg.engine.record import describe_run
 from ibnseg.engine.run import test as run_test
+from ibnseg.engine.run import train
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
 from ibnseg.networks.network import load_network, predict_image
@@ -95,12 +96,12 @@ def changed_run(folder: Path, new: Path, **changes) -> Path:
 def test_the_recipe_is_that_of_the_checkpoints_run(trained, tmp_path: Path) -> None:
     """All that a run must be resumed with counts but its seed; the tested config does not."""
     _, folder, content = trained
-    own = content["run"]["recipe"]
+    own = content["run"]["recipe"]["hash"]
     assert len(own) == 12
     cfg = Config.fromfile(folder / "config.py")
 
     def recipe(path: Path) -> str | None:
-        return describe_run(cfg, path, {}, folder)["recipe"]
+        return describe_run(cfg, path, {}, folder)["recipe"]["hash"]
 
     same = dict(seed=7, workers=3, log_interval=9, test_domains=["gta5"], title="x", name="x")
     assert recipe(changed_run(folder, tmp_path / "same", **same)) == own
@@ -129,7 +130,7 @@ def test_no_recipe_of_a_checkpoint_without_its_run(trained, tmp_path: Path) -> N
     tested = changed_run(folder, tmp_path / "tested", train_cfg=None)
     broken = changed_run(folder, tmp_path / "broken")
     (tmp_path / "broken/config.py").write_text("batch = (")
-    lacking = changed_run(folder, tmp_path / "lacking", optimizer=None)
+    lacking = changed_run(folder, tmp_path / "lacking", batch=None)
     for path in (alone, tested, broken, lacking):
         assert describe_run(cfg, path, {}, folder)["recipe"] is None
 
@@ -620,7 +621,7 @@ def test_a_run_from_before_a_key_was_there_had_its_default(trained, roots, tmp_p
 def test_a_run_without_its_config_is_not_resumed(trained, roots, tmp_path: Path) -> None:
     config, folder, _ = trained
     shutil.copy(folder / "latest.pth", tmp_path / "latest.pth")
-    with pytest.raises(UserError, match=r"no config.py, by which to tell"):
+    with pytest.raises(UserError, match=r"no config.py, so its recipe is not known"):
         train(config, work_dir=tmp_path, roots=roots, resume=True)
 
 

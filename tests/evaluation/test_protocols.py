@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine.expand import view_steps
+from ibnseg.engine.testing import view_steps
 from ibnseg.evaluation import PROTOCOLS, Slide, get_protocol
 from ibnseg.evaluation.protocols import full_name, markdown
 from ibnseg.registry import TRANSFORMS

@@ -20,13 +20,13 @@ from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
-from ibnseg.engine.run import _recipe_of
 from ibnseg.evaluation import results
 from ibnseg.experiments import suite as module
 from ibnseg.experiments.plan import read_suite
 from ibnseg.experiments.suite import listing, slurm, state, suite, write_config
 from ibnseg.report.gather import gather
 from ibnseg.report.terminal import terminal
+from ibnseg.runs.run import Run as Folder
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder, sha256
 from tests.conftest import save_run
@@ -266,7 +266,7 @@ def test_seeds_that_start_from_their_seeds_are_one_network(mine, tmp_path):
         config.parent.mkdir(parents=True, exist_ok=True)
         more = f"seed = {run.seed}\nstart_from = {start!r}\ntrain_cfg = dict(max_iters=3)\n"
         config.write_text(write_config(run, tmp_path).read_text() + more)
-        return load_config(config).name, _recipe_of(config.parent / "latest.pth")
+        return load_config(config).name, Folder(config.parent).recipe
 
     runs = read_suite(mine).runs[2:]
     own = [told(run, f"runs/seed{run.seed}") for run in runs]

@@ -5,9 +5,6 @@ _base_ = "fcn_r50-d8.py"
 model_name = "deeplabv3plus_r50-d16"
 model_title = "DeepLabV3+ ResNet50"
 norm_cfg = dict(type="BN", requires_grad=True)
-init_cfg = dict(  # normal, gain of ReLU, biases 0; of every convolution in the heads [robustnet]
-    type="Kaiming", layer="Conv2d", mode="fan_in"
-)
 model = dict(
     backbone=dict(
         strides=(1, 2, 2, 1),  # [robustnet]
@@ -30,7 +27,8 @@ model = dict(
             type="CrossEntropyLoss",  # without class weights [robustnet]
             avg_non_ignore=True,  # [robustnet]
         ),
-        init_cfg=init_cfg,
+        # normal, gain of ReLU, biases 0 [robustnet]
+        init_cfg=dict(type="Kaiming", layer="Conv2d", mode="fan_in"),
     ),
     auxiliary_head=dict(
         type="FCNHead",
@@ -48,6 +46,7 @@ model = dict(
             avg_non_ignore=True,  # [robustnet]
             loss_weight=0.4,  # [robustnet]
         ),
-        init_cfg=init_cfg,
+        # normal, gain of ReLU, biases 0 [robustnet]
+        init_cfg=dict(type="Kaiming", layer="Conv2d", mode="fan_in"),
     ),
 )

@@ -21,9 +21,10 @@ from ibnseg.analysis.divergence.report import Measured, networks, write
 from ibnseg.appearance import PAPER
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine.run import describe_run
+from ibnseg.engine.read import find_network
+from ibnseg.engine.record import describe_run
 from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.networks.network import find_network, load_network
+from ibnseg.networks.network import load_network
 from ibnseg.registry import DATASETS
 from ibnseg.report.records import check_seeds
 from ibnseg.report.statistics import CONFIDENCE

@@ -18,11 +18,13 @@ from ibnseg.datasets.augment.looks import look_of_files, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.expand import expand
-from ibnseg.engine.run import describe_run, hash_of
+from ibnseg.engine.read import find_network
+from ibnseg.engine.record import describe_run
 from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.networks.network import describe_network, find_network, load_network
+from ibnseg.networks.network import describe_network, load_network
 from ibnseg.registry import DATASETS
 from ibnseg.report.records import check_seeds
+from ibnseg.runs.recipe import hash_of, train_domains
 from ibnseg.support.configs import require_run
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError
@@ -76,7 +78,7 @@ def measure_robustness(
     check_seeds((Path(run["folder"]), run) for run in described)
     work, titles = [each for own in plans for each in own], {}
     for each in work:
-        names = [each.test["domain"], each.run["train_domain"]]
+        names = [each.test["domain"], *train_domains(each.cfg)]
         titles |= Domains.of(each.cfg).titles(names)
     found_looks: dict[str, Look] = {}
     for name in looks:

@@ -1,0 +1,128 @@
+"""``custom_imports``: modules of the user's own, imported for a config and found by its run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ibnseg.support.errors import UserError
+
+
+def import_modules(cfg: Config) -> None:
+    """Imports what a config lists in ``custom_imports``, and records in ``cfg.modules`` where each
+    package was found.
+
+    Looked for in Python's path (so that ``PYTHONPATH`` decides, if it is set), then in the working
+    folder, the config's folder and the one above it; for a run in the folder that it recorded.
+
+    Raises:
+        UserError: for a module that is not found or fails on import, and for a package that is
+            loaded from another folder with other content.
+    """
+    wanted = cfg.get("custom_imports")
+    if not wanted:
+        return
+    if not isinstance(wanted, Mapping) or not {*wanted} <= {"imports", "allow_failed_imports"}:
+        raise UserError(
+            f"{cfg.filename or 'config'}: custom_imports is {wanted!r}, expected "
+            "dict(imports=['mymethod'])"
+        )
+    names = wanted.get("imports") or []
+    names = [names] if isinstance(names, str) else list(names)
+    recorded = {module["name"]: module for module in cfg.get("modules") or ()}
+    found = {}
+    for name in names:
+        top = name.split(".")[0]
+        try:
+            _make_findable(top, recorded.get(top), _beside(cfg))
+            importlib.import_module(name)
+        except UserError:
+            if not wanted.get("allow_failed_imports"):
+                raise
+            print_log(f"custom_imports: {name} is not there, and may fail", "current", 30)
+            continue
+        except Exception as error:  # a module is code: anything may be wrong with it
+            raise UserError(
+                f"custom_imports: {name} cannot be imported ({type(error).__name__}: {error})"
+            ) from error
+        found[top] = _check(_describe(top), recorded.get(top))
+    cfg.modules = list(found.values())
+
+
+def import_named(names: Iterable[str]) -> None:
+    """Imports modules that the user named on the command line or in ``$IBNSEG_IMPORTS``; they are
+    looked for in Python's path and the working folder.
+
+    Raises:
+        UserError: for a module that is not found or fails on import.
+    """
+    import_modules(Config(dict(custom_imports=dict(imports=list(names)))))
+
+
+def _beside(cfg: Config) -> list[Path]:
+    """Folders in which a config's own modules may lie."""
+    made_from = cfg.get("made_from") or cfg.filename
+    folders = [Path.cwd()]
+    if made_from and not cfg.get("modules"):
+        folder = Path(made_from).resolve().parent
+        folders += [folder, folder.parent]
+    return folders
+
+
+def _make_findable(name: str, recorded: Mapping | None, beside: Iterable[Path]) -> None:
+    """Puts the folder of a package on Python's path, if it is not found there already."""
+    if name in sys.modules or find_spec(name) is not None:
+        return
+    folders = [Path(recorded["folder"])] if recorded else list(beside)
+    for folder in folders:
+        if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
+            sys.path.append(str(folder))
+            importlib.invalidate_caches()
+            return
+    if recorded:
+        raise UserError(
+            f"custom_imports: {name} was in {recorded['folder']}, and is not there any more; set "
+            f"PYTHONPATH to the folder that holds {name}"
+        )
+    raise UserError(
+        f"custom_imports: no module {name} in Python's path, nor in "
+        f"{', '.join(map(str, folders))}; set PYTHONPATH to the folder that holds it"
+    )
+
+
+def _describe(name: str) -> dict[str, str]:
+    """Where a package lies, and a hash of its Python files."""
+    module = sys.modules[name]
+    file = Path(module.__file__) if module.__file__ else None
+    if file is not None and file.name != "__init__.py":
+        files, folder = [file], file.parent
+    else:
+        package = file.parent if file else Path(next(iter(module.__path__)))
+        files, folder = sorted(package.rglob("*.py")), package.parent
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return dict(name=name, folder=str(folder.resolve()), sha256=digest.hexdigest())
+
+
+def _check(found: dict[str, str], recorded: Mapping | None) -> dict[str, str]:
+    if recorded and found["sha256"] != recorded["sha256"]:
+        name = found["name"]
+        if found["folder"] != recorded["folder"] and Path(recorded["folder"], name).is_dir():
+            raise UserError(
+                f"custom_imports: {name} is loaded from {found['folder']}, and the run has another "
+                f"one, in {recorded['folder']}; give each its own name, or its own command"
+            )
+        print_log(
+            f"custom_imports: {name} in {found['folder']} has changed since the run was made",
+            "current",
+            30,
+        )
+    return found

@@ -1,0 +1,137 @@
+"""What a run's results say: the run and its checkpoint, each test's record, and the tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+
+import ibnseg
+from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.groups import GROUPS
+from ibnseg.engine.runner import Runner
+from ibnseg.evaluation import results
+from ibnseg.report import tables
+from ibnseg.runs.recipe import domain_label, train_domains
+from ibnseg.runs.run import RESULTS, Run
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import sha256, written_whole
+from ibnseg.support.stack import DISTRIBUTIONS
+
+
+def read_results(folder: Path) -> dict | None:
+    """The results that a folder holds; None if there are none."""
+    file = folder / RESULTS
+    return results.read(file) if file.exists() else None
+
+
+class Recorder(Hook):
+    """Adds each test's record to ``results.json`` when it ends.
+
+    Args:
+        run: what the results say of the run and its checkpoint.
+    """
+
+    def __init__(self, run: dict) -> None:
+        self.run = run
+
+    @master_only
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        folder = Path(runner.work_dir)
+        record = _record(runner, runner.test_loop.test)
+        content = results.merge(read_results(folder), self.run, [record])
+        results.write(folder / RESULTS, content)
+
+
+def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> dict:
+    """The ``run`` of a results file.
+
+    Args:
+        cfg: the expanded config.
+        path: of the checkpoint; it is recorded relative to ``folder`` if it lies there.
+        checkpoint: its content.
+        folder: the run's.
+
+    Returns:
+        Among others the ``recipe``, as :class:`ibnseg.runs.run.Recipe` has it; None if it is not
+        known.
+
+    Raises:
+        UserError: if the checkpoint was trained in another domain than the config's.
+    """
+    path, folder = path.resolve(), folder.resolve()
+    meta = checkpoint.get("meta") or {}
+    label = domain_label(cfg)
+    trained = meta.get("train_domain", label)
+    if trained != label:
+        raise UserError(
+            f"{path}: was trained in '{trained}', the config says '{label}'; "
+            "test it with the config of its run"
+        )
+    run = Run.of_checkpoint(path)
+    recipe = run and run.recipe
+    return dict(
+        name=cfg.name,
+        model=cfg.get("model_name") or cfg.name,
+        title=cfg.get("model_title") or cfg.name,
+        train_domain=label,
+        train_domains=train_domains(cfg),
+        checkpoint=str(path.relative_to(folder) if path.is_relative_to(folder) else path),
+        checkpoint_sha256=sha256(path),
+        iteration=meta.get("iter"),
+        seed=meta.get("seed"),
+        recipe=recipe and recipe.as_dict(),
+        versions={
+            "ibnseg": ibnseg.__version__,
+            "python": platform.python_version(),
+            **{d.name: d.version for d in distributions() if d.name in DISTRIBUTIONS},
+        },
+    )
+
+
+def _record(runner: Runner, test: Mapping) -> dict:
+    loop = runner.test_loop.loops[test["name"]]
+    dataset, (metric,) = loop.dataloader.dataset, loop.evaluator.metrics
+    if len(metric.per_image) != len(dataset):
+        raise RuntimeError(
+            f"{test['name']}: {len(metric.per_image)} of {len(dataset)} images counted"
+        )
+    file = f"per_image/{test['domain']}-{test['protocol']['name']}.npz"
+    root = Path(dataset.data_root)
+    matrices = {
+        Path(name).relative_to(root).as_posix(): counts for name, counts in metric.per_image.items()
+    }
+    by_group = GROUPS[runner.cfg.domains[test["domain"]]["group"]]
+    results.write_per_image(Path(runner.work_dir) / file, matrices, by_group(list(matrices)))
+    record = results.test_record(
+        domain=test["domain"],
+        split=test["split"],
+        protocol=dict(test["protocol"]),
+        classes=metric.classes,
+        eval_classes=metric.eval_classes,
+        confusion=sum(metric.per_image.values()),
+        weighted=metric.weighted,
+        images=len(dataset),
+        skipped=dataset.skipped,
+        per_image=file,
+    )
+    # only this changes what a model of mmseg predicts, so only this is recorded
+    return record | (dict(upsampled="twice") if runner.test_loop.upsampled_twice else {})
+
+
+def write_tables(cfg: Config, folder: Path, content: dict, show: bool) -> None:
+    shown = results.current(content)
+    names = {record["domain"] for record in shown["tests"]} | set(train_domains(cfg))
+    table = tables.markdown(shown, Domains.of(cfg).titles(names))
+    for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_text(text)
+    if show:
+        folder = os.path.relpath(folder)
+        print(f"\n{table}\nResults: {folder}/results.json, results.md, results.csv, per_image/")

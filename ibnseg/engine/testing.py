@@ -1,0 +1,170 @@
+"""Testing in an expanded config: loaders, evaluators and the loop over domains and protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from mmengine.config import Config
+
+from ibnseg.datasets.domain import Domain
+from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
+from ibnseg.runs.keys import is_pair
+from ibnseg.support.errors import UserError, unknown_name
+
+
+def expand_testing(
+    cfg: Config,
+    domains: Mapping[str, Domain],
+    found: Mapping[str, str],
+    protocols: Sequence[Protocol],
+) -> None:
+    """Sets ``test_dataloader``, ``test_evaluator`` and ``test_cfg``.
+
+    Args:
+        cfg: the config, which is changed.
+        domains: by name, those of ``cfg.test_domains`` among them.
+        found: the folder of each domain's data.
+        protocols: how to test in each domain.
+
+    Raises:
+        UserError: for a ``test_cfg`` of the model, or classes of a protocol, that do not fit.
+    """
+    own = slide_of(cfg.model.get("test_cfg") or {})
+    scales = tuple(sorted(cfg.tta_scales))
+    tests, loaders, evaluators = [], {}, {}
+    for protocol in protocols:
+        slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)
+        record = dict(
+            name=full_name(protocol, slide, scales),
+            version=protocol.version,
+            inference=describe_inference(slide),
+        )
+        for domain_name in cfg.test_domains:
+            domain = domains[domain_name]
+            name = domain_name if len(protocols) == 1 else f"{domain_name}-{record['name']}"
+            tests.append(
+                dict(
+                    name=name,
+                    domain=domain_name,
+                    split=domain.test_split,
+                    protocol=record,
+                    inference=dict(mode="slide", **asdict(slide)) if slide else dict(mode="whole"),
+                    augmented=bool(scales),
+                )
+            )
+            loaders[name] = test_dataloader(
+                cfg, domain, found[domain_name], domain.test_split, protocol, scales
+            )
+            evaluators[name] = evaluator_of(domain, protocol, name)
+    cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
+    cfg.test_cfg = dict(type="ibnseg.DomainTestLoop", tests=tests)
+
+
+def describe_inference(slide: Slide | None) -> str:
+    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it."""
+    if slide is None:
+        return WHOLE
+    crop, stride = ("x".join(map(str, size)) for size in (slide.crop_size, slide.stride))
+    return f"slide {crop}/{stride}"
+
+
+def slide_of(test_cfg: Mapping) -> Slide | None:
+    """The sliding windows that a model's ``test_cfg`` asks for; None for whole images.
+
+    Raises:
+        UserError: for another mode, and for sliding windows without a size and stride.
+    """
+    if not isinstance(test_cfg, Mapping):
+        raise UserError(f"model.test_cfg is {test_cfg!r}, expected a dict")
+    mode = test_cfg.get("mode", "whole")
+    if mode == "whole":
+        return None
+    if mode != "slide":
+        raise unknown_name("model.test_cfg.mode", mode, ("whole", "slide"))
+    missing = [key for key in ("crop_size", "stride") if key not in test_cfg]
+    if missing:
+        raise UserError(
+            f"model.test_cfg: mode 'slide' without {' and '.join(missing)}, (height, width) each"
+        )
+    for key in ("crop_size", "stride"):
+        if not is_pair(test_cfg[key]):
+            raise UserError(
+                f"model.test_cfg.{key} is {test_cfg[key]!r}, expected (height, width), whole "
+                "numbers above 0"
+            )
+    crop, stride = (tuple(test_cfg[key]) for key in ("crop_size", "stride"))
+    if any(s > c for s, c in zip(stride, crop, strict=True)):
+        words = ("x".join(map(str, size)) for size in (stride, crop))
+        raise UserError("model.test_cfg: stride {} is larger than crop_size {}".format(*words))
+    return Slide(crop, stride)
+
+
+def test_dataloader(
+    cfg: Config,
+    domain: Domain,
+    root: str,
+    split: str,
+    protocol: Protocol,
+    scales: Sequence[float] = (),
+) -> dict:
+    """The loader of a domain's split, as a protocol shows it; with ``scales`` augmented."""
+    dataset = domain.dataset["type"].split(".")[-1]
+    pipeline = [
+        dict(type="ibnseg.LoadImage"),
+        dict(type="ibnseg.LoadLabel"),
+        dict(type="ibnseg.LoadInstances"),
+        *view_steps(protocol.view(dataset)),
+        *pack_steps(scales),
+    ]
+    other = protocol.class_maps.get(dataset)
+    class_map = dict(class_map=other) if other else {}
+    return dict(
+        batch_size=1,
+        num_workers=cfg.workers,
+        sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
+        dataset=domain.dataset_config(root, split, pipeline, test_mode=True, **class_map),
+    )
+
+
+def view_steps(view: View) -> list[dict]:
+    """The transforms that show an image and its label so."""
+    steps = []
+    if view.both:
+        rule, to = view.both
+        steps.append(
+            dict(type="ibnseg.Rescale", rule=rule, to=to, interpolation=view.interpolation)
+        )
+    if view.crop:
+        steps.append(dict(type="ibnseg.CentreCrop", size=view.crop))
+    if view.image:
+        rule, to = view.image
+        steps.append(dict(type="ibnseg.RescaleImage", rule=rule, to=to))
+    return steps
+
+
+def pack_steps(scales: Sequence[float]) -> list[dict]:
+    """An image packed, or with test-time augmentation each of its scales, as it is and flipped."""
+    pack = dict(type="ibnseg.Pack")
+    if not scales:
+        return [pack]
+    resize = [dict(type="ibnseg.RescaleImage", rule="times", to=scale) for scale in scales]
+    flip = [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)]
+    return [dict(type="TestTimeAug", transforms=[resize, flip, [pack]])]
+
+
+def evaluator_of(domain: Domain, protocol: Protocol, prefix: str) -> dict:
+    """The evaluator of a domain under a protocol, whose metrics have a prefix in the log."""
+    classes = domain.class_set.classes
+    if not set(protocol.eval_classes or ()) <= set(classes):
+        raise UserError(
+            f"protocol '{protocol.name}' averages classes that domain '{domain.name}' does not "
+            f"have, e.g. {protocol.eval_classes[0]}; test it by another, e.g. native"
+        )
+    eval_classes = list(protocol.eval_classes or domain.averaged)
+    return dict(
+        type="ibnseg.Confusion",
+        classes=list(classes),
+        eval_classes=eval_classes,
+        prefix=prefix,
+    )

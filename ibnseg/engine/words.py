@@ -1,0 +1,167 @@
+"""mmengine's own words in a config, merged with what this package sets: never replaced in
+silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mmengine.config import Config
+
+from ibnseg.engine import schedule
+from ibnseg.runs.keys import KEYS, WORDS
+from ibnseg.support.errors import UserError, unknown_name
+
+PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
+"""The optimiser wrapper of each precision."""
+
+
+def given_words(cfg: Config) -> dict[str, object]:
+    """What the user said in mmengine's words, for the run to keep."""
+    words = (name for name in WORDS if name != "custom_imports")
+    return {name: cfg[name] for name in words if cfg.get(name) is not None}
+
+
+def optim_wrapper(cfg: Config) -> dict:
+    """The optimiser wrapper: ours, with the user's ``optim_wrapper`` merged into it.
+
+    Raises:
+        UserError: if both ``optimizer`` and ``optim_wrapper.optimizer`` are set, or neither; for
+            ``accumulative_counts``, and for a type beside another precision than float32.
+    """
+    own = _mapping(cfg, "optim_wrapper")
+    inner = own.get("optimizer")
+    if (cfg.get("optimizer") is None) == (inner is None):
+        found = "neither" if inner is None else "both"
+        raise UserError(
+            f"{_source(cfg)}: expected either optimizer or optim_wrapper.optimizer, found {found}; "
+            "set the other to None"
+        )
+    if "accumulative_counts" in own:
+        raise UserError(f"{_source(cfg)}: optim_wrapper.accumulative_counts: set accumulate")
+    if cfg.precision not in PRECISIONS:
+        raise unknown_name("precision", cfg.precision, PRECISIONS)
+    if "type" in own and cfg.precision != "float32":
+        raise UserError(
+            f"{_source(cfg)}: optim_wrapper.type is {own['type']!r} and precision "
+            f"{cfg.precision!r}; set one of them"
+        )
+    ours = dict(
+        type=PRECISIONS[cfg.precision],
+        optimizer=cfg.get("optimizer"),
+        accumulative_counts=cfg.accumulate,
+    )
+    return merged(ours, own)
+
+
+def param_scheduler(cfg: Config, total: int) -> list[dict]:
+    """The user's schedules if there are any, else poly.
+
+    Args:
+        cfg: the config.
+        total: the number of steps.
+
+    Raises:
+        UserError: for a schedule by epochs, and for ``poly_power`` beside other schedules.
+    """
+    given = cfg.get("param_scheduler")
+    if not given:
+        return [schedule.poly(total, cfg.poly_power)]
+    if cfg.poly_power != KEYS["poly_power"].default:
+        raise UserError(
+            f"{_source(cfg)}: poly_power is {cfg.poly_power}, and param_scheduler replaces that "
+            "schedule; set one of them"
+        )
+    schedulers = [given] if isinstance(given, Mapping) else list(given)
+    for i, scheduler in enumerate(schedulers):
+        if not isinstance(scheduler, Mapping) or "type" not in scheduler:
+            raise UserError(
+                f"{_source(cfg)}: param_scheduler[{i}] is {scheduler!r}, expected a dict with type"
+            )
+        if scheduler.get("by_epoch", True):
+            raise UserError(
+                f"{_source(cfg)}: param_scheduler[{i}] counts epochs, and a training counts steps; "
+                f"set by_epoch=False, and begin and end in steps (of {total})"
+            )
+    return schedulers
+
+
+def default_hooks(cfg: Config, checkpoints: dict) -> dict:
+    """mmengine's default hooks: ours, with the user's merged into them.
+
+    Args:
+        cfg: the config.
+        checkpoints: the hook that saves them.
+
+    Raises:
+        UserError: for another checkpoint hook, which would not keep what a run has to have.
+    """
+    given = _mapping(cfg, "default_hooks")
+    if "checkpoint" in given:
+        raise UserError(
+            f"{_source(cfg)}: default_hooks.checkpoint cannot be honoured: set "
+            "checkpoint_interval, keep_checkpoints and save_best"
+        )
+    logger = dict(type="LoggerHook", interval=cfg.log_interval, log_metric_by_epoch=False)
+    return merged(dict(logger=logger, checkpoint=checkpoints), given)
+
+
+def custom_hooks(cfg: Config) -> list[dict]:
+    """Our hooks, and the user's after them.
+
+    Raises:
+        UserError: if ``custom_hooks`` is not a list of dicts with type.
+    """
+    given = cfg.get("custom_hooks") or []
+    right = isinstance(given, Sequence) and not isinstance(given, str)
+    if not right or not all(isinstance(hook, Mapping) and "type" in hook for hook in given):
+        raise UserError(
+            f"{_source(cfg)}: custom_hooks is {given!r}, expected a list of dicts with type"
+        )
+    return [dict(type="ibnseg.HostMemory"), *given]
+
+
+def visualizer(cfg: Config) -> dict:
+    """Where the log goes besides its file: ours, with the user's merged into it, and its backends
+    appended."""
+    given = dict(_mapping(cfg, "visualizer"))
+    backends = [dict(type="LocalVisBackend")]
+    if cfg.tensorboard:
+        backends.append(dict(type="TensorboardVisBackend"))
+    backends += [each for each in given.pop("vis_backends", None) or [] if each not in backends]
+    return merged(dict(type="Visualizer", vis_backends=backends), given)
+
+
+def env_cfg(cfg: Config) -> dict:
+    """The processes' environment: ours, with the user's merged into it."""
+    ours = dict(
+        cudnn_benchmark=not cfg.deterministic,  # training crops have one size
+        mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    )
+    return merged(ours, _mapping(cfg, "env_cfg"))
+
+
+def merged(ours: Mapping, given: Mapping) -> dict:
+    """``ours`` with ``given`` merged into it key by key, as a config is with its base;
+    ``_delete_=True`` in a dict replaces ours as a whole."""
+    result = dict(ours)
+    for key, value in given.items():
+        before = result.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if value.get("_delete_"):
+                result[key] = {name: each for name, each in value.items() if name != "_delete_"}
+            else:
+                result[key] = merged(before, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _mapping(cfg: Config, name: str) -> Mapping:
+    value = cfg.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{_source(cfg)}: {name} is {value!r}, expected a dict")
+    return value
+
+
+def _source(cfg: Config) -> str:
+    return cfg.filename or "config"

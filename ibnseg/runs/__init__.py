@@ -1,0 +1,1 @@
+"""Runs as data: the keys of a config, the recipe behind a number, a run's folder."""

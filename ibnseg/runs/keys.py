@@ -1,0 +1,459 @@
+"""The one table of config keys: what each means, its default, which values it takes, and whether
+two runs that differ in it were trained by the same recipe.
+
+``python -m ibnseg.runs.keys`` prints it as docs/configs.md has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ibnseg.support.errors import UserError, unknown_name
+
+REQUIRED = object()
+"""The default of a key that every config has to set."""
+
+
+class Kind(NamedTuple):
+    """What the value of a key has to be."""
+
+    accepts: Callable[[object], bool]
+    words: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a config."""
+
+    name: str
+    default: object
+    kind: Kind
+    meaning: str
+    """For the table in docs/configs.md."""
+    decides: str = ""
+    """``"training"`` if it decides what is learnt: two runs that differ in it have different
+    recipes, and are never averaged as seeds. ``"testing"`` if it decides what is measured."""
+    refuses_resume: bool = False
+    """Whether a run cannot be resumed with another value; true of all that decides a training."""
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _sequence(value: object) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def is_pair(value: object, kind: type | tuple[type, ...] = int) -> bool:
+    """Whether a value is a list or tuple of two numbers above 0 of some type."""
+    return (
+        _sequence(value)
+        and len(value) == 2
+        and all(_number(x) and isinstance(x, kind) and x > 0 for x in value)
+    )
+
+
+def _names(value: object) -> bool:
+    names = [value] if isinstance(value, str) else value
+    return _sequence(names) and bool(names) and all(isinstance(name, str) for name in names)
+
+
+def _different(value: object) -> bool:
+    return _names(value) and (isinstance(value, str) or len(set(value)) == len(value))
+
+
+def _typed(value: object) -> bool:
+    return isinstance(value, Mapping) and "type" in value
+
+
+def _shares(value: object) -> bool:
+    return value is None or (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(_number(share) and share > 0 for share in value.values())
+        and abs(sum(value.values()) - 1) < 1e-6
+    )
+
+
+def _or_none(kind: Kind) -> Kind:
+    return Kind(lambda value: value is None or kind.accepts(value), f"{kind.words}, or None")
+
+
+COUNT = Kind(_whole, "a whole number above 0")
+BOUNDS = Kind(
+    lambda value: is_pair(value, (int, float)) and value[0] <= value[1],
+    "(least, most), numbers above 0",
+)
+NAME = Kind(lambda value: isinstance(value, str), "a name")
+NAMES = Kind(_names, "a name, or a list of names")
+FRACTION = Kind(lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1")
+SWITCH = Kind(lambda value: isinstance(value, bool), "True or False")
+DICT = Kind(lambda value: isinstance(value, Mapping), "a dict")
+TYPED = Kind(_typed, "a dict with type")
+TYPED_LIST = Kind(
+    lambda value: _sequence(value) and all(map(_typed, value)), "a list of dicts with type"
+)
+SCALES = Kind(
+    lambda value: (
+        _sequence(value)
+        and all(_number(scale) and scale > 0 for scale in value)
+        and len(set(value)) == len(value)
+    ),
+    "a list of different numbers above 0, empty for no test-time augmentation",
+)
+SHARES = Kind(_shares, "a dict of domains to shares that sum to 1, or None")
+
+
+def _one_of(*values: object) -> Kind:
+    return Kind(lambda value: value in values, " or ".join(map(repr, values)))
+
+
+def _learns(name: str, default: object, kind: Kind, meaning: str) -> Key:
+    """A key that decides what is learnt."""
+    return Key(name, default, kind, meaning, decides="training", refuses_resume=True)
+
+
+KEYS = {
+    key.name: key
+    for key in (
+        _learns(
+            "train_domain",
+            REQUIRED,
+            Kind(_different, "a name, or a list of different names"),
+            "the domain to train in, by name; or several, as a list",
+        ),
+        _learns(
+            "train_shares",
+            None,
+            SHARES,
+            "the share of each of several training domains in the crops; `None`: by their sizes",
+        ),
+        _learns(
+            "train_subset",
+            "full",
+            NAME,
+            '`"full"`, or a fixed random part of its images: `"quarter"`, `"30%"`, `"20%"`, '
+            '`"10%"`; a smaller one lies within a larger one',
+        ),
+        _learns(
+            "start_from",
+            None,
+            _or_none(Kind(NAME.accepts, "a path")),
+            "a run's folder or checkpoint whose weights, heads included, the training starts "
+            "from, e.g. for fine-tuning",
+        ),
+        Key("test_domains", REQUIRED, NAMES, "the domains to test on, by name: one, or a list"),
+        Key("protocol", "native", NAMES, "a name out of [protocols.md](protocols.md), or a list"),
+        Key(
+            "metrics",
+            (),
+            Kind(lambda v: _sequence(v) and all(isinstance(n, str) for n in v), "a list of names"),
+            'metrics to measure beside those of the confusion matrix: `"boundary_iou"`, '
+            '`"calibration"`',
+        ),
+        Key(
+            "tta_scales",
+            (),
+            SCALES,
+            "scales of test-time augmentation, each as it is and flipped; none by default",
+            decides="testing",
+        ),
+        _learns("model", REQUIRED, DICT, "the network, as mmseg has it"),
+        _learns(
+            "crop_size",
+            REQUIRED,
+            Kind(is_pair, "(height, width), whole numbers above 0"),
+            "(height, width) of training crops; smaller images are padded with the mean, labels "
+            "with 255",
+        ),
+        _learns(
+            "train_resize",
+            "domain",
+            Kind(
+                lambda value: value in ("domain", None) or is_pair(value),
+                "'domain', None, or (width, height), whole numbers above 0",
+            ),
+            "(width, height) that the random scale starts from; `None`: the stored size; "
+            '`"domain"`: what the domain says',
+        ),
+        _learns("scale", REQUIRED, BOUNDS, "bounds of the random scale"),
+        _learns("aspect", REQUIRED, BOUNDS, "bounds of the random change of width over height"),
+        _learns(
+            "scale_sampling",
+            "log_uniform",
+            _one_of("log_uniform", "uniform"),
+            'the scale is drawn `"log_uniform"`, as the aspect ratio is, or `"uniform"`',
+        ),
+        _learns(
+            "interpolation",
+            "bilinear",
+            _one_of("bilinear", "bicubic"),
+            'how training images are resized: `"bilinear"` (OpenCV), or `"bicubic"` (Pillow, '
+            "slower; leaves out nothing when it shrinks)",
+        ),
+        _learns("augment", [], TYPED_LIST, "transforms of the mirrored crop, in order"),
+        _learns(
+            "class_uniform",
+            0.0,
+            FRACTION,
+            "the share of training crops that are taken around a class, each class equally often",
+        ),
+        _learns(
+            "class_balance",
+            0.0,
+            FRACTION,
+            "b in the weight share^-b of a class in the loss, from 0 to 1",
+        ),
+        _learns("batch", REQUIRED, COUNT, "images in an optimiser step, over all processes"),
+        _learns(
+            "accumulate",
+            1,
+            COUNT,
+            "parts that a process's share of the batch is cut into, if memory is short",
+        ),
+        Key(
+            "epochs",
+            None,
+            _or_none(COUNT),
+            "the length in passes over the data: N = epochs x ceil(images / batch) steps",
+        ),
+        Key("iterations", None, _or_none(COUNT), "the length in steps, instead of `epochs`"),
+        _learns(
+            "optimizer",
+            None,
+            _or_none(TYPED),
+            "a torch optimiser; or `None`, with one in `optim_wrapper`",
+        ),
+        _learns(
+            "poly_power",
+            0.9,
+            Kind(lambda value: _number(value) and value > 0, "a number above 0"),
+            "p of lr x (1 - i/N)^p, the schedule unless `param_scheduler` gives another",
+        ),
+        _learns(
+            "precision",
+            "float32",
+            NAME,
+            '`"float32"`, or `"bfloat16"` for training (testing is float32)',
+        ),
+        _learns("channels_last", False, SWITCH, "memory layout of the network"),
+        Key(
+            "sync_bn",
+            "torch",
+            _one_of("torch", None),
+            '`"torch"`: batch statistics over all GPUs; `None`: each its own',
+            decides="training",
+        ),
+        _learns(
+            "deterministic",
+            False,
+            SWITCH,
+            "take deterministic algorithms alone, which are slower on GPUs",
+        ),
+        Key(
+            "workers",
+            4,
+            Kind(lambda v: _whole(v, 0), "a whole number, 0 or more"),
+            "loader processes of each process",
+        ),
+        Key(
+            "seed",
+            0,
+            Kind(lambda v: _whole(v, 0) and v < 2**32, "a whole number from 0 to 2^32 - 1"),
+            "seed of weights, order, augmentation and dropout",
+            refuses_resume=True,
+        ),
+        Key(
+            "console",
+            "log",
+            _one_of("log", "bar"),
+            'what a training or test shows: `"log"`, its lines; `"bar"`, how far it is, the time '
+            "left, and errors",
+        ),
+        Key("tensorboard", False, SWITCH, "also log for TensorBoard (`pip install tensorboard`)"),
+        Key("log_interval", 50, COUNT, "iterations between two lines of the log"),
+        Key("checkpoint_interval", 1000, COUNT, "iterations between two checkpoints"),
+        Key(
+            "keep_checkpoints",
+            2,
+            Kind(lambda value: _whole(value, 0), "a whole number, 0 or more"),
+            "how many checkpoints stay",
+        ),
+        _learns(
+            "save_best",
+            False,
+            SWITCH,
+            "test the best iterate on `selection_split` instead of the last one",
+        ),
+        _learns(
+            "selection_split",
+            None,
+            _or_none(NAME),
+            "the split of the training domain that `save_best` looks at",
+        ),
+        Key("name", None, _or_none(NAME), "what results call the run; the file's name by default"),
+        Key("model_name", None, _or_none(NAME), "what results call the network"),
+        Key("model_title", None, _or_none(NAME), "what tables call the network"),
+        Key(
+            "extra",
+            (),
+            Kind(lambda v: _sequence(v) and all(isinstance(n, str) for n in v), "a list of names"),
+            "names of top-level keys of the file that are its own, e.g. variables",
+        ),
+    )
+}
+"""All keys of this package."""
+
+
+class Word(NamedTuple):
+    """A top-level key of mmengine's."""
+
+    decides: bool
+    meaning: str
+
+
+WORDS = {
+    "optim_wrapper": Word(True, "merged key by key with ours, e.g. `paramwise_cfg`, `clip_grad`"),
+    "param_scheduler": Word(True, "replaces the poly schedule; by iterations"),
+    "custom_hooks": Word(True, "run beside ours, e.g. `EMAHook`"),
+    "default_hooks": Word(False, "merged key by key with ours, but the checkpoint's"),
+    "visualizer": Word(False, "merged key by key; its `vis_backends` are appended to ours"),
+    "env_cfg": Word(False, "merged key by key with ours"),
+    "custom_imports": Word(False, "modules of yours that are imported, and found again by the run"),
+    "model_wrapper_cfg": Word(False, "how the network is wrapped for several processes"),
+    "log_level": Word(False, "of the log"),
+}
+"""mmengine's keys that are the user's: merged with what this package sets."""
+
+MODEL_FILE_KEYS = (
+    "norm_cfg",
+    "act_cfg",
+    "conv_cfg",
+    "backbone_norm_cfg",
+    "data_preprocessor",
+    "checkpoint",
+    "checkpoint_file",
+    "num_classes",
+    "find_unused_parameters",
+    "default_scope",
+)
+"""Top-level keys that mmseg's model files have, which nothing here reads."""
+
+REFUSED = {
+    **dict.fromkeys(
+        ("train_dataloader", "val_dataloader", "test_dataloader"),
+        "loaders are made from train_domain, test_domains, batch and workers",
+    ),
+    **dict.fromkeys(
+        ("train_cfg", "val_cfg", "test_cfg"),
+        "loops are made from epochs or iterations, accumulate and save_best",
+    ),
+    **dict.fromkeys(
+        ("val_evaluator", "test_evaluator"),
+        "evaluators are made from test_domains, protocol and metrics",
+    ),
+    "train_pipeline": "the pipeline is made from crop_size, scale, aspect and augment",
+    "test_pipeline": "how tested images are shown is made from protocol",
+    "tta_model": "test-time augmentation is asked for by tta_scales",
+    "log_processor": "the log is set by log_interval",
+    "randomness": "set seed, and deterministic",
+    "load_from": "set start_from",
+    "resume": "give --resume",
+    "launcher": "start the command with torchrun or srun",
+    "work_dir": "give --work-dir",
+    "auto_scale_lr": "set the rate in optimizer; batch is the total over all processes",
+    "experiment_name": "set name",
+}
+"""mmengine's keys that cannot be honoured, and what to do instead."""
+
+DERIVED = (
+    *REFUSED,
+    "domains",
+    "made_from",
+    "modules",
+    "given",
+    *(name for name in WORDS if name != "custom_imports"),
+)
+"""What expanding a config adds to it, or sets anew."""
+
+
+def defaults() -> dict[str, object]:
+    """The defaults of the keys that need not be set."""
+    return {name: key.default for name, key in KEYS.items() if key.default is not REQUIRED}
+
+
+def is_expanded(cfg: Mapping) -> bool:
+    """Whether a config is what expanding made, as a run's ``config.py`` is."""
+    test_cfg = cfg.get("test_cfg")
+    return isinstance(test_cfg, Mapping) and test_cfg.get("type") == "ibnseg.DomainTestLoop"
+
+
+def check_names(cfg: Mapping, source: str) -> None:
+    """Checks the top-level keys of an experiment.
+
+    Args:
+        cfg: the config, not expanded.
+        source: what errors call it.
+
+    Raises:
+        UserError: for a key that is unknown, with the nearest names, and for one of mmengine's that
+            cannot be honoured, with the reason.
+    """
+    extra = cfg.get("extra") or ()
+    known = {*KEYS, *WORDS, *MODEL_FILE_KEYS, *extra, "domains", "made_from"}
+    for name, value in cfg.items():
+        if name in known:
+            continue
+        if name in REFUSED:
+            if value is None or (name == "resume" and value is False):
+                continue  # says nothing
+            raise UserError(f"{source}: {name} cannot be honoured: {REFUSED[name]}")
+        error = unknown_name("config key", name, known)
+        raise UserError(f"{source}: {error}; a variable of the file goes into extra = ('{name}',)")
+
+
+def check_values(cfg: Mapping, source: str) -> None:
+    """Checks the value of every key, for which those that lack have their defaults.
+
+    Raises:
+        UserError: for a key without a value, and for a value of the wrong kind.
+    """
+    missing = [
+        name for name, key in KEYS.items() if key.default is REQUIRED and cfg.get(name) is None
+    ]
+    if missing:
+        raise UserError(f"{source}: no value for {', '.join(missing)}")
+    for name, key in KEYS.items():
+        value = cfg.get(name, key.default)
+        if not key.kind.accepts(value):
+            raise UserError(f"{source}: {name} is {value!r}, expected {key.kind.words}")
+
+
+def _rows() -> Iterator[tuple[str, str, str, str]]:
+    for name, key in KEYS.items():
+        default = "" if key.default is REQUIRED else f"`{_shown(key.default)}`"
+        yield f"`{name}`", key.meaning, default, "yes" if key.decides == "training" else ""
+    for name, word in WORDS.items():
+        yield f"`{name}`", f"mmengine's: {word.meaning}", "", "yes" if word.decides else ""
+
+
+def _shown(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def markdown() -> str:
+    """The table in Markdown."""
+    head = ("key", "meaning", "default", "decides what is learnt")
+    rows = [head, ("---",) * 4, *_rows()]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,63 @@
+"""A run's config read as data: nothing in it is executed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from ibnseg.support.errors import UserError
+
+
+def read_config_data(path: str | Path) -> dict:
+    """The values of a ``config.py`` as mmengine writes it: assignments of numbers, texts, lists,
+    tuples, sets and dicts, also as ``dict(key=value)``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        UserError: if the file cannot be read, or holds anything else, which would have to be
+            executed.
+    """
+    path = Path(path)
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: not a config ({error})") from error
+    values = {}
+    for statement in tree.body:
+        try:
+            (target,) = statement.targets
+            values[target.id] = _value(statement.value)
+        except (AttributeError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: line {statement.lineno} is not plain data, and a run that is only "
+                "compared is not executed"
+            ) from error
+    return values
+
+
+def _value(node: ast.expr) -> object:
+    match node:
+        case ast.Dict():
+            keys, values = map(_value, node.keys), map(_value, node.values)
+            return dict(zip(keys, values, strict=True))
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+            return {keyword.arg: _value(keyword.value) for keyword in keywords}
+        case ast.Call(func=ast.Name(id="set"), args=[]):
+            return set()
+        case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str(text))]):
+            return float(text)
+        case ast.Name(id="inf" | "nan"):
+            return float(node.id)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id="inf")):
+            return -float("inf")
+        case ast.List() | ast.Tuple() | ast.Set():
+            kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
+            return kind(map(_value, node.elts))
+    return ast.literal_eval(node)

@@ -1,0 +1,113 @@
+"""A run: its folder, its config as data, its checkpoints, its results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ibnseg.evaluation import results
+from ibnseg.runs.literal import read_config_data
+from ibnseg.runs.recipe import hash_of, recipe_values
+from ibnseg.support.configs import require_run
+from ibnseg.support.errors import UserError
+
+CONFIG = "config.py"
+RESULTS = "results.json"
+LATEST = "latest.pth"
+BEST = "best.pth"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a training. Nothing in it is executed here: everything is read as data."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run of a folder.
+
+        Raises:
+            UserError: if the folder is missing, or has no ``config.py``.
+        """
+        folder = Path(path).expanduser()
+        require_run(folder)
+        return cls(folder)
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str | Path) -> Run | None:
+        """The run whose folder, or whose ``checkpoints/``, a checkpoint lies in; None if there is
+        none."""
+        path = Path(checkpoint)
+        for folder in (path.parent, path.parent.parent):
+            if (folder / CONFIG).is_file():
+                return cls(folder)
+        return None
+
+    @cached_property
+    def config(self) -> dict:
+        """The expanded config.
+
+        Raises:
+            UserError: if it is not plain data, or is cut.
+        """
+        path = self.folder / CONFIG
+        found = read_config_data(path)
+        if found.get("work_dir") is None:  # which every run's config has, near its end
+            raise UserError(f"{path}: cut, it lacks its last keys; train anew, or restore the file")
+        return found
+
+    @cached_property
+    def results(self) -> dict | None:
+        """The content of ``results.json``; None if nothing has been tested."""
+        path = self.folder / RESULTS
+        return results.read(path) if path.exists() else None
+
+    @property
+    def latest(self) -> Path:
+        """The checkpoint of the last iteration that was saved."""
+        return self.folder / LATEST
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a checkpoint has been saved, even if it is gone since."""
+        return os.path.lexists(self.latest)
+
+    @property
+    def tested(self) -> Path:
+        """The checkpoint that is tested: the best one if the run selects, else the latest."""
+        return self.folder / (BEST if self.config.get("save_best") else LATEST)
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """What the run was trained by; None if its config does not say."""
+        try:
+            return Recipe.of(self.config)
+        except UserError:
+            return None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a training learns, but its seed."""
+
+    hash: str
+    """12 hexadecimal digits, which trainings have in common that differ in their seed alone."""
+    values: Mapping[str, object]
+
+    @classmethod
+    def of(cls, cfg: Mapping) -> Recipe:
+        """The recipe of an expanded config.
+
+        Raises:
+            UserError: if the config lacks something that decides.
+        """
+        values = recipe_values(cfg)
+        return cls(hash_of(values)[:12], values)
+
+    def as_dict(self) -> dict:
+        """As results record it."""
+        return dict(hash=self.hash, values=dict(self.values))
