@@ -16,6 +16,7 @@ from ibnseg.models.complexity import of_backbone
 from ibnseg.models.names import FAMILIES
 from ibnseg.models.variants import VARIANTS
 from ibnseg.models.zoo import PAPER_PLAIN, PUBLISHED
+from ibnseg.runs import keys
 from ibnseg.support.files import config_folder
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "configs": ("README.md", experiments),
     "published": ("docs/networks.md", published),
     "costs": ("docs/networks.md", costs),
+    "keys": ("docs/configs.md", keys.markdown),
 }
 """What stands between the markers of this name, in which file."""
 

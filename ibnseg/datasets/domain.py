@@ -148,14 +148,14 @@ class Domains:
 
     Args:
         recorded: domains that a run's config holds, by name.
-        beside: the folder of a config, if any.
+        beside: the folders of configs.
     """
 
     def __init__(
-        self, recorded: Mapping[str, Mapping] | None = None, beside: Path | None = None
+        self, recorded: Mapping[str, Mapping] | None = None, beside: Iterable[Path] = ()
     ) -> None:
         self._recorded = dict(recorded or {})
-        folders = [*([beside] if beside else []), *config_folders()]
+        folders = [*beside, *config_folders()]
         self._files: dict[str, Path] = {}
         for folder in folders:
             for path in sorted((folder / "_base_" / "domains").glob("*.py")):
@@ -167,8 +167,8 @@ class Domains:
         recorded = cfg.get("domains")
         values = recorded.items() if isinstance(recorded, Mapping) else ()
         found = {name: domain for name, domain in values if isinstance(domain, Mapping)}
-        made_from = cfg.get("made_from") or cfg.filename
-        return cls(found, Path(made_from).resolve().parent if made_from else None)
+        files = [path for path in (cfg.filename, cfg.get("made_from")) if path]
+        return cls(found, [Path(path).resolve().parent for path in files])
 
     def __contains__(self, name: str) -> bool:
         return name in self._recorded or name in self._files

@@ -82,6 +82,7 @@ def finish(
         test_domains=list(domains),
         protocol=list(protocols),
         test_cfg=dict(tests=tests),
+        work_dir=str(folder),
     )
     Config(config).dump(folder / "config.py")
     torch.save({"meta": {"iter": iteration or steps}, "state_dict": {}}, folder / "latest.pth")
@@ -265,6 +266,7 @@ def test_seeds_that_start_from_their_seeds_are_one_network(mine, tmp_path):
         config = tmp_path / run.name / "config.py"
         config.parent.mkdir(parents=True, exist_ok=True)
         more = f"seed = {run.seed}\nstart_from = {start!r}\ntrain_cfg = dict(max_iters=3)\n"
+        more += "test_cfg = dict(type='ibnseg.DomainTestLoop')\nwork_dir = 'x'\n"
         config.write_text(write_config(run, tmp_path).read_text() + more)
         return load_config(config).name, Folder(config.parent).recipe
 
