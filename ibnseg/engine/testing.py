@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domain
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
-from ibnseg.runs.keys import is_pair
+from ibnseg.runs.kinds import is_pair
 from ibnseg.support.errors import UserError, unknown_name
 
 

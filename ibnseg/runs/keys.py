@@ -6,21 +6,38 @@ two runs that differ in it were trained by the same recipe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ibnseg.runs.kinds import (
+    BOUNDS,
+    COUNT,
+    DICT,
+    DIFFERENT,
+    FRACTION,
+    NAME,
+    NAMES,
+    PATH,
+    POSITIVE,
+    SCALES,
+    SEED,
+    SHARES,
+    SIZE,
+    SWITCH,
+    TEXTS,
+    TYPED,
+    TYPED_LIST,
+    WHOLE,
+    Kind,
+    is_pair,
+    one_of,
+    or_none,
+)
 from ibnseg.support.errors import UserError, unknown_name
 
 REQUIRED = object()
 """The default of a key that every config has to set."""
-
-
-class Kind(NamedTuple):
-    """What the value of a key has to be."""
-
-    accepts: Callable[[object], bool]
-    words: str
 
 
 @dataclass(frozen=True)
@@ -39,82 +56,6 @@ class Key:
     """Whether a run cannot be resumed with another value; true of all that decides a training."""
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _whole(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _sequence(value: object) -> bool:
-    return isinstance(value, (list, tuple))
-
-
-def is_pair(value: object, kind: type | tuple[type, ...] = int) -> bool:
-    """Whether a value is a list or tuple of two numbers above 0 of some type."""
-    return (
-        _sequence(value)
-        and len(value) == 2
-        and all(_number(x) and isinstance(x, kind) and x > 0 for x in value)
-    )
-
-
-def _names(value: object) -> bool:
-    names = [value] if isinstance(value, str) else value
-    return _sequence(names) and bool(names) and all(isinstance(name, str) for name in names)
-
-
-def _different(value: object) -> bool:
-    return _names(value) and (isinstance(value, str) or len(set(value)) == len(value))
-
-
-def _typed(value: object) -> bool:
-    return isinstance(value, Mapping) and "type" in value
-
-
-def _shares(value: object) -> bool:
-    return value is None or (
-        isinstance(value, Mapping)
-        and bool(value)
-        and all(_number(share) and share > 0 for share in value.values())
-        and abs(sum(value.values()) - 1) < 1e-6
-    )
-
-
-def _or_none(kind: Kind) -> Kind:
-    return Kind(lambda value: value is None or kind.accepts(value), f"{kind.words}, or None")
-
-
-COUNT = Kind(_whole, "a whole number above 0")
-BOUNDS = Kind(
-    lambda value: is_pair(value, (int, float)) and value[0] <= value[1],
-    "(least, most), numbers above 0",
-)
-NAME = Kind(lambda value: isinstance(value, str), "a name")
-NAMES = Kind(_names, "a name, or a list of names")
-FRACTION = Kind(lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1")
-SWITCH = Kind(lambda value: isinstance(value, bool), "True or False")
-DICT = Kind(lambda value: isinstance(value, Mapping), "a dict")
-TYPED = Kind(_typed, "a dict with type")
-TYPED_LIST = Kind(
-    lambda value: _sequence(value) and all(map(_typed, value)), "a list of dicts with type"
-)
-SCALES = Kind(
-    lambda value: (
-        _sequence(value)
-        and all(_number(scale) and scale > 0 for scale in value)
-        and len(set(value)) == len(value)
-    ),
-    "a list of different numbers above 0, empty for no test-time augmentation",
-)
-SHARES = Kind(_shares, "a dict of domains to shares that sum to 1, or None")
-
-
-def _one_of(*values: object) -> Kind:
-    return Kind(lambda value: value in values, " or ".join(map(repr, values)))
-
-
 def _learns(name: str, default: object, kind: Kind, meaning: str) -> Key:
     """A key that decides what is learnt."""
     return Key(name, default, kind, meaning, decides="training", refuses_resume=True)
@@ -126,13 +67,13 @@ KEYS = {
         _learns(
             "train_domain",
             REQUIRED,
-            Kind(_different, "a name, or a list of different names"),
+            DIFFERENT,
             "the domain to train in, by name; or several, as a list",
         ),
         _learns(
             "train_shares",
             None,
-            SHARES,
+            or_none(SHARES),
             "the share of each of several training domains in the crops; `None`: by their sizes",
         ),
         _learns(
@@ -145,7 +86,7 @@ KEYS = {
         _learns(
             "start_from",
             None,
-            _or_none(Kind(NAME.accepts, "a path")),
+            or_none(PATH),
             "a run's folder or checkpoint whose weights, heads included, the training starts "
             "from, e.g. for fine-tuning",
         ),
@@ -154,7 +95,7 @@ KEYS = {
         Key(
             "metrics",
             (),
-            Kind(lambda v: _sequence(v) and all(isinstance(n, str) for n in v), "a list of names"),
+            TEXTS,
             'metrics to measure beside those of the confusion matrix: `"boundary_iou"`, '
             '`"calibration"`',
         ),
@@ -169,7 +110,7 @@ KEYS = {
         _learns(
             "crop_size",
             REQUIRED,
-            Kind(is_pair, "(height, width), whole numbers above 0"),
+            SIZE,
             "(height, width) of training crops; smaller images are padded with the mean, labels "
             "with 255",
         ),
@@ -188,13 +129,13 @@ KEYS = {
         _learns(
             "scale_sampling",
             "log_uniform",
-            _one_of("log_uniform", "uniform"),
+            one_of("log_uniform", "uniform"),
             'the scale is drawn `"log_uniform"`, as the aspect ratio is, or `"uniform"`',
         ),
         _learns(
             "interpolation",
             "bilinear",
-            _one_of("bilinear", "bicubic"),
+            one_of("bilinear", "bicubic"),
             'how training images are resized: `"bilinear"` (OpenCV), or `"bicubic"` (Pillow, '
             "slower; leaves out nothing when it shrinks)",
         ),
@@ -221,20 +162,20 @@ KEYS = {
         Key(
             "epochs",
             None,
-            _or_none(COUNT),
+            or_none(COUNT),
             "the length in passes over the data: N = epochs x ceil(images / batch) steps",
         ),
-        Key("iterations", None, _or_none(COUNT), "the length in steps, instead of `epochs`"),
+        Key("iterations", None, or_none(COUNT), "the length in steps, instead of `epochs`"),
         _learns(
             "optimizer",
             None,
-            _or_none(TYPED),
+            or_none(TYPED),
             "a torch optimiser; or `None`, with one in `optim_wrapper`",
         ),
         _learns(
             "poly_power",
             0.9,
-            Kind(lambda value: _number(value) and value > 0, "a number above 0"),
+            POSITIVE,
             "p of lr x (1 - i/N)^p, the schedule unless `param_scheduler` gives another",
         ),
         _learns(
@@ -247,7 +188,7 @@ KEYS = {
         Key(
             "sync_bn",
             "torch",
-            _one_of("torch", None),
+            one_of("torch", None),
             '`"torch"`: batch statistics over all GPUs; `None`: each its own',
             decides="training",
         ),
@@ -260,20 +201,20 @@ KEYS = {
         Key(
             "workers",
             4,
-            Kind(lambda v: _whole(v, 0), "a whole number, 0 or more"),
+            WHOLE,
             "loader processes of each process",
         ),
         Key(
             "seed",
             0,
-            Kind(lambda v: _whole(v, 0) and v < 2**32, "a whole number from 0 to 2^32 - 1"),
+            SEED,
             "seed of weights, order, augmentation and dropout",
             refuses_resume=True,
         ),
         Key(
             "console",
             "log",
-            _one_of("log", "bar"),
+            one_of("log", "bar"),
             'what a training or test shows: `"log"`, its lines; `"bar"`, how far it is, the time '
             "left, and errors",
         ),
@@ -283,7 +224,7 @@ KEYS = {
         Key(
             "keep_checkpoints",
             2,
-            Kind(lambda value: _whole(value, 0), "a whole number, 0 or more"),
+            WHOLE,
             "how many checkpoints stay",
         ),
         _learns(
@@ -295,16 +236,16 @@ KEYS = {
         _learns(
             "selection_split",
             None,
-            _or_none(NAME),
+            or_none(NAME),
             "the split of the training domain that `save_best` looks at",
         ),
-        Key("name", None, _or_none(NAME), "what results call the run; the file's name by default"),
-        Key("model_name", None, _or_none(NAME), "what results call the network"),
-        Key("model_title", None, _or_none(NAME), "what tables call the network"),
+        Key("name", None, or_none(NAME), "what results call the run; the file's name by default"),
+        Key("model_name", None, or_none(NAME), "what results call the network"),
+        Key("model_title", None, or_none(NAME), "what tables call the network"),
         Key(
             "extra",
             (),
-            Kind(lambda v: _sequence(v) and all(isinstance(n, str) for n in v), "a list of names"),
+            TEXTS,
             "names of top-level keys of the file that are its own, e.g. variables",
         ),
     )
