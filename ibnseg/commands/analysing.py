@@ -45,6 +45,7 @@ def divergence_arguments(parser: argparse.ArgumentParser) -> None:
         help="modules, e.g. 'backbone.layer?' (default: the stem and every block)",
     )
     arguments.add_out(parser, "divergence")
+    arguments.add_device(parser)
     arguments.add_data_root(parser)
 
 
@@ -54,7 +55,9 @@ def divergence(args: argparse.Namespace) -> None:
     for run in args.runs:
         require_run(run)
     from ibnseg.analysis.divergence.measure import measure_divergence
+    from ibnseg.support.device import use_device
 
+    use_device(args.device)
     measure_divergence(
         args.runs,
         args.domains,
@@ -95,6 +98,7 @@ def robustness_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", default="native", metavar="NAME", help="test protocol (default: native)"
     )
+    arguments.add_device(parser)
     arguments.add_data_root(parser)
 
 
@@ -104,7 +108,9 @@ def robustness(args: argparse.Namespace) -> None:
     for run in args.runs:
         require_run(run)
     from ibnseg.analysis.robustness.measure import measure_robustness
+    from ibnseg.support.device import use_device
 
+    use_device(args.device)
     measure_robustness(
         args.runs,
         args.domains,
@@ -152,13 +158,16 @@ def imagenet_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that read images, at most one a core (default: 4)",
     )
+    arguments.add_device(parser)
 
 
 def imagenet(args: argparse.Namespace) -> None:
     """Measures a classifier's ImageNet errors."""
     check_stack()
     from ibnseg.analysis.imagenet.measure import measure_imagenet
+    from ibnseg.support.device import use_device
 
+    use_device(args.device)
     measure_imagenet(
         args.model,
         args.folder,

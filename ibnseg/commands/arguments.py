@@ -112,6 +112,33 @@ def add_tta(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda, cuda:1 or mps (default: the GPU if there is one)",
+    )
+
+
+def add_inference(parser: argparse.ArgumentParser) -> None:
+    """``--device``, ``--batch`` and ``--precision`` of a trained network."""
+    add_device(parser)
+    parser.add_argument(
+        "--batch",
+        type=count(1),
+        default=1,
+        metavar="N",
+        help="images that go through the network at a time, if their sizes are equal (default: 1)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="float32 (default), or bfloat16, which is faster on many devices, and less exact",
+    )
+
+
 # ---- types of values ---------------------------------------------------------------------------
 
 

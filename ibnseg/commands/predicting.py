@@ -19,6 +19,14 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     images.complete = arguments.FILES
     arguments.add_out(parser, "predictions")
+    parser.add_argument(
+        "--write",
+        type=arguments.names,
+        default=[],
+        metavar="A,B",
+        help="beside train ids and overlays: label-ids, confidence, probabilities",
+    )
+    arguments.add_inference(parser)
     arguments.add_options(parser)
 
 
@@ -27,8 +35,19 @@ def predict(args: argparse.Namespace) -> None:
     check_stack()
     require_network(args.network, args.checkpoint)
     from ibnseg.networks.folder import predict_folder
+    from ibnseg.support.device import use_device
 
-    predict_folder(args.network, args.checkpoint, args.images, args.out, options=args.cfg_options)
+    use_device(args.device)
+    predict_folder(
+        args.network,
+        args.checkpoint,
+        args.images,
+        args.out,
+        options=args.cfg_options,
+        write=args.write,
+        batch=args.batch,
+        precision=args.precision,
+    )
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +70,7 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", default="test", help="test (default) or val")
     arguments.add_tta(parser)
+    arguments.add_device(parser)
     arguments.add_options(parser)
     arguments.add_data_root(parser)
 
@@ -68,7 +88,9 @@ def submit(args: argparse.Namespace) -> None:
         return
     require_network(args.network, args.checkpoint)
     from ibnseg.submission.submit import submit
+    from ibnseg.support.device import use_device
 
+    use_device(args.device)
     submit(
         args.network,
         args.checkpoint,

@@ -85,9 +85,10 @@ class ClassSet(NamedTuple):
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]  # the colour of each class, RGB
     background: str | None = None  # the class that overlays leave out
+    ids: tuple[int, ...] | None = None  # of each class in the dataset's own labels
 
 
-CITYSCAPES = ClassSet("cityscapes", CLASSES, PALETTE)
+CITYSCAPES = ClassSet("cityscapes", CLASSES, PALETTE, ids=tuple(x.id for x in _TRAINED))
 """The 19 classes of Cityscapes."""
 
 DRIVABLE = ClassSet(
@@ -95,6 +96,7 @@ DRIVABLE = ClassSet(
     ("direct", "alternative", "background"),
     ((219, 94, 86), (86, 211, 219), (0, 0, 0)),
     background="background",
+    ids=(0, 1, 2),
 )
 """The drivable area of BDD100K: the lane that the car is in, other lanes, and everything else."""
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from mmengine.device import get_device
 
 
 def slurm_as_torchrun(env: Mapping[str, str]) -> dict[str, str]:
@@ -59,7 +60,7 @@ def start_processes() -> int:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return 1
     if not dist.is_initialized():
-        gpu = torch.cuda.is_available()
+        gpu = get_device() == "cuda"
         if gpu:
             # a Slurm task may see only its own GPU, as number 0
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())

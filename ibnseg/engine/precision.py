@@ -4,12 +4,14 @@ need."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
+from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 
 from ibnseg.registry import OPTIM_WRAPPERS
+from ibnseg.support.errors import unknown_name
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -24,8 +26,23 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
+INFERENCE = ("float32", "bfloat16")
+"""The precisions in which networks are tested and predict."""
+
+
+def autocast(precision: str) -> AbstractContextManager[None]:
+    """Runs a network in one of ``INFERENCE``; bfloat16 is autocast, and weights stay float32.
+
+    Raises:
+        UserError: for another precision.
+    """
+    if precision not in INFERENCE:
+        raise unknown_name("precision", precision, INFERENCE)
+    return torch.autocast(get_device(), torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def fast_bfloat16() -> bool:
     """Whether the device that networks run on computes in bfloat16 by itself."""
-    if torch.cuda.is_available():
+    if get_device() == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)

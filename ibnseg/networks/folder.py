@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 from rich.progress import Progress
 from torch import nn
 
-from ibnseg.datasets.labels import ClassSet
 from ibnseg.datasets.transforms import read_image, read_label
 from ibnseg.engine.read import find_network
 from ibnseg.networks import video
@@ -18,12 +19,15 @@ from ibnseg.networks.drawing import blend, drawn, legend, overlay
 from ibnseg.networks.network import (
     describe_network,
     load_network,
-    predict_image,
+    predict_images,
 )
+from ibnseg.networks.outputs import Output, Prediction, chosen_outputs
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, written_whole
 from ibnseg.support.ledger import Ledger, begin, stamp
 from ibnseg.support.progress import bar
+
+Item = TypeVar("Item")
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 RECORD = "predictions.json"
@@ -37,19 +41,26 @@ def predict_folder(
     out: str | Path,
     *,
     options: Sequence[str] = (),
+    write: Sequence[str] = (),
+    batch: int = 1,
+    precision: str = "float32",
 ) -> int:
     """Writes a label map and an overlay for every image and video below a folder, or for one.
 
     ``out/labels/<name>.png`` holds train ids (255 never occurs), with the classes' colours as its
-    palette; ``out/overlays/<name>.jpg`` shows them over the image. Of a video there are
-    ``out/labels/<name>/<frame>.png``, counted from 0, and ``out/overlays/<name>.mp4``.
-    ``out/predictions.json`` records the network and the images, so that what is there already is
-    not predicted again.
+    palette; ``out/overlays/<name>.jpg`` shows them over the image. For a video there are
+    ``out/labels/<name>/<frame>.png``, counted from 0, and ``out/overlays/<name>.mp4``. Further
+    outputs lie beside them, as :data:`ibnseg.networks.outputs.OUTPUTS` says.
+    ``out/predictions.json`` records the network and the images, so that what exists already is not
+    predicted again.
 
     Args:
         source, checkpoint, options: the network, as for :func:`ibnseg.load`.
         images: PNG and JPEG images and videos, in subfolders too; or one image or video.
-        out: where predictions go.
+        out: folder of the predictions.
+        write: further outputs, by their names in :data:`~ibnseg.networks.outputs.OUTPUTS`.
+        batch: images of one size that go through the network at a time, at most.
+        precision: ``float32``, or ``bfloat16`` for autocast.
 
     Returns:
         The number of images and videos.
@@ -62,57 +73,112 @@ def predict_folder(
     found = find_images(Path(images), out)
     cfg, checkpoint = find_network(source, checkpoint, options)
     stamps = {name: stamp(path) for name, path in found.items()}
-    targets = {name: _targets(out, name, path) for name, path in found.items()}
     network = load_network(cfg, checkpoint)
-    ledger = Ledger(out / RECORD, "predictions", describe_network(cfg, checkpoint), schema=1)
+    outputs = chosen_outputs(write, network.class_set)
+    targets = {name: _targets(out, name, path, outputs) for name, path in found.items()}
+    identity = dict(describe_network(cfg, checkpoint), precision=precision)
+    ledger = Ledger(out / RECORD, "predictions", identity, 1, {"precision": "float32"})
+    predictor = _Predictor(network, outputs, batch, precision)
     with alone_in(out, "is being written"):
         left = begin(ledger, stamps, targets)
         pictures = [name for name in left if not is_video(found[name])]
         with bar() as progress:
             if pictures:
                 pictures = progress.track(pictures, len(pictures), description="Predicting")
-            for name in pictures:
-                _predict_image(network, found[name], *targets[name])
+            _predict_images(predictor, ((found[name], targets[name]) for name in pictures))
             for name in left:
                 if is_video(found[name]):
-                    _predict_video(network, found[name], *targets[name], progress)
+                    _predict_video(predictor, found[name], targets[name], progress)
     before = f" ({len(found) - len(left)} of them there already)" if len(left) < len(found) else ""
-    print(f"{len(found)} predictions{before}: {out}/labels, {out}/overlays")
+    folders = ", ".join(f"{out}/{each.folder}" for each in outputs)
+    print(f"{len(found)} predictions{before}: {folders}, {out}/overlays")
     return len(found)
 
 
-def _predict_image(network: nn.Module, path: Path, label_file: Path, overlay_file: Path) -> None:
-    image = read_image(path)
-    train_ids = predict_image(network, image, path)
-    write_label(label_file, train_ids, network.class_set)
-    with written_whole(overlay_file) as temporary:
-        picture = overlay(image[..., ::-1], train_ids, network.class_set)
-        Image.fromarray(picture).save(temporary, quality=90)
+@dataclass(frozen=True)
+class _Predictor:
+    """A network, and what is written of its predictions."""
+
+    network: nn.Module
+    outputs: Sequence[Output]
+    batch: int
+    precision: str
+
+    def predict(self, images: Sequence[np.ndarray], name: Path) -> list[Prediction]:
+        """Predictions of (H, W, 3) uint8 BGR images of one size; ``name`` is for errors."""
+        wanted = any(output.needs_probabilities for output in self.outputs)
+        found = predict_images(self.network, images, name, wanted, precision=self.precision)
+        return [Prediction(*each) if wanted else Prediction(each, None) for each in found]
+
+    def write(self, prediction: Prediction, files: Sequence[Path]) -> None:
+        """Writes each output to its file."""
+        for output, file in zip(self.outputs, files, strict=True):
+            output.write(file, prediction, self.network.class_set)
+
+
+def _predict_images(predictor: _Predictor, todo: Iterable[tuple[Path, Sequence[Path]]]) -> None:
+    """Predicts images, each a path and its files; the last file is the overlay's."""
+    read = ((path, files, read_image(path)) for path, files in todo)
+    for group in in_batches(read, predictor.batch, lambda item: item[2].shape):
+        predictions = predictor.predict([image for *_, image in group], group[0][0])
+        for (_, (*files, overlay_file), image), prediction in zip(group, predictions, strict=True):
+            predictor.write(prediction, files)
+            picture = overlay(image[..., ::-1], prediction.train_ids, predictor.network.class_set)
+            with written_whole(overlay_file) as temporary:
+                Image.fromarray(picture).save(temporary, quality=90)
 
 
 def _predict_video(
-    network: nn.Module, path: Path, labels: Path, overlay_file: Path, progress: Progress
+    predictor: _Predictor, path: Path, targets: Sequence[Path], progress: Progress
 ) -> None:
-    """Predicts the frames that have no label map yet, and draws all of them anew."""
+    """Predicts the frames that lack an output, and draws all of them anew."""
+    (*folders, overlay_file), class_set = targets, predictor.network.class_set
     facts, names = video.read_facts(path), None
 
     def pictures() -> Iterator[np.ndarray]:
         nonlocal names
         frames = progress.track(video.read_frames(path), facts.frames, description=path.name)
-        for i, frame in enumerate(frames):
-            file = labels / f"{i:06d}.png"
-            if not file.exists():
-                write_label(file, predict_image(network, frame, path), network.class_set)
-            if names is None:
-                names = legend(drawn(network.class_set), frame.shape[1], network.class_set)
-            picture = blend(frame[..., ::-1], read_label(file), network.class_set)
-            yield np.concatenate([picture, names])
+        for group in in_batches(enumerate(frames), predictor.batch):
+            files = {
+                i: [
+                    folder / f"{i:06d}{output.suffix}"
+                    for folder, output in zip(folders, predictor.outputs, strict=True)
+                ]
+                for i, _ in group
+            }
+            left = [item for item in group if not all(map(Path.exists, files[item[0]]))]
+            if left:
+                found = predictor.predict([frame for _, frame in left], path)
+                for (i, _), prediction in zip(left, found, strict=True):
+                    predictor.write(prediction, files[i])
+            for i, frame in group:
+                if names is None:
+                    names = legend(drawn(class_set), frame.shape[1], class_set)
+                picture = blend(frame[..., ::-1], read_label(files[i][0]), class_set)
+                yield np.concatenate([picture, names])
 
     video.write_video(overlay_file, pictures(), facts.rate)
 
 
+def in_batches(
+    items: Iterable[Item], size: int, key: Callable[[Item], object] = lambda item: None
+) -> Iterator[list[Item]]:
+    """Groups of at most ``size`` items that follow each other and have the same key."""
+    group: list[Item] = []
+    for item in items:
+        if group and key(item) != key(group[0]):
+            yield group
+            group = []
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
 def is_video(path: Path) -> bool:
-    """Whether a file is called as a video."""
+    """Whether a file's name ends like a video's."""
     return path.suffix.lower() in video.SUFFIXES
 
 
@@ -130,7 +196,7 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
     known = (*SUFFIXES, *video.SUFFIXES)
     if source.is_file():
         if source.suffix.lower() not in known:
-            raise UserError(f"{source}: no image or video ({', '.join(known)})")
+            raise UserError(f"{source} is not an image or video ({', '.join(known)})")
         return {source.stem: source}
     if not source.is_dir():
         raise UserError(f"{source}: no such folder or image")
@@ -139,6 +205,7 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
         for path in sorted(source.rglob("*"))
         if path.suffix.lower() in known
         and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
         and not path.resolve().is_relative_to(out.resolve())
     ]
     if not images:
@@ -148,7 +215,7 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
         name = path.relative_to(source).with_suffix("").as_posix()
         if name in found:
             raise UserError(
-                f"{source}: two images are called {name}, as their predictions would be"
+                f"{source}: two images are called {name}, as their predictions would be; rename one"
             )
         found[name] = path
     for name, path in found.items():
@@ -156,23 +223,20 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
         video_file = next((each for each in folders if each and is_video(each)), None)
         if video_file:
             raise UserError(
-                f"{source}: {path} lies in a folder that is called as {video_file}, as the "
-                "label maps of its frames would; rename one, or predict them to two --out"
+                f"{path} lies in a folder with the name of {video_file}, and so would the label maps "
+                "of that video's frames; rename one, or give each its own --out"
             )
     return found
 
 
-def write_label(path: Path, train_ids: np.ndarray, class_set: ClassSet) -> None:
-    """Writes (H, W) uint8 train ids as a palette PNG in the classes' colours, whole."""
-    image = Image.fromarray(train_ids)
-    image.putpalette(np.array(class_set.palette, np.uint8).tobytes())
-    with written_whole(path) as temporary:
-        image.save(temporary)
+def _targets(out: Path, name: str, source: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
+    """The file of each output (a folder for a video) and that of the overlay.
 
-
-def _targets(out: Path, name: str, source: Path) -> tuple[Path, Path]:
-    """The label map (of a video the folder of them) and the overlay of an image; its name may hold
-    dots and slashes."""
-    if is_video(source):
-        return out / "labels" / name, out / "overlays" / f"{name}.mp4"
-    return out / "labels" / f"{name}.png", out / "overlays" / f"{name}.jpg"
+    Names may hold dots and slashes.
+    """
+    suffix = ".mp4" if is_video(source) else ".jpg"
+    files = [
+        out / each.folder / (name if is_video(source) else f"{name}{each.suffix}")
+        for each in outputs
+    ]
+    return (*files, out / "overlays" / f"{name}{suffix}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.transforms import read_image
+from ibnseg.engine.precision import autocast
 from ibnseg.engine.read import find_network
 from ibnseg.engine.testing import pack_steps, slide_of
 from ibnseg.engine.training import check_heads
@@ -28,7 +30,7 @@ from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building
 from ibnseg.support.files import sha256
-from ibnseg.support.memory import enough_memory_for_image
+from ibnseg.support.memory import enough_memory, enough_memory_for_image
 
 
 def load(
@@ -129,43 +131,71 @@ def describe_network(cfg: Config, checkpoint: Path) -> dict[str, str]:
     )
 
 
-@torch.inference_mode()
 def predict_image(
     network: nn.Module,
     image: np.ndarray,
     name: str | Path | None = None,
     probabilities: bool = False,
     scales: Sequence[float] = (),
+    precision: str = "float32",
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """As :func:`predict`, for an image in BGR, as ``read_image`` gives it.
+    """As :func:`predict`, for an image in BGR, as ``read_image`` gives it; the arguments are those
+    of :func:`predict_images`."""
+    return predict_images(network, [image], name, probabilities, scales, precision)[0]
+
+
+@torch.inference_mode()
+def predict_images(
+    network: nn.Module,
+    images: Sequence[np.ndarray],
+    name: str | Path | None = None,
+    probabilities: bool = False,
+    scales: Sequence[float] = (),
+    precision: str = "float32",
+) -> list[np.ndarray] | list[tuple[np.ndarray, np.ndarray]]:
+    """Predicts images of one size in one pass.
 
     Args:
         network: from :func:`load_network`.
-        image: (H, W, 3) uint8, BGR.
-        name: what errors call the image.
+        images: (H, W, 3) uint8 each, BGR.
+        name: what errors call the first image.
         probabilities: whether to give those too; only without scales.
-        scales: of test-time augmentation, at each of which the image is shown as it is and flipped.
+        scales: scales of test-time augmentation, at each of which the image is shown as it is and
+            flipped.
+        precision: ``float32``, or ``bfloat16`` for autocast.
+
+    Returns:
+        What :func:`predict` gives, for each image.
     """
-    size = image.shape[:2]
-    sample = dict(img=image, img_path=name, ori_shape=size, img_shape=size)
+    size = images[0].shape[:2]
+    samples = [dict(img=each, img_path=name, ori_shape=size, img_shape=size) for each in images]
     for step in pack_steps(scales):
-        sample = TRANSFORMS.build(step)(sample)
+        samples = list(map(TRANSFORMS.build(step), samples))
     wanted = network.test_cfg.get("logits", False)
     shown = Augmented(network) if scales else network
-    with enough_memory_for_image(name, size):
+    with _enough_memory(name, size, len(images)), autocast(precision):
         network.test_cfg.logits = probabilities
         try:
-            (result,) = shown.test_step(pseudo_collate([sample]))
+            results = shown.test_step(pseudo_collate(samples))
         finally:
             network.test_cfg.logits = wanted
-        train_ids = result.pred_sem_seg.data.squeeze(0).to(torch.uint8).cpu().numpy()
+        train_ids = [each.pred_sem_seg.data.squeeze(0).cpu().numpy() for each in results]
         if not probabilities:
             return train_ids
-        return train_ids, _softmax(result.seg_logits.data, train_ids)
+        logits = [each.seg_logits.data for each in results]
+        return [(ids, _softmax(own, ids)) for ids, own in zip(train_ids, logits, strict=True)]
+
+
+def _enough_memory(
+    name: str | Path | None, size: tuple[int, int], images: int
+) -> AbstractContextManager[None]:
+    if images == 1:
+        return enough_memory_for_image(name, size)
+    return enough_memory(f"{images} images of {size[1]}x{size[0]} at a time", "lower --batch")
 
 
 def _softmax(logits: torch.Tensor, train_ids: np.ndarray) -> np.ndarray:
-    """Softmax over the first axis, largest at ``train_ids`` even where rounding makes two equal."""
+    """Softmax over the first axis, largest at ``train_ids`` even if rounding makes two equal."""
     shares = logits.softmax(dim=0).cpu().numpy()
     rows, columns = np.nonzero(shares.argmax(axis=0) != train_ids)
     largest = shares[:, rows, columns].max(axis=0)

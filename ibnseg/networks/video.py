@@ -20,7 +20,7 @@ CODEC = "mp4v"
 
 
 class Facts(NamedTuple):
-    """What a video file says of itself."""
+    """Facts that a video file states."""
 
     frames: int  # as announced, which need not be what can be read; 0 if unknown
     rate: float  # frames a second
@@ -57,16 +57,16 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     finally:
         video.release()
     if not count:
-        raise UserError(f"{path}: no frame of it can be read; is it a video, and whole?")
+        raise UserError(f"{path}: none of its frames can be read; is it a whole video file?")
     if count < announced:
-        told = f"{path}: {count} frames could be read, {announced} are announced; it may be cut"
-        print_log(told, "current", logging.WARNING)
+        message = f"{path}: {count} of {announced} frames could be read; the file may be truncated"
+        print_log(message, "current", logging.WARNING)
 
 
 def _open(path: str | Path) -> cv2.VideoCapture:
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
-        raise UserError(f"{path}: cannot be opened as a video; is it one, and whole?")
+        raise UserError(f"{path}: cannot be opened as a video; is it a whole video file?")
     return video
 
 

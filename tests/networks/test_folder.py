@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from ibnseg.datasets.labels import CITYSCAPES, PALETTE
-from ibnseg.networks.folder import RECORD, predict_folder, write_label
+from ibnseg import load, predict
+from ibnseg.datasets.labels import CITYSCAPES, CITYSCAPES_IDS, PALETTE, lookup_table
+from ibnseg.networks.folder import RECORD, in_batches, predict_folder
+from ibnseg.networks.outputs import Prediction, chosen_outputs, write_train_ids
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
 
@@ -52,7 +55,7 @@ def test_predictions_inside_of_the_folder_are_not_predicted_again(trained, folde
 
 def test_label_maps_have_the_classes_colours(tmp_path: Path) -> None:
     train_ids = np.arange(19, dtype=np.uint8).reshape(1, 19)
-    write_label(tmp_path / "x.png", train_ids, CITYSCAPES)
+    write_train_ids(tmp_path / "x.png", Prediction(train_ids, None), CITYSCAPES)
     image = Image.open(tmp_path / "x.png")
     np.testing.assert_array_equal(np.asarray(image), train_ids)
     np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[0], PALETTE)
@@ -85,13 +88,13 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that are predicted from now on, in order."""
     from ibnseg.networks import folder as predict
 
-    names, predict_image = [], predict.predict_image
+    names, predict_images = [], predict.predict_images
 
-    def record(network, image, path) -> np.ndarray:
+    def record(network, images, path, *args, **kwargs) -> list:
         names.append(path.name)
-        return predict_image(network, image, path)
+        return predict_images(network, images, path, *args, **kwargs)
 
-    monkeypatch.setattr(predict, "predict_image", record)
+    monkeypatch.setattr(predict, "predict_images", record)
     return names
 
 
@@ -151,7 +154,7 @@ def test_one_image(trained, folder: Path) -> None:
     out = folder.parent / "out"
     assert predict_folder(run, None, folder / "b.jpg", out) == 1
     assert sorted(contents(out)) == ["labels/b.png", "overlays/b.jpg", "predictions.json"]
-    with pytest.raises(UserError, match="notes.txt: no image"):
+    with pytest.raises(UserError, match="notes.txt is not an image or video"):
         predict_folder(run, None, folder / "notes.txt", out)
 
 
@@ -184,3 +187,73 @@ def test_files_that_are_no_predictions_are_not_written_over(trained, folder: Pat
     with pytest.raises(UserError, match=r"a.png exists and is not listed in predictions.json"):
         predict_folder(run, None, folder, folder.parent / "data")
     assert contents(folder.parent / "data") == {"labels/a.png": b"truth"}
+
+
+# ---- what is written, and how ------------------------------------------------------------------
+
+
+def test_further_outputs(trained, folder: Path) -> None:
+    """Beside the train ids: Cityscapes' ids, and what the network thinks of each pixel."""
+    _, run, _ = trained
+    out, network = folder.parent / "out", load(run)
+    predict_folder(run, None, folder, out)
+    wanted = ["label-ids", "confidence", "probabilities"]
+    predict_folder(run, None, folder, out, write=wanted)
+    for name, image in (("a", "a.png"), ("night/a", "night/a.png")):
+        train_ids, probabilities = predict(network, folder / image, probabilities=True)
+        ids = np.asarray(Image.open(out / f"label_ids/{name}.png"))
+        assert ids.dtype == np.uint8
+        np.testing.assert_array_equal(lookup_table(CITYSCAPES_IDS)[ids], train_ids)
+        confidence = cv2.imread(str(out / f"confidence/{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert confidence.dtype == np.uint16
+        np.testing.assert_allclose(confidence / 65535, probabilities.max(axis=0), atol=1 / 65535)
+        with np.load(out / f"probabilities/{name}.npz") as file:
+            found = file["probabilities"]
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, probabilities.astype(np.float16))
+    assert np.array_equal(np.asarray(Image.open(out / "labels/night/a.png")), train_ids)
+
+
+def test_an_unknown_output(trained, folder: Path) -> None:
+    with pytest.raises(UserError, match="unknown output in --write 'confidense'; did you mean con"):
+        predict_folder(trained[1], None, folder, folder.parent / "out", write=["confidense"])
+    others = CITYSCAPES._replace(name="mine", ids=None)
+    with pytest.raises(UserError, match="the classes of mine have no ids but train ids"):
+        chosen_outputs(["label-ids"], others)
+
+
+def test_batches_give_the_same_predictions(trained, folder: Path, predicted: list[str]) -> None:
+    """Images of another size go through the network by themselves."""
+    _, run, _ = trained
+    save_rgb(folder / "c.png", scene(3)[0][:40])
+    predict_folder(run, None, folder, folder.parent / "single")
+    assert predicted == ["a.png", "b.jpg", "c.png", "a.png"]
+    del predicted[:]
+    predict_folder(run, None, folder, folder.parent / "batch", batch=4)
+    assert predicted == ["a.png", "c.png", "a.png"]
+    assert contents(folder.parent / "single") == contents(folder.parent / "batch")
+
+
+def test_groups_of_items() -> None:
+    assert list(in_batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(in_batches("aabbb", 2, str)) == [["a", "a"], ["b", "b"], ["b"]]
+    assert list(in_batches([], 2)) == []
+
+
+def test_another_precision_is_not_mixed_in(trained, folder: Path) -> None:
+    _, run, _ = trained
+    out = folder.parent / "out"
+    predict_folder(run, None, folder, out, precision="bfloat16")
+    seen = np.asarray(Image.open(out / "labels/a.png"))
+    assert (seen == predict(load(run), folder / "a.png")).mean() > 0.9
+    with pytest.raises(UserError, match="predictions with precision bfloat16, not float32"):
+        predict_folder(run, None, folder, out)
+    with pytest.raises(UserError, match="unknown precision 'float61'"):
+        predict_folder(run, None, folder, folder.parent / "new", precision="float61")
+
+
+def test_hidden_files_are_not_images(trained, folder: Path) -> None:
+    (folder / "._a.png").write_bytes(b"of a Mac")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails/a.png").write_bytes(b"small")
+    assert predict_folder(trained[1], None, folder, folder.parent / "out") == 3

@@ -59,7 +59,7 @@ def test_frames_beside_their_video_are_refused(clip: Path, tmp_path: Path, name:
     frame = clip.parent / name
     frame.parent.mkdir(parents=True)
     Image.fromarray(scene(1)[0]).save(frame)
-    with pytest.raises(UserError, match=rf"{name} lies in a folder that is called as .*clip.mp4,"):
+    with pytest.raises(UserError, match=rf"{name} lies in a folder with the name of .*clip.mp4"):
         predict.find_images(clip.parent, tmp_path / "out")
     (clip.parent / "clip").rename(clip.parent / "frames")
     assert len(predict.find_images(clip.parent, tmp_path / "out")) == 2
@@ -84,16 +84,16 @@ def test_each_frame_gets_a_label_map_and_the_video_an_overlay(trained, clip: Pat
 def test_an_interrupted_video_goes_on(trained, clip: Path, monkeypatch) -> None:
     """Frames that have a label map are not predicted again, and the overlay is the same."""
     run, out, seen = trained[1], clip.parent.parent / "out", []
-    predict_image = predict.predict_image
+    predict_images = predict.predict_images
 
-    def record(network, frame, path) -> np.ndarray:
+    def record(network, frames, path, *args, **kwargs) -> list:
         if len(seen) == 2:
             seen.append("interrupted")
             raise KeyboardInterrupt
         seen.append("predicted")
-        return predict_image(network, frame, path)
+        return predict_images(network, frames, path, *args, **kwargs)
 
-    monkeypatch.setattr(predict, "predict_image", record)
+    monkeypatch.setattr(predict, "predict_images", record)
     with pytest.raises(KeyboardInterrupt):
         predict.predict_folder(run, None, clip, out)
     assert not (out / "overlays/clip.mp4").exists()
