@@ -223,8 +223,8 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
         video_file = next((each for each in folders if each and is_video(each)), None)
         if video_file:
             raise UserError(
-                f"{path} lies in a folder with the name of {video_file}, and so would the label maps "
-                "of that video's frames; rename one, or give each its own --out"
+                f"{path} lies in a folder with the name of {video_file}, and so would the label "
+                "maps of that video's frames; rename one, or give each its own --out"
             )
     return found
 

@@ -39,7 +39,7 @@ def find_config(config: str | Path) -> Path:
 
 def require_run(folder: str | Path) -> None:
     """Raises a UserError for everything but the folder of a run, known by its config.py."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the folder of a run")
     if not (folder / "config.py").is_file():
@@ -54,7 +54,7 @@ def require_network(source: str | Path, checkpoint: str | Path | None) -> None:
     Raises:
         UserError: if it is neither, or a file is missing.
     """
-    if Path(source).is_dir():
+    if Path(source).expanduser().is_dir():
         require_run(source)
     else:
         find_config(source)
