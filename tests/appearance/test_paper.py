@@ -89,7 +89,7 @@ def stem(variant: str | None, image: torch.Tensor) -> torch.Tensor:
     network = IBNResNet(18, variant, base_channels=8, stem_channels=8).eval()
     normalised = (image - image.new_tensor(IMAGENET_MEAN)) / image.new_tensor(STD)
     with torch.no_grad():
-        return network.norm1(network.conv1(normalised.permute(2, 0, 1)[None]))
+        return network.bn1(network.conv1(normalised.permute(2, 0, 1)[None]))
 
 
 def largest_change(before: torch.Tensor, after: torch.Tensor) -> float:
