@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from mmengine.logging import print_log
 
-from ibnseg.datasets.labels import CITYSCAPES, ClassSet
+from ibnseg.datasets.labels import CITYSCAPES, IGNORE, ClassSet
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.datasets.upstream import BaseSegDataset
 from ibnseg.support.errors import UserError, unknown_name
@@ -53,8 +53,8 @@ class DrivingDataset(BaseSegDataset):
             on disk.
 
     Raises:
-        UserError: if split, subset or class map is unknown; if the root is missing or empty; if an
-            image has no label or a label no image.
+        UserError: if split, subset or class map is unknown; if a table does not fit the class set;
+            if the root is missing or empty; if an image has no label or a label no image.
     """
 
     CLASS_SET: ClassVar[ClassSet] = CITYSCAPES
@@ -84,6 +84,7 @@ class DrivingDataset(BaseSegDataset):
             raise unknown_name("subset", subset, SUBSETS)
         if class_map is not None and class_map not in self.CLASS_MAPS:
             raise unknown_name(f"class map of {type(self).__name__}", class_map, self.CLASS_MAPS)
+        _require_classes(type(self))
         self.label_ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]
         self.split, self.subset, self.skipped = split, subset, []
         metainfo = dict(classes=self.CLASS_SET.classes, palette=self.CLASS_SET.palette)
@@ -178,6 +179,28 @@ def _random_state(*entropy: int) -> Iterator[None]:
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
+
+
+def _require_classes(adapter: type[DrivingDataset]) -> None:
+    """Raises a UserError if the tables of an adapter do not fit its class set."""
+    name, own = adapter.__name__, adapter.CLASS_SET
+    count = len(own.classes)
+    if len(own.palette) != count or own.background not in (None, *own.classes):
+        raise UserError(
+            f"{name}: class set '{own.name}' has {count} classes, {len(own.palette)} colours and "
+            f"background {own.background}; expected a colour for each class, and a background that "
+            "is one of the classes or None"
+        )
+    tables = {"LABEL_IDS": adapter.LABEL_IDS, "LABEL_COLORS": adapter.LABEL_COLORS}
+    for table, ids in {**tables, **adapter.CLASS_MAPS}.items():
+        for id_, train_id in ids.items():
+            if not (0 <= train_id < count or train_id == IGNORE):
+                raise UserError(
+                    f"{name}: {table} maps {id_} to {train_id}, expected a train id from 0 to "
+                    f"{count - 1} of class set '{own.name}', or {IGNORE} to ignore it"
+                )
+            if isinstance(id_, int) and not 0 <= id_ <= 255:
+                raise UserError(f"{name}: {table} has the id {id_}, expected 0 to 255")
 
 
 def _require_same(have: dict[str, Path], want: dict[str, Path], kind: str, other: str) -> None:

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.registry import DATASETS
+from ibnseg.support.configs import read_config
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folders
 
@@ -69,13 +70,20 @@ class Domain:
         """The dataset's class.
 
         Raises:
-            UserError: if no adapter of that type is registered, with the nearest names.
+            UserError: if no adapter of that type is registered, with the nearest names; if it is
+                not a ``DrivingDataset``.
         """
         type_ = self.dataset["type"]
         adapter = DATASETS.get(type_)
         if adapter is None:
             known = [f"ibnseg.{name}" for name in DATASETS.module_dict]
+            known += DATASETS.parent.module_dict
             raise unknown_name(f"dataset type of domain '{self.name}'", type_, known)
+        if not hasattr(adapter, "CLASS_SET"):
+            raise UserError(
+                f"dataset type {type_} of domain '{self.name}' is not a subclass of "
+                "ibnseg.datasets.base.DrivingDataset; docs/domains.md shows how to write one"
+            )
         return adapter
 
     @property
@@ -188,7 +196,7 @@ class Domains:
             raise unknown_name("domain", name, self)
         path = self._files[name]
         try:
-            values = Config.fromfile(path).get("domain")
+            values = read_config(path).get("domain")
         except Exception as error:  # a config is code: anything may be wrong with it
             raise UserError(f"{path}: cannot be read as a domain ({error})") from error
         if not isinstance(values, Mapping):

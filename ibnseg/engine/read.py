@@ -12,7 +12,7 @@ from ibnseg.engine.imports import import_modules
 from ibnseg.runs.keys import KEYS, WORDS, check_names, is_expanded
 from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run
-from ibnseg.support.configs import find_config, require_network
+from ibnseg.support.configs import find_config, read_config, require_network
 from ibnseg.support.errors import UserError, unknown_name
 
 
@@ -32,7 +32,7 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
     """
     path = find_config(config)
     try:
-        cfg = Config.fromfile(path, import_custom_modules=False)
+        cfg = read_config(path, import_custom_modules=False)
     except Exception as error:  # a config is code: anything may be wrong with it
         raise UserError(f"{path}: cannot be read as a config ({error})") from error
     is_run = is_expanded(cfg)

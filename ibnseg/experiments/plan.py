@@ -12,6 +12,7 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, train_domains
+from ibnseg.support.configs import read_config
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folder
 
@@ -78,7 +79,7 @@ def read_suite(source: str | Path) -> Suite:
             raise unknown_name("suite", str(source), suites())
         path = suites()[str(source)]
     try:
-        cfg = Config.fromfile(path)
+        cfg = read_config(path)
     except Exception as error:  # it is code: anything may be wrong with it
         raise UserError(f"{path}: cannot be read as a suite ({error})") from error
     entries, title = cfg.get("runs"), cfg.get("title", path.stem)

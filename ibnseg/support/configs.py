@@ -1,11 +1,15 @@
-"""Finding configs and runs by their path or name, without reading them."""
+"""Finds configs and runs by path or name, and reads config files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folders
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def config_files() -> dict[str, Path]:
@@ -35,6 +39,39 @@ def find_config(config: str | Path) -> Path:
     if str(config) not in known:
         raise unknown_name("config", str(config), known)
     return known[str(config)]
+
+
+def read_config(path: str | Path, **kwargs: bool) -> Config:
+    """Reads a config file; what its ``_base_`` names may lie in a config folder, too.
+
+    mmengine searches ``_base_/models/x.py`` beside the file that names it. If it is not there, the
+    first of :func:`~ibnseg.support.files.config_folders` that has it is used, so that a project
+    need not copy the package's configs.
+
+    Args:
+        path: the file.
+        kwargs: the arguments of mmengine's ``Config.fromfile``.
+    """
+    from mmengine.config import Config
+
+    beside = Config._get_cfg_path
+
+    def anywhere(name: str, filename: str) -> tuple[str, str | None]:
+        found, scope = beside(name, filename)
+        if scope is None and not Path(found).is_file():
+            _, base, after = Path(found).as_posix().rpartition("/_base_/")
+            below = f"_base_/{after}" if base else name
+            found = next(
+                (str(folder / below) for folder in config_folders() if (folder / below).is_file()),
+                found,
+            )
+        return found, scope
+
+    Config._get_cfg_path = staticmethod(anywhere)
+    try:
+        return Config.fromfile(path, **kwargs)
+    finally:
+        Config._get_cfg_path = staticmethod(beside)
 
 
 def require_run(folder: str | Path) -> None:

@@ -1,7 +1,8 @@
-"""What all adapters share: pairing, subsets, and randomness by the place in the stream."""
+"""Adapters pair files, take subsets and check tables; their randomness is that of the stream."""
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 
 from ibnseg.datasets import GTA5, CamVid, Cityscapes
 from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.labels import IGNORE, ClassSet
 from ibnseg.datasets.sampler import StreamItem
+from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
 
 ADAPTERS = {"gta5": GTA5, "cityscapes": Cityscapes, "camvid": CamVid}
-
-each = pytest.mark.parametrize("name", ADAPTERS)
 
 
 class Listed(DrivingDataset):
@@ -62,11 +64,11 @@ def test_quarter_of_gta5s_12402_training_images(tmp_path):
     assert sum(indices) == 19363352
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, 1), (3, 1), (4, 1), (7, 1), (8, 2), (2975, 743)])
-def test_quarter_is_a_quarter_in_size_and_never_empty(tmp_path, count, size):
-    indices = chosen(tmp_path, count, "quarter")
-    assert len(set(indices)) == len(indices) == size
-    assert set(indices) <= set(range(count))
+def test_quarter_is_a_quarter_in_size_and_never_empty(tmp_path):
+    for count, size in ((1, 1), (3, 1), (4, 1), (7, 1), (8, 2), (2975, 743)):
+        indices = chosen(tmp_path, count, "quarter")
+        assert len(set(indices)) == len(indices) == size
+        assert set(indices) <= set(range(count))
 
 
 def test_quarter_does_not_depend_on_the_global_random_state(tmp_path):
@@ -81,50 +83,39 @@ def test_unknown_subset(data):
         Cityscapes(data / "cityscapes", "train", subset="quartre")
 
 
-@each
-def test_unknown_split_suggests(data, name):
-    cls = ADAPTERS[name].__name__
-    with pytest.raises(UserError, match=f"split of {cls} 'trian'; did you mean train"):
-        ADAPTERS[name](data / name, "trian")
+def test_an_unknown_split_suggests_the_nearest(data):
+    for name, adapter in ADAPTERS.items():
+        with pytest.raises(UserError, match=f"{adapter.__name__} 'trian'; did you mean train"):
+            adapter(data / name, "trian")
 
 
-@each
-def test_missing_root_names_folder_and_layout(tmp_path, name):
-    with pytest.raises(UserError) as error:
-        ADAPTERS[name](tmp_path / "nowhere", "train")
-    assert str(tmp_path / "nowhere") in str(error.value)
-    assert ADAPTERS[name].LAYOUT in str(error.value)
-
-
-@each
-def test_root_that_is_a_file(tmp_path, name):
+def test_a_missing_or_empty_root_names_folder_and_layout(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="no folder"):
-        ADAPTERS[name](tmp_path / "file", "train")
+    for adapter in ADAPTERS.values():
+        for root, wrong in (
+            (tmp_path / "nowhere", "no folder"),
+            (tmp_path / "file", "no folder"),
+            (tmp_path, "no images of split 'val'"),
+        ):
+            with pytest.raises(UserError, match=wrong) as error:
+                adapter(root, "val")
+            assert str(root) in str(error.value)
+            assert adapter.LAYOUT in str(error.value)
 
 
-@each
-def test_empty_root_names_split_folder_and_layout(tmp_path, name):
-    with pytest.raises(UserError) as error:
-        ADAPTERS[name](tmp_path, "val")
-    for part in (str(tmp_path), "'val'", ADAPTERS[name].LAYOUT):
-        assert part in str(error.value)
-
-
-@each
-@pytest.mark.parametrize("removed", ["img_path", "seg_map_path"])
-def test_half_a_pair_names_the_other_half(data, tmp_path, name, removed):
-    root = tmp_path / name
-    shutil.copytree(data / name, root)
-    dataset = ADAPTERS[name](root, "train")
-    info = dataset.get_data_info(1)
-    kept = {"img_path": "seg_map_path", "seg_map_path": "img_path"}[removed]
-    Path(info[removed]).unlink()
-    with pytest.raises(UserError) as error:
-        ADAPTERS[name](root, "train")
-    kinds = "image without label" if removed == "seg_map_path" else "label without image"
-    assert f"{info[kept]}: {kinds};" in str(error.value)
-    assert "more" not in str(error.value)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_half_a_pair_names_the_other_half(data, tmp_path, name):
+    halves = {"img_path": "label without image", "seg_map_path": "image without label"}
+    for removed, wrong in halves.items():
+        root = tmp_path / removed
+        shutil.copytree(data / name, root)
+        info = ADAPTERS[name](root, "train").get_data_info(1)
+        Path(info[removed]).unlink()
+        with pytest.raises(UserError) as error:
+            ADAPTERS[name](root, "train")
+        kept = info["seg_map_path" if removed == "img_path" else "img_path"]
+        assert f"{kept}: {wrong};" in str(error.value)
+        assert "more" not in str(error.value)
 
 
 def test_several_halves_are_counted(data, tmp_path):
@@ -142,14 +133,55 @@ def test_info_carries_the_datasets_tables(data):
         assert info["seg_fields"] == []
 
 
-def test_classes_and_palette_for_visualisation(data):
-    meta = Cityscapes(data / "cityscapes", "train").metainfo
-    assert (len(meta["classes"]), meta["classes"][0], meta["classes"][18]) == (
-        19,
-        "road",
-        "bicycle",
-    )
-    assert meta["palette"][13] == (0, 0, 142)
+FOUR = ClassSet("four", ("a", "b", "c", "d"), ((0, 0, 0),) * 4, background="d")
+
+
+def test_an_adapter_has_classes_of_its_own(tmp_path):
+    """Their names and colours are the dataset's, in order of train id."""
+
+    class Own(Listed):
+        CLASS_SET = FOUR._replace(palette=((9, 8, 7), (0, 1, 2), (3, 3, 3), (4, 4, 4)))
+        LABEL_IDS = {0: 3, 9: 0, 255: IGNORE}
+
+    meta = Own(tmp_path, "train", count=1).metainfo
+    assert meta["classes"] == ("a", "b", "c", "d")
+    assert meta["palette"][0] == (9, 8, 7)
+    assert Own.labelled_classes() == ("a", "d")
+
+
+@pytest.mark.parametrize(
+    ("tables", "wrong"),
+    [
+        (dict(LABEL_IDS={0: 4}), "LABEL_IDS maps 0 to 4, expected a train id from 0 to 3 of cl"),
+        (dict(LABEL_IDS={0: -1}), "LABEL_IDS maps 0 to -1"),
+        (dict(LABEL_IDS={256: 0}), "LABEL_IDS has the id 256, expected 0 to 255"),
+        (dict(LABEL_COLORS={(1, 2, 3): 254}), r"LABEL_COLORS maps \(1, 2, 3\) to 254"),
+        (dict(CLASS_MAPS={"other": {-1: 0}}), "other has the id -1"),
+        (dict(CLASS_SET=FOUR._replace(palette=((0, 0, 0),))), "4 classes, 1 colours"),
+        (dict(CLASS_SET=FOUR._replace(background="e")), "background e; expected"),
+    ],
+)
+def test_tables_that_do_not_fit_the_classes_are_refused(tmp_path, tables, wrong):
+    own = type("Own", (Listed,), {"CLASS_SET": FOUR, "LABEL_IDS": {0: 3, 1: IGNORE}, **tables})
+    with pytest.raises(UserError, match=f"Own: .*{wrong}"):
+        own(tmp_path, "train", count=1)
+
+
+@pytest.mark.parametrize("registry", [DATASETS, DATASETS.parent], ids=["ibnseg's", "mmengine's"])
+def test_an_adapter_of_ones_own_is_found_by_its_type(registry, monkeypatch):
+    """Whichever of the two registries it was registered in."""
+    monkeypatch.setitem(registry.module_dict, "Lister", Listed)
+    domain = Domains()["gta5"]
+    assert replace(domain, dataset=dict(type="Lister")).adapter is Listed
+    with pytest.raises(UserError, match="dataset type of domain 'gta5' 'Listre'; .*Lister"):
+        replace(domain, dataset=dict(type="Listre")).adapter  # noqa: B018
+
+
+def test_a_dataset_that_is_no_adapter_is_refused_as_one(monkeypatch):
+    monkeypatch.setitem(DATASETS.module_dict, "Plain", dict)
+    domain = replace(Domains()["gta5"], dataset=dict(type="Plain"))
+    with pytest.raises(UserError, match="Plain of domain 'gta5' is not a subclass of ibnseg.data"):
+        domain.class_set  # noqa: B018
 
 
 def draw(results: dict) -> dict:

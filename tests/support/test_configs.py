@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ibnseg.support.configs import find_config, require_network, require_run
+from ibnseg.support.configs import find_config, read_config, require_network, require_run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
 
@@ -26,6 +26,29 @@ def test_configs_go_by_path_and_by_name(here: Path, monkeypatch: pytest.MonkeyPa
     assert find_config("mine") == here / "lab/mine.py"
     assert find_config("streets_r18") == Path("configs/streets_r18.py")
     assert find_config("lab/mine.py") == Path("lab/mine.py")
+
+
+def test_a_base_lies_beside_the_file_or_in_a_config_folder(here: Path, monkeypatch) -> None:
+    """A file beside the config wins, then ``$IBNSEG_CONFIGS``, then the package; a base of a base
+    is found in the same way."""
+    for name, text in {
+        "lab/_base_/models/mine.py": "_base_ = 'fcn_r18-d8.py'\nmodel_title = 'Mine'",
+        "lab/_base_/models/other.py": "model_title = 'lab'",
+        "own/_base_/models/other.py": "model_title = 'own'",
+        "own/a.py": "_base_ = ['_base_/models/mine.py', '_base_/schedules/paper_80e.py']",
+        "own/b.py": "_base_ = '_base_/models/other.py'",
+        "own/c.py": "_base_ = 'streets_r18.py'",
+        "own/d.py": "_base_ = '_base_/models/missing.py'",
+    }.items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(text)
+    monkeypatch.setenv("IBNSEG_CONFIGS", "lab")
+    cfg = read_config("own/a.py")
+    assert (cfg.model_title, cfg.model.backbone.depth, cfg.epochs) == ("Mine", 18, 80)
+    assert read_config("own/b.py").model_title == "own"
+    assert read_config("own/c.py").train_domain == "streets_virtual"
+    with pytest.raises(FileNotFoundError, match="own/_base_/models/missing.py"):
+        read_config("own/d.py")
 
 
 @pytest.mark.parametrize(

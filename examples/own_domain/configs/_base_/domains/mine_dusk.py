@@ -1,0 +1,2 @@
+_base_ = "mine.py"
+domain = dict(name="mine_dusk", title="Rail at dusk", data_root="mine_dusk")

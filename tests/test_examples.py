@@ -1,0 +1,79 @@
+"""Projects of one's own in ``examples/`` do what their READMEs say, with tiny networks."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ibnseg import cli
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TINY = (
+    "epochs=None",
+    "iterations=2",
+    "batch=2",
+    "workers=0",
+    "crop_size=(33,33)",
+    "model.backbone.init_cfg=None",
+    "model.backbone.base_channels=8",
+    "model.backbone.stem_channels=8",
+    "model.decode_head.in_channels=64",
+    "model.decode_head.channels=16",
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A function that copies an example and makes the copy the working folder, from which Python
+    imports."""
+
+    def copy(name: str) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(EXAMPLES / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.chdir(folder)
+        monkeypatch.delenv("IBNSEG_DATA", raising=False)
+        monkeypatch.syspath_prepend(folder)
+        return folder
+
+    return copy
+
+
+def ibnseg(capsys: pytest.CaptureFixture, *words: str) -> str:
+    """What a command prints, which has to succeed."""
+    code = cli.main(list(words))
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return printed.out
+
+
+def test_a_domain_of_ones_own_is_trained_on_tested_and_drawn(project, capsys, monkeypatch) -> None:
+    """A layout and four classes of its own; the run alone is then tested and predicts."""
+    folder = project("own_domain")
+    monkeypatch.setattr("sys.argv", ["draw", "data"])
+    runpy.run_module("myproject.draw", run_name="__main__")
+    ibnseg(capsys, "train", "configs/mine.py", "--work-dir", "run", "--cfg-options", *TINY)
+    record = json.loads(Path("run/results.json").read_text())
+    assert [test["domain"] for test in record["tests"]] == ["mine", "mine_dusk"]
+    for test in record["tests"]:
+        assert test["classes"] == ["track", "train", "plants", "sky"]
+        confusion = np.array(test["confusion"])
+        assert confusion.shape == (4, 4)
+        # four frames of 96x64, of which the first two rows are not labelled; trains are 20 x 26
+        assert confusion.sum() == 4 * 62 * 96
+        assert confusion[1].sum() == 4 * 20 * 26
+    Path("configs/mine.py").unlink()
+    assert "Rail at dusk" in ibnseg(capsys, "test", "run", "--domains", "mine_dusk")
+    frame = folder / "data" / "mine" / "east" / "0.jpg"
+    ibnseg(capsys, "predict", "run", str(frame), "--out", "predicted")
+    from myproject.rail import RAIL
+
+    with Image.open("predicted/labels/0.png") as image:
+        colors = {color for _, color in image.convert("RGB").getcolors()}
+    assert image.size == (96, 64)
+    assert colors <= {*RAIL.palette}
