@@ -14,7 +14,8 @@ from ibnseg.engine import words
 from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
 from ibnseg.evaluation.protocols import get_protocol
-from ibnseg.runs.keys import REFUSED, check_values, defaults
+from ibnseg.runs.foreign import REFUSED
+from ibnseg.runs.keys import check_values, defaults
 from ibnseg.runs.recipe import contracted, domain_label, train_domains
 from ibnseg.runs.run import LATEST
 from ibnseg.support.errors import UserError

@@ -9,7 +9,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from ibnseg.engine.imports import import_modules
-from ibnseg.runs.keys import KEYS, WORDS, check_names, is_expanded
+from ibnseg.runs.foreign import WORDS
+from ibnseg.runs.keys import KEYS, check_names, is_expanded
 from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run
 from ibnseg.support.configs import find_config, read_config, require_network

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config
 
 from ibnseg.engine import schedule
-from ibnseg.runs.keys import KEYS, WORDS
+from ibnseg.runs.foreign import WORDS
+from ibnseg.runs.keys import KEYS
 from ibnseg.support.errors import UserError, unknown_name
 
 PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}

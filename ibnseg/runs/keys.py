@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.kinds import (
     BOUNDS,
     COUNT,
@@ -252,67 +252,6 @@ KEYS = {
 }
 """All keys of this package."""
 
-
-class Word(NamedTuple):
-    """A top-level key of mmengine's."""
-
-    decides: bool
-    meaning: str
-
-
-WORDS = {
-    "optim_wrapper": Word(True, "merged key by key with ours, e.g. `paramwise_cfg`, `clip_grad`"),
-    "param_scheduler": Word(True, "replaces the poly schedule; by iterations"),
-    "custom_hooks": Word(True, "run beside ours, e.g. `EMAHook`"),
-    "default_hooks": Word(False, "merged key by key with ours, but the checkpoint's"),
-    "visualizer": Word(False, "merged key by key; its `vis_backends` are appended to ours"),
-    "env_cfg": Word(False, "merged key by key with ours"),
-    "custom_imports": Word(False, "modules of yours that are imported, and found again by the run"),
-    "model_wrapper_cfg": Word(False, "how the network is wrapped for several processes"),
-    "log_level": Word(False, "of the log"),
-}
-"""mmengine's keys that are the user's: merged with what this package sets."""
-
-MODEL_FILE_KEYS = (
-    "norm_cfg",
-    "act_cfg",
-    "conv_cfg",
-    "backbone_norm_cfg",
-    "data_preprocessor",
-    "checkpoint",
-    "checkpoint_file",
-    "num_classes",
-    "find_unused_parameters",
-    "default_scope",
-)
-"""Top-level keys that mmseg's model files have, which nothing here reads."""
-
-REFUSED = {
-    **dict.fromkeys(
-        ("train_dataloader", "val_dataloader", "test_dataloader"),
-        "loaders are made from train_domain, test_domains, batch and workers",
-    ),
-    **dict.fromkeys(
-        ("train_cfg", "val_cfg", "test_cfg"),
-        "loops are made from epochs or iterations, accumulate and save_best",
-    ),
-    **dict.fromkeys(
-        ("val_evaluator", "test_evaluator"),
-        "evaluators are made from test_domains, protocol and metrics",
-    ),
-    "train_pipeline": "the pipeline is made from crop_size, scale, aspect and augment",
-    "test_pipeline": "how tested images are shown is made from protocol",
-    "tta_model": "test-time augmentation is asked for by tta_scales",
-    "log_processor": "the log is set by log_interval",
-    "randomness": "set seed, and deterministic",
-    "load_from": "set start_from",
-    "resume": "give --resume",
-    "launcher": "start the command with torchrun or srun",
-    "work_dir": "give --work-dir",
-    "auto_scale_lr": "set the rate in optimizer; batch is the total over all processes",
-    "experiment_name": "set name",
-}
-"""mmengine's keys that cannot be honoured, and what to do instead."""
 
 DERIVED = (
     *REFUSED,

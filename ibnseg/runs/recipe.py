@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ibnseg.runs.keys import DERIVED, KEYS, REQUIRED, WORDS, is_expanded
+from ibnseg.runs.foreign import WORDS
+from ibnseg.runs.keys import DERIVED, KEYS, REQUIRED, is_expanded
 from ibnseg.support.errors import UserError
 
 DOMAIN = ("dataset", "train_split", "train_resize")
