@@ -27,6 +27,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.fc = nn.Linear(backbone.out_channels[-1], classes)
+        self.num_classes = classes
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.backbone(x)[-1].mean(dim=(2, 3)))
