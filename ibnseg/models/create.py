@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -39,6 +37,7 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.decode_head = decode_head
+        self.num_classes = decode_head.num_classes
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.decode_head(self.backbone(x)).float()
@@ -169,8 +168,7 @@ def _backbone(
 ) -> nn.Module:
     backbone = build_backbone(network, **LAYOUTS[stride])
     if weights is None:
-        with _quietly():
-            backbone.init_weights()
+        _initialise(backbone)
     else:
         if _is_whole(weights):
             weights = state_dict_of(weights, source, prefix="backbone")
@@ -206,7 +204,6 @@ def _segmentation(
     module = SegmentationNetwork(backbone, _head(head, stride, backbone.out_channels, num_classes))
     if whole:
         load_exactly(module, weights, source, spare=("auxiliary_head.", "data_preprocessor."))
-    module.num_classes = num_classes
     return module
 
 
@@ -220,14 +217,13 @@ def _head(name: str, stride: int, channels: tuple[int, ...], num_classes: int) -
             "features_only=True there is the backbone alone"
         ) from error
     cfg = _config(name, stride).model.decode_head
-    cfg.update(in_channels=channels[-1], num_classes=num_classes)
+    cfg.update(in_channels=channels[-1], num_classes=num_classes, out_channels=num_classes)
     for key in {"c1_in_channels", "low_level_in"} & cfg.keys():
         cfg[key] = channels[0]
     if channels[-1] == 512:  # a quarter of ResNet50's, as its features are
         cfg.channels //= 4
     head = MODELS.build(cfg)
-    with _quietly():
-        head.init_weights()
+    _initialise(head)
     return head
 
 
@@ -235,13 +231,15 @@ def _config(head: str, stride: int) -> Config:
     return Config.fromfile(config_folder() / "_base_" / "models" / f"{head}_r50-d{stride}.py")
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps mmengine from printing how every parameter was initialised."""
+def _initialise(module: nn.Module) -> None:
+    """Random weights; mmengine would print how every parameter got them, and fails on the meta
+    device."""
+    if next(module.parameters()).is_meta:
+        return
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        module.init_weights()
     finally:
         logger.setLevel(level)
