@@ -6,15 +6,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Domains": "datasets.domain",
     "create": "models.create",
-    "get_domain": "datasets.domain",
     "list_models": "models.create",
     "load": "networks.network",
     "predict": "networks.network",
     "test": "engine.run",
     "train": "engine.run",
 }
-"""Where each function lives: they are imported on first use, because they need torch, and the
+"""Where each name lives: they are imported on first use, because they need torch, and the
 commands' help does not."""
 
 __all__ = list(_HOMES)

@@ -1,5 +1,6 @@
 """The wheel, installed in an empty folder with nothing but data."""
 
+import configparser
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import ibnseg
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,15 +32,39 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_the_wheel_carries_configs_and_the_split(site: Path) -> None:
+def test_the_packages_are_the_folders() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    folders = {p.parent.relative_to(ROOT) for p in (ROOT / "ibnseg").rglob("__init__.py")}
+    expected = {".".join(folder.parts) for folder in folders} | {"ibnseg.configs"}
+    assert set(setup["options"]["packages"].split()) == expected
+
+
+def test_tab_lists_the_functions_of_the_package() -> None:
+    names = {"Domains", "create", "list_models", "load", "predict", "test", "train"}
+    assert set(ibnseg.__all__) == names <= set(dir(ibnseg))
+    assert all(callable(getattr(ibnseg, name)) for name in names)
+    with pytest.raises(AttributeError, match="'ibnseg' has no attribute 'crate'"):
+        _ = ibnseg.crate
+
+
+def test_the_wheel_carries_configs_and_data(site: Path) -> None:
     expected = {path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.py")}
     assert {
         path.relative_to(site / "ibnseg") for path in (site / "ibnseg/configs").rglob("*.py")
     } == expected
     assert len(expected) > 20
-    assert (site / "ibnseg/datasets/gta5_split.json").is_file()
-    assert (site / "ibnseg/report/published.csv").is_file()
+    for name in ("py.typed", "datasets/gta5_split.json", "report/published.csv"):
+        assert (site / "ibnseg" / name).is_file()
     assert not (site / "tests").exists()
+
+
+def test_the_installed_command_shows_its_help(site: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, site / "bin/ibnseg", "--help"]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "train" in done.stdout
 
 
 def test_the_installed_package_draws_streets(site: Path, tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from importlib import import_module
 
 from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.norm import IBN
-from ibnseg.models.preprocessor import Preprocessor, build_network
 from ibnseg.models.pretrained import SplitPretrained
 from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
 
 _NEED_MMSEG = {
     "Augmented": "augmented",
     "DeepLabV3PlusHead": "heads",
+    "Preprocessor": "preprocessor",
     "Segmentor": "segmentor",
+    "build_network": "preprocessor",
 }
 
 __all__ = [
