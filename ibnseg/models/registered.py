@@ -1,7 +1,8 @@
 """Imports all that registers a model: mmengine looks here for ``type='ibnseg.X'``.
 
 Backbones need torch, torchvision, mmengine and mmcv only. If mmseg's models cannot be imported
-(upstream's need mmcv's compiled operators), heads, segmentors and their preprocessor are left out with a warning.
+(upstream's need mmcv's compiled operators), heads, segmentors and their preprocessor are left out
+with a warning.
 """
 
 import warnings
