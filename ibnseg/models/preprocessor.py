@@ -60,5 +60,7 @@ def build_network(model: Mapping) -> nn.Module:
         )
     if isinstance(given, Mapping) and given.get("type") in REPLACED:
         given = {**given, "type": "ibnseg.Preprocessor"}
+        if given.get("size") is not None:  # that of the crops, and mmseg takes one of the two
+            given.pop("size_divisor", None)
     test_cfg = {"mode": "whole", **(model.get("test_cfg") or {})}
     return MODELS.build(ConfigDict({**model, "data_preprocessor": given, "test_cfg": test_cfg}))

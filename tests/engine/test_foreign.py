@@ -12,6 +12,8 @@ from mmengine.config import Config
 from ibnseg import load, predict
 from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
+from ibnseg.engine.training import check_heads
+from ibnseg.support.errors import UserError
 from tests.conftest import scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
@@ -27,6 +29,7 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
+        size_divisor=32,
     ),
     backbone=dict(
         type="MixVisionTransformer",
@@ -118,6 +121,15 @@ def test_it_predicts_an_image(segformer) -> None:
     train_ids, shares = predict(network, image, probabilities=True)
     assert (train_ids.dtype, train_ids.shape) == (np.uint8, (48, 64))
     np.testing.assert_array_equal(shares.argmax(axis=0), train_ids)
+
+
+def test_a_head_that_learns_edges_has_classes_of_its_own() -> None:
+    heads = [dict(type="FCNHead", num_classes=19), dict(type="mmseg.STDCHead", num_classes=2)]
+    model = dict(decode_head=dict(type="FCNHead", num_classes=19), auxiliary_head=heads)
+    check_heads(model, 19)
+    heads[0]["num_classes"] = 2
+    with pytest.raises(UserError, match=r"auxiliary_head\[0\]\.num_classes is 2"):
+        check_heads(model, 19)
 
 
 def test_a_runs_config_keeps_the_models_own_words(segformer) -> None:

@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform
 from PIL import Image, UnidentifiedImageError
 
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, look_of_images
-from ibnseg.datasets.transforms import read_image
+from ibnseg.datasets.transforms import FurtherView, read_image
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError, unknown_name
 
@@ -103,13 +103,16 @@ class LookOf(BaseTransform):
 
 
 def check_order(augment: Sequence[BaseTransform]) -> None:
-    """Checks that the paper's appearances, which leave unclipped floats, come last.
+    """Checks that the paper's appearances, which leave unclipped floats, come last, in further
+    views too.
 
     Raises:
         UserError: if a transform of 8-bit images comes after them; it names the first one.
     """
     floats = False
     for i, transform in enumerate(augment):
+        if isinstance(transform, FurtherView):
+            check_order(transform.steps.transforms)
         names = transform.names if isinstance(transform, Appearance) else []
         if floats and not (names and {*names} <= {*PAPER}):
             raise UserError(

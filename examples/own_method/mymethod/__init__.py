@@ -1,0 +1,3 @@
+from mymethod.whitening import SecondPhase, Whitening
+
+__all__ = ["SecondPhase", "Whitening"]
