@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ibnseg import cli
+from ibnseg.streets.write import write_streets
+from tests.engine.test_resume import same
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = (
@@ -77,3 +80,37 @@ def test_a_domain_of_ones_own_is_trained_on_tested_and_drawn(project, capsys, mo
         colors = {color for _, color in image.convert("RGB").getcolors()}
     assert image.size == (96, 64)
     assert colors <= {*RAIL.palette}
+
+
+def test_a_method_of_ones_own_trains_in_two_phases_and_is_resumed_exactly(project, capsys) -> None:
+    """Selective whitening on a second view: measured for two steps, then a loss."""
+    folder = project("own_method")
+    write_streets(folder / "data", {"virtual": (4, 2, 0), "real": (0, 2, 0)}, size=(64, 64))
+    options = [
+        *TINY,
+        "iterations=4",
+        "checkpoint_interval=1",
+        "keep_checkpoints=9",
+        "log_interval=1",
+        "model.further_losses.0.channels=8",
+        "custom_hooks.0.begin=2",
+    ]
+    command = ["train", "configs/mine.py", "--domains", "streets_virtual", "--cfg-options"]
+    ibnseg(capsys, *command, *options, "--work-dir", "whole")
+    log = next(Path("whole").glob("*/vis_data/scalars.json")).read_text()
+    rows = [json.loads(line) for line in log.splitlines()]
+    whitened = {row["step"] for row in rows if row.get("further_0.loss_whitening", 0) > 0}
+    assert whitened == {3, 4}
+    Path("resumed/checkpoints").mkdir(parents=True)
+    for name in ("config.py", "checkpoints/iter_1.pth"):
+        shutil.copy(f"whole/{name}", f"resumed/{name}")
+    Path("resumed/latest.pth").symlink_to("checkpoints/iter_1.pth")
+    ibnseg(capsys, *command, *options, "--work-dir", "resumed", "--resume")
+    whole, resumed = (
+        torch.load(f"{run}/checkpoints/iter_4.pth", weights_only=True)
+        for run in ("whole", "resumed")
+    )
+    assert same(whole["state_dict"], resumed["state_dict"])
+    chosen = whole["state_dict"]["further_losses.0.chosen"]
+    assert chosen.sum() == 3  # a tenth of 28
+    assert "Real streets" in ibnseg(capsys, "test", "whole", "--domains", "streets_real")

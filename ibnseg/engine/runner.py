@@ -15,8 +15,8 @@ from mmengine.optim import OptimWrapper
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.models.preprocessor import build_network
 from ibnseg.support.errors import building
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar

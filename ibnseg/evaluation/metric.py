@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 
 from ibnseg.evaluation.confusion import confusion_matrix, iou, mean_iou, pixel_accuracy
@@ -42,11 +41,10 @@ class Confusion(BaseMetric):
         self.weighted: np.ndarray | None = None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Counts a batch: samples with ``gt_sem_seg``, (1, H, W) uint8, ``pred_sem_seg``,
-        (1, H, W) uint8 or, from models of mmseg, int64, and perhaps ``gt_instance_ids``, (1, H, W)
-        int32."""
+        """Counts a batch: samples with ``gt_sem_seg`` and ``pred_sem_seg``, each (1, H, W) uint8,
+        and perhaps ``gt_instance_ids``, (1, H, W) int32."""
         for sample in data_samples:
-            label, prediction = _array(sample["gt_sem_seg"]), _train_ids(sample["pred_sem_seg"])
+            label, prediction = (_array(sample[k]) for k in ("gt_sem_seg", "pred_sem_seg"))
             ids, weighted = sample.get("gt_instance_ids"), None
             try:
                 counts = confusion_matrix(label, prediction, len(self.classes))
@@ -75,11 +73,3 @@ class Confusion(BaseMetric):
 
 def _array(pixels: dict) -> np.ndarray:
     return pixels["data"].squeeze(0).cpu().numpy()
-
-
-def _train_ids(pixels: dict) -> np.ndarray:
-    """A prediction as uint8; what is no train id becomes 255, which is no class either."""
-    data = pixels["data"]
-    if data.dtype != torch.uint8:
-        data = data.clamp(0, 255).to(torch.uint8)
-    return _array(dict(data=data))

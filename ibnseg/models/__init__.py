@@ -16,7 +16,7 @@ _NEED_MMSEG = {
     "DeepLabV3PlusHead": "heads",
     "Preprocessor": "preprocessor",
     "Segmentor": "segmentor",
-    "build_network": "preprocessor",
+    "build_network": "build",
 }
 
 __all__ = [

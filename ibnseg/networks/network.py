@@ -23,8 +23,8 @@ from ibnseg.engine.read import find_network
 from ibnseg.engine.testing import pack_steps, slide_of
 from ibnseg.engine.training import check_heads
 from ibnseg.models.augmented import Augmented
+from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.models.preprocessor import build_network
 from ibnseg.registry import TRANSFORMS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
