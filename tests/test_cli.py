@@ -68,7 +68,7 @@ CALLS = [
         "test gta2city_r50 y.pth --cfg-options a=1 b.c=2",
         "engine.run.test",
         ["gta2city_r50", "y.pth"],
-        dict(options=["a=1", "b.c=2"], resume=False),
+        dict(options=["a=1", "b.c=2"], resume=False, batch=None, precision=None),
     ),
     (
         "predict run photos",

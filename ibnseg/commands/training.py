@@ -14,6 +14,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_config(parser)
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument("--seed", type=int, help="random seed; the run lies in a folder seed<k>")
+    arguments.add_device(parser)
     _add_testing(parser)
 
 
@@ -22,7 +23,9 @@ def train(args: argparse.Namespace) -> None:
     check_stack()
     find_config(args.config)
     from ibnseg.engine import launch, run
+    from ibnseg.support.device import use_device
 
+    use_device(args.device)
     run.train(args.config, seed=args.seed, **_testing(args))
     launch.stop_processes()
 
@@ -34,6 +37,8 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="leave out the tests that results.json has already"
     )
     arguments.add_tta(parser)
+    arguments.add_inference(parser)
+    parser.set_defaults(batch=None, precision=None)  # the config's, if not given
     arguments.add_options(parser)
     _add_testing(parser)
 
@@ -43,8 +48,17 @@ def test(args: argparse.Namespace) -> None:
     check_stack()
     require_network(args.network, args.checkpoint)
     from ibnseg.engine import launch, run
+    from ibnseg.support.device import use_device
 
-    run.test(args.network, args.checkpoint, tta=args.tta, **_testing(args))
+    use_device(args.device)
+    run.test(
+        args.network,
+        args.checkpoint,
+        tta=args.tta,
+        batch=args.batch,
+        precision=args.precision,
+        **_testing(args),
+    )
     launch.stop_processes()
 
 

@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ibnseg.engine.precision import autocast
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.segmentor import upsamples_twice
 from ibnseg.registry import LOOPS
@@ -95,8 +96,26 @@ class ValidationLoop(ValLoop):
 
 
 def _enough_memory_to_predict(data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
-    meta = _shown(data_batch)[0].metainfo
+    samples = _shown(data_batch)
+    meta = samples[0].metainfo
+    if len(samples) > 1 and isinstance(data_batch["data_samples"][0], SegDataSample):
+        height, width = meta["img_shape"][:2]
+        what = f"a test of {len(samples)} images of {width}x{height} at a time"
+        return enough_memory(what, "lower test_batch (--batch)")
     return enough_memory_for_image(meta["img_path"], meta["ori_shape"])
+
+
+def _by_size(data_batch: Mapping[str, Sequence]) -> Iterator[Mapping[str, Sequence]]:
+    """Parts of a batch whose images have one size; an augmented image stays whole."""
+    samples = data_batch["data_samples"]
+    if not isinstance(samples[0], SegDataSample):
+        yield data_batch
+        return
+    groups: dict[tuple, list[int]] = {}
+    for i, image in enumerate(data_batch["inputs"]):
+        groups.setdefault(tuple(image.shape), []).append(i)
+    for places in groups.values():
+        yield {key: [values[i] for i in places] for key, values in data_batch.items()}
 
 
 def _is_rescaled(data_batch: Mapping[str, Sequence]) -> bool:
@@ -113,6 +132,17 @@ def _shown(data_batch: Mapping[str, Sequence]) -> list[SegDataSample]:
     return [sample for augmented in samples for sample in augmented]
 
 
+class _InPrecision:
+    """A network whose ``test_step`` runs in a precision; mmengine's loop would undo a context."""
+
+    def __init__(self, network: nn.Module, precision: str) -> None:
+        self.network, self.precision = network, precision
+
+    def test_step(self, data: dict) -> list[SegDataSample]:
+        with autocast(self.precision):
+            return self.network.test_step(data)
+
+
 @LOOPS.register_module()
 class DomainTestLoop(BaseLoop):
     """Tests one network on several domains and protocols in one run.
@@ -123,8 +153,8 @@ class DomainTestLoop(BaseLoop):
         evaluator: the evaluator of each test, by the test's name; its prefix names the metrics:
             ``cityscapes/mIoU``.
         tests: the tests' facts, each with ``name``, ``domain``, ``split``, ``protocol``,
-            ``inference`` (what it changes in the model's ``test_cfg``) and ``augmented``, whether
-            its loader gives augmented images.
+            ``inference`` (what it changes in the model's ``test_cfg``), ``augmented``, whether
+            its loader gives augmented images, and ``precision``.
 
     Attributes:
         loops: mmengine's test loop of each test, by name.
@@ -172,8 +202,9 @@ class DomainTestLoop(BaseLoop):
                 twice, self.upsampled_twice = upsamples_twice(segmentor), False
                 batches = bar.track(loop.dataloader, description=f"Testing on {test['domain']}")
                 for i, batch in enumerate(batches):
-                    with _enough_memory_to_predict(batch):
-                        loop.run_iter(i, batch)
+                    for part in _by_size(batch):
+                        with _enough_memory_to_predict(part):
+                            loop.run_iter(i, part)
                     self.upsampled_twice |= twice and _is_rescaled(batch)
             of_test = loop.evaluator.evaluate(images)
             runner.call_hook("after_test_epoch", metrics=of_test)
@@ -191,6 +222,8 @@ class DomainTestLoop(BaseLoop):
         segmentor.test_cfg = ConfigDict({**own, **test["inference"]})
         if test["augmented"]:
             self.runner.model = Augmented(segmentor)
+        if test["precision"] != "float32":
+            self.runner.model = _InPrecision(self.runner.model, test["precision"])
         try:
             yield segmentor
         finally:

@@ -80,6 +80,8 @@ def test(
     work_dir: str | Path | None = None,
     resume: bool = False,
     tta: bool = False,
+    batch: int | None = None,
+    precision: str | None = None,
 ) -> dict:
     """Tests a network on every domain of its config, adds to ``results.json`` and prints the
     table.
@@ -91,6 +93,8 @@ def test(
             ``work_dirs/<config>``.
         resume: leave out the tests whose results are there already.
         tta: test-time augmentation over ``TTA_SCALES`` and flips, where the config has none.
+        batch: images of one size that are tested at a time, instead of its ``test_batch``.
+        precision: instead of its ``test_precision``.
         options, roots, domains, protocols: as for :func:`train`.
 
     Returns:
@@ -102,6 +106,9 @@ def test(
     cfg, checkpoint = find_network(source, checkpoint, options)
     if tta and not cfg.get("tta_scales"):
         cfg.tta_scales = TTA_SCALES
+    for key, value in dict(test_batch=batch, test_precision=precision).items():
+        if value is not None:
+            cfg[key] = value
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
     cfg = _prepare(cfg, roots, domains, protocols, None, training=False)

@@ -36,7 +36,7 @@ def expand_testing(
     for protocol in protocols:
         slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)
         record = dict(
-            name=full_name(protocol, slide, scales),
+            name=full_name(protocol, slide, scales, cfg.test_precision),
             version=protocol.version,
             inference=describe_inference(slide),
         )
@@ -51,6 +51,7 @@ def expand_testing(
                     protocol=record,
                     inference=dict(mode="slide", **asdict(slide)) if slide else dict(mode="whole"),
                     augmented=bool(scales),
+                    precision=cfg.test_precision,
                 )
             )
             loaders[name] = test_dataloader(
@@ -120,7 +121,7 @@ def test_dataloader(
     other = protocol.class_maps.get(dataset)
     class_map = dict(class_map=other) if other else {}
     return dict(
-        batch_size=1,
+        batch_size=1 if scales else cfg.test_batch,
         num_workers=cfg.workers,
         sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
         dataset=domain.dataset_config(root, split, pipeline, test_mode=True, **class_map),

@@ -138,18 +138,24 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def full_name(protocol: Protocol, slide: Slide | None, tta_scales: tuple[float, ...]) -> str:
+def full_name(
+    protocol: Protocol,
+    slide: Slide | None,
+    tta_scales: tuple[float, ...],
+    precision: str = "float32",
+) -> str:
     """The name under which results are recorded: the protocol's, and what was changed of it.
 
-    ``native``; ``native-slide713x713-476x476``, where the model slides and the protocol leaves that
-    open; ``native-tta0.5-1-flip``, with test-time augmentation.
+    ``native``; ``native-slide713x713-476x476``, if the model slides and the protocol leaves that
+    open; ``native-tta0.5-1-flip``, with test-time augmentation; ``native-bfloat16``, in that
+    precision.
     """
     name = protocol.name
     if slide is not None and protocol.inference is None:
         name += "-slide" + "-".join("x".join(map(str, s)) for s in (slide.crop_size, slide.stride))
     if tta_scales:
         name += "-tta" + "-".join(f"{scale:g}" for scale in tta_scales) + "-flip"
-    return name
+    return name if precision == "float32" else f"{name}-{precision}"
 
 
 def _resize_words(resize: Resize) -> str:

@@ -106,6 +106,20 @@ KEYS = {
             "scales of test-time augmentation, each as it is and flipped; none by default",
             decides="testing",
         ),
+        Key(
+            "test_batch",
+            1,
+            COUNT,
+            "images of one size that are tested at a time; with test-time augmentation always one",
+        ),
+        Key(
+            "test_precision",
+            "float32",
+            one_of("float32", "bfloat16"),
+            '`"float32"`, or `"bfloat16"` for autocast in testing; results then name the protocol '
+            "with `-bfloat16`",
+            decides="testing",
+        ),
         _learns("model", REQUIRED, DICT, "the network, as mmseg has it"),
         _learns(
             "crop_size",

@@ -123,7 +123,7 @@ def _plan(
     checkpoint = checkpoint.resolve()  # of a run under way, the latest may move on meanwhile
     if domains is not None:
         cfg.test_domains = list(domains)
-    cfg.protocol, cfg.tta_scales = [protocol], ()
+    cfg.protocol, cfg.tta_scales, cfg.test_precision = [protocol], (), "float32"
     cfg = expand(cfg, roots, training=False)
     network = describe_network(cfg, checkpoint)
     run = describe_run(cfg, checkpoint, read_checkpoint(checkpoint), folder)
