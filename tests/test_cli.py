@@ -326,6 +326,7 @@ def test_words_need_no_torch(tmp_path: Path) -> None:
         "divergence empty --domains a,b",
         "robustness empty",
         "submit empty --to cityscapes",
+        "runs empty",
     ]
     (tmp_path / "empty").mkdir()
     code = f"""

@@ -1,4 +1,4 @@
-"""``ibnseg models``, ``ibnseg env`` and ``ibnseg completion``."""
+"""``ibnseg runs``, ``ibnseg models``, ``ibnseg env`` and ``ibnseg completion``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,25 @@ from collections.abc import Mapping
 from ibnseg.commands import arguments
 from ibnseg.support.errors import UserError
 from ibnseg.support.stack import check_stack
+
+
+def runs_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``runs``."""
+    folder = parser.add_argument(
+        "folder",
+        nargs="?",
+        default="work_dirs",
+        metavar="FOLDER",
+        help="where to look, in subfolders too (default: work_dirs)",
+    )
+    folder.complete = arguments.FOLDERS
+
+
+def runs(args: argparse.Namespace) -> None:
+    """Prints a line for each run."""
+    from ibnseg.runs.listing import listing
+
+    print(listing(args.folder))
 
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:

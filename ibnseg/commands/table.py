@@ -122,6 +122,12 @@ COMMANDS = {
             AGAIN,
         ),
         Command(
+            "runs",
+            "List runs with their state and their mIoU.",
+            "ibnseg runs work_dirs",
+            "about",
+        ),
+        Command(
             "models",
             "List the published ImageNet checkpoints.",
             "ibnseg models",

@@ -1,0 +1,95 @@
+"""The runs below a folder, each with its state and its scores; everything is read as data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ibnseg.evaluation import results
+from ibnseg.runs.run import CONFIG, Run
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import is_locked
+
+LOGS = "vis_data"
+"""A folder of mmengine's logs in a run, which has a copy of the config."""
+
+
+def listing(folder: str | Path) -> str:
+    """A line for each run below a folder: its path, its state, and its mIoU in each test domain.
+
+    Raises:
+        UserError: if there is no such folder, or no run in it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; runs are kept in work_dirs by default")
+    rows = [(str(run.folder), state(run), scores(run)) for run in find_runs(folder)]
+    if not rows:
+        raise UserError(f"{folder}: no runs in it (folders with a {CONFIG})")
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    return "\n".join(
+        f"{path:{widths[0]}}  {word:{widths[1]}}  {text}".rstrip() for path, word, text in rows
+    )
+
+
+def find_runs(folder: Path) -> Iterator[Run]:
+    """The runs below a folder, itself included, in order of their paths."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != LOGS)
+        if CONFIG in files:
+            yield Run(Path(place))
+
+
+def state(run: Run) -> str:
+    """A run's state in words: training now, finished, interrupted, not tested, or empty."""
+    if is_locked(run.folder):
+        return f"training now{_progress(run)}"
+    if not run.is_begun:
+        return "empty (no checkpoint)"
+    if not run.latest.exists():
+        return "damaged (its latest checkpoint is missing)"
+    try:
+        last, total = _steps(run)
+    except UserError:
+        return f"damaged ({CONFIG} cannot be read)"
+    if total is None or last is None:
+        return "unknown length"
+    if last < total:
+        return f"interrupted at step {last} of {total}"
+    return "finished" if _tests(run) else f"trained {total} steps, not tested"
+
+
+def scores(run: Run) -> str:
+    """mIoU in percent in each test domain, of the checkpoint that was tested last."""
+    found = []
+    for test in _tests(run):
+        protocol = test["protocol"].get("name")
+        where = test["domain"] if protocol == "native" else f"{test['domain']} ({protocol})"
+        value = test.get("mIoU")
+        found.append(f"{where} {'-' if value is None else f'{100 * value:.1f}'}")
+    return f"mIoU {', '.join(found)}" if found else ""
+
+
+def _progress(run: Run) -> str:
+    """Where a run is that is under way, as far as its checkpoints show."""
+    try:
+        last, total = _steps(run)
+    except UserError:
+        return ""
+    return f", from step {last or 0} of {total} on" if total else ""
+
+
+def _steps(run: Run) -> tuple[int | None, int | None]:
+    """The step of the latest checkpoint, which is in its file's name, and that of the last one."""
+    loop = run.config.get("train_cfg")
+    total = loop.get("max_iters") if isinstance(loop, dict) else None
+    number = run.latest.resolve().stem.rpartition("_")[2]
+    return int(number) if number.isdecimal() else None, total
+
+
+def _tests(run: Run) -> list[dict]:
+    try:
+        return results.current(run.results)["tests"] if run.results else []
+    except UserError:
+        return []

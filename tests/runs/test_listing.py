@@ -1,0 +1,86 @@
+"""``ibnseg runs``: the state and the scores of runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ibnseg import cli
+from ibnseg.support.files import alone_in
+
+
+def make_run(folder: Path, steps: int | None, total: int = 60, tests: list | None = None) -> Path:
+    """A run with a checkpoint of some step, and with results of some (domain, protocol, mIoU)."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.py").write_text(f"train_cfg = dict(max_iters={total})\nwork_dir = 'x'\n")
+    if steps is not None:
+        (folder / f"checkpoints/iter_{steps}.pth").touch()
+        (folder / "latest.pth").symlink_to(f"checkpoints/iter_{steps}.pth")
+    if tests is not None:
+        records = [
+            dict(
+                checkpoint_sha256="x",
+                domain=domain,
+                split="val",
+                protocol=dict(name=protocol),
+                per_image=None,
+                confusion=[],
+                mIoU=score,
+            )
+            for domain, protocol, score in tests
+        ]
+        content = dict(schema=1, run=dict(checkpoint_sha256="x"), tests=records)
+        (folder / "results.json").write_text(json.dumps(content))
+    return folder
+
+
+def listed(folder: Path, capsys: pytest.CaptureFixture) -> dict[str, str]:
+    assert cli.main(["runs", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return {Path(line.split()[0]).name: " ".join(line.split()[1:]) for line in lines}
+
+
+def test_states_and_scores(tmp_path: Path, capsys) -> None:
+    tests = [("gta5", "native", 0.5012), ("cityscapes", "rein", 0.3), ("camvid", "native", None)]
+    make_run(tmp_path / "done", 60, tests=tests)
+    make_run(tmp_path / "sub/half", 40)
+    make_run(tmp_path / "sub/untested", 60)
+    make_run(tmp_path / "empty", None)
+    make_run(tmp_path / ".hidden", 60)
+    gone = make_run(tmp_path / "gone", 60)
+    (gone / "checkpoints/iter_60.pth").unlink()
+    cut = make_run(tmp_path / "cut", 60)
+    (cut / "config.py").write_text("train_cfg = dict(max_it")
+    now = make_run(tmp_path / "now", 20)
+    with alone_in(now, "is being trained"):
+        found = listed(tmp_path, capsys)
+    assert found == {
+        "done": "finished mIoU gta5 50.1, cityscapes (rein) 30.0, camvid -",
+        "half": "interrupted at step 40 of 60",
+        "untested": "trained 60 steps, not tested",
+        "empty": "empty (no checkpoint)",
+        "gone": "damaged (its latest checkpoint is missing)",
+        "cut": "damaged (config.py cannot be read)",
+        "now": "training now, from step 20 of 60 on",
+    }
+
+
+def test_a_real_run(trained, capsys) -> None:
+    (found,) = listed(trained[1], capsys).values()
+    tests = {test["domain"]: 100 * test["mIoU"] for test in trained[2]["tests"]}
+    assert found == f"finished mIoU {', '.join(f'{d} {s:.1f}' for d, s in tests.items())}"
+
+
+def test_nothing_is_executed(tmp_path: Path, capsys) -> None:
+    run = make_run(tmp_path / "run", 60)
+    (run / "config.py").write_text(f"import os\nos.mkdir('{tmp_path / 'made'}')\n")
+    assert listed(tmp_path, capsys) == {"run": "damaged (config.py cannot be read)"}
+    assert not (tmp_path / "made").exists()
+
+
+def test_no_runs(tmp_path: Path, capsys) -> None:
+    for folder, message in ((tmp_path, "no runs in it"), (tmp_path / "x", "no such folder")):
+        assert cli.main(["runs", str(folder)]) == 1
+        assert message in capsys.readouterr().err
