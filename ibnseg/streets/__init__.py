@@ -1,1 +1,1 @@
-"""Street scenes that draw themselves: layouts, their appearances, and datasets of them."""
+"""A generator of street scenes: their layouts, their appearances, and datasets of them on disk."""

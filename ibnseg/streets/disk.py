@@ -1,6 +1,6 @@
-"""How streets lie on disk: as GTA5, as Cityscapes, or as BDD100K in each of its releases.
+"""The layouts of streets on disk: that of GTA5, of Cityscapes, or of each release of BDD100K.
 
-A picture says what it shows, where its files are and what its label means; a layout on disk lists
+A picture states what it shows, where its files are and what its label means; a layout on disk lists
 the pictures of a folder.
 """
 
@@ -27,21 +27,21 @@ from ibnseg.streets.raster import Raster
 from ibnseg.streets.render import APPEARANCES
 
 FIRST_LAYOUT = {"train": 0, "val": 1_000_000, "test": 2_000_000}
-"""Where the street layouts of each split begin, so that splits share none."""
+"""The number of each split's first street layout, chosen so that splits share none."""
 
 MOST = 999_999
-"""Images of a split, at most."""
+"""The most images of a split."""
 
 CITIES = {
     "train": ("ahornfurt", "birkheim", "eschenau", "fichtenberg", "lindach", "ulmstadt"),
     "val": ("buchenrode", "erlenbad"),
     "test": ("pappelau", "weidenhof"),
 }
-"""Streets written as Cityscapes are divided among these."""
+"""The cities into which streets in the layout of Cityscapes are divided."""
 
 
 class Counts(NamedTuple):
-    """Images of each split."""
+    """The number of images of each split."""
 
     train: int
     val: int
@@ -49,15 +49,15 @@ class Counts(NamedTuple):
 
 
 Meaning = Callable[[Raster], Image.Image]
-"""What a label says of a scene: an image in mode L or P of the ids on disk."""
+"""Callable (raster) -> label: an image of the ids on disk, in mode L or P."""
 
 
 class Picture(NamedTuple):
-    """Which street layout it shows, its files, and what is in them."""
+    """A picture that is to be drawn: its street layout, its files, and the meaning of its label."""
 
     layout: int
     image: Path  # PNG or JPEG, by its suffix
-    label: Path | None  # PNG; none where labels are not public
+    label: Path | None  # PNG; None if labels are not public
     meaning: Meaning
 
 
@@ -65,26 +65,26 @@ class DiskLayout(NamedTuple):
     """How a folder of streets lies on disk."""
 
     pictures: Callable[[Path, Counts], Iterator[Picture]]
-    lists: Callable[[Counts], dict[str, dict]] = (
-        lambda counts: {}
-    )  # JSON files beside them, by name
+    lists: Callable[[Counts], dict[str, dict]] = lambda counts: {}  # JSON files, by name
 
 
 def as_gta5(root: Path, counts: Counts) -> Iterator[Picture]:
-    """Flat folders, numbered through; see :class:`ibnseg.datasets.GTA5`."""
+    """Lists pictures in the layout of GTA5: numbered in two flat folders, as
+    :class:`ibnseg.datasets.GTA5` reads them."""
     for number, (_, _, layout) in enumerate(_images(counts), 1):
         name = f"{number:05d}.png"
         yield Picture(layout, root / "images" / name, root / "labels" / name, _gta5_ids)
 
 
 def gta5_split(counts: Counts) -> dict[str, dict]:
-    """The ``split.json`` of :func:`as_gta5`: the first and last number of each split."""
+    """The ``split.json`` of :func:`as_gta5`, with the first and last number of each split."""
     lasts = zip(counts._fields, counts, accumulate(counts), strict=True)
     return {"split.json": {split: [[last - n + 1, last]] for split, n, last in lasts if n}}
 
 
 def as_cityscapes(root: Path, counts: Counts) -> Iterator[Picture]:
-    """Folders of cities; see :class:`ibnseg.datasets.Cityscapes`."""
+    """Lists pictures in the layout of Cityscapes: in folders of cities, as
+    :class:`ibnseg.datasets.Cityscapes` reads them."""
     for split, i, layout in _images(counts):
         city = CITIES[split][i * len(CITIES[split]) // getattr(counts, split)]
         name = f"{city}_{i:06d}_000019"
@@ -96,14 +96,15 @@ def as_cityscapes(root: Path, counts: Counts) -> Iterator[Picture]:
 def as_bdd100k(
     images: str, labels: str, suffix: str, meaning: Meaning, root: Path, counts: Counts
 ) -> Iterator[Picture]:
-    """Folders of splits, and names of 17 characters as BDD100K's: first the split, then the number.
+    """Lists pictures in a layout of BDD100K: in folders of splits, with names of 17 characters,
+    which are made of split and number.
 
     Args:
-        images, labels: the folders of splits.
-        suffix: of a label, after the image's name.
-        meaning: of the labels.
-        root: the folder of all.
-        counts: of images.
+        images, labels: the folders that have a folder for each split.
+        suffix: what follows the image's name in the name of its label.
+        meaning: what the labels show.
+        root: the folder of the dataset.
+        counts: the number of images of each split.
     """
     for split, i, layout in _images(counts):
         name = f"{FIRST_LAYOUT[split]:08d}-{i:08d}"
@@ -113,7 +114,7 @@ def as_bdd100k(
 
 
 def _images(counts: Counts) -> Iterator[tuple[str, int, int]]:
-    """Split, number in the split and street layout of each image."""
+    """Yields the split, the number in the split and the street layout of each image."""
     for split, count in counts._asdict().items():
         for i in range(count):
             yield split, i, FIRST_LAYOUT[split] + i
@@ -139,7 +140,7 @@ def _train_ids(raster: Raster) -> Image.Image:
 
 
 def _drivable_ids(ids: dict[int, int], raster: Raster) -> Image.Image:
-    """The drivable area in a release's ids, which a dict maps to train ids."""
+    """The drivable area in the ids of a release; ``ids`` maps them to train ids."""
     on_disk = lookup_table({train_id: id_ for id_, train_id in ids.items()})
     return Image.fromarray(on_disk[drivable_area(raster)])
 
@@ -163,8 +164,8 @@ LAYOUTS_ON_DISK = {
     "sem-seg": _bdd100k("images/10k", "labels/sem_seg/masks", ".png", _train_ids),
     "sem-seg-2018": _bdd100k("seg/images", "seg/labels", "_train_id.png", _train_ids),
 }
-"""Layouts by name; those of BDD100K as ``doc/source/format.rst`` of bdd100k/bdd100k has them, and
-for 2018 its README of then (commit 3e762ca)."""
+"""Layouts on disk by name; those of BDD100K follow ``doc/source/format.rst`` of bdd100k/bdd100k,
+and for 2018 its README of that time (commit 3e762ca)."""
 
 OWN_LAYOUT = dict.fromkeys(APPEARANCES, "cityscapes") | {"virtual": "gta5"}
-"""The layout on disk of each appearance, unless another is asked for."""
+"""The layout on disk of each appearance, unless another one is chosen."""

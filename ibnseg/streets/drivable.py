@@ -1,4 +1,4 @@
-"""The drivable area of a street, as BDD100K labels it."""
+"""Labels the drivable area of a street as BDD100K does."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ DIRECT, ALTERNATIVE, BACKGROUND = map(DRIVABLE.classes.index, DRIVABLE.classes)
 
 
 def drivable_area(raster: Raster) -> np.ndarray:
-    """Where the camera's car may drive: (H, W) uint8 train ids of ``labels.DRIVABLE``.
+    """Labels where the camera's car may drive, (H, W) uint8 train ids of ``labels.DRIVABLE``.
 
-    What is seen of the road is direct in the lane that the car is in, and alternative in the
-    street's other lanes, as BDD100K has it (Yu et al., CVPR 2020). All else is background: what
-    hides the road, parking bays, and the side roads of a crossing.
+    As in BDD100K (Yu et al., CVPR 2020), visible road is direct in the lane of the camera's car and
+    alternative in the other lanes of the street. Everything else is background, also things that
+    hide the road, parking bays, and the side roads of a crossing.
 
     Args:
-        raster: a scene whose road facets have metres to the right of the street's middle as their
-            ``a``, as ``Street.strip`` makes them.
+        raster: a scene whose road facets have as their ``a`` the metres to the right of the middle
+            of the street, as ``Street.strip`` makes them.
     """
     edges, ego = raster.scene.lanes
     lane = np.digitize(raster.a, edges) - 1

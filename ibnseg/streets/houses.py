@@ -1,4 +1,4 @@
-"""Houses along a street: their kinds, and the facets of one house.
+"""Houses along a street: the kinds of houses, and the facets of one house.
 
 Sizes are in metres.
 """
@@ -12,13 +12,13 @@ from ibnseg.streets.scene import UP, Facet, Frame, Random, Vector, box, unit
 
 
 class House(NamedTuple):
-    """A kind of building."""
+    """A kind of house."""
 
     material: str
-    floors: tuple[int, int]
+    floors: tuple[int, int]  # fewest and most
     gabled: bool
-    alone: bool  # not touching the next
-    shop: float  # chance of shop windows at the street
+    alone: bool  # does not touch the next house
+    shop: float  # the chance of shop windows at the street
 
 
 HOUSES = {
@@ -30,12 +30,13 @@ HOUSES = {
 
 
 def house(near: Vector, far: Vector, depth: float, kind: House, rng: Random) -> list[Facet]:
-    """A house along the street.
+    """Builds a house along the street.
 
     Args:
-        near, far: the feet of its front's two ends.
-        depth: how far it goes back from the street, along X, with its sign.
-        house: its kind.
+        near, far: the points on the ground where its front begins and ends.
+        depth: how far it reaches back from the street along X, negative to the left.
+        kind: one of ``HOUSES``.
+        rng: draws its height, colours and door.
     """
     label, tone, base = ID["building"], rng.random_sample(), min(near[1], far[1]) - 0.3
     near, far = (near[0], base, near[2]), (far[0], base, far[2])
@@ -60,7 +61,7 @@ def house(near: Vector, far: Vector, depth: float, kind: House, rng: Random) -> 
 
 
 def _roof(near, along, back, width, depth, height, rng: Random) -> list[Facet]:
-    """A gable roof with its ridge along the street, and a chimney."""
+    """Builds a gable roof with its ridge along the street, and a chimney."""
     label, rise = ID["building"], min(depth * rng.uniform(0.3, 0.45), 4.0)
     up, length = unit((back[0] * depth / 2, rise, 0.0))
     eave = (near[0], near[1] + height, near[2])

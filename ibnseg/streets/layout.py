@@ -1,4 +1,4 @@
-"""A random street: its course, its cross-section, and what stands along it."""
+"""Draws a random street: its course, its cross-section, and the things along it."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from ibnseg.streets.scene import (
 )
 
 START, END = 0.5, 260.0
-"""Metres ahead of the camera between which there is a street."""
+"""The distances in metres ahead of the camera between which there is a street."""
 
 KNOTS = (START, 4, 8, 13, 19, 26, 34, 43, 54, 66, 80, 96, 115, 140, 175, 215, END)
-"""Metres ahead at which it may bend."""
+"""The distances in metres ahead of the camera at which the street may bend."""
 
 
 class District(NamedTuple):
-    """What a part of a town is like: chances in [0, 1], distances in metres."""
+    """The features of a part of a town: chances in [0, 1] and distances in metres."""
 
-    chance: float
-    lanes: int  # at most, each way
+    chance: float  # of this district
+    lanes: int  # the most lanes in each direction
     verge: float  # chance of a strip of grass with trees beside the road
     walk: float  # width of the sidewalk
-    setback: float  # from the sidewalk to the houses
+    setback: float  # distance from the sidewalk to the houses
     houses: tuple[str, ...]
-    gap: float  # chance of no house
-    boundaries: tuple[str, ...]  # between sidewalk and house, or instead of a house
-    trees: float  # mean distance of trees
+    gap: float  # chance of a gap instead of a house
+    boundaries: tuple[str, ...]  # between sidewalk and house, or in a gap
+    trees: float  # mean distance between trees
     tram: float  # chance of a tramway
     parked: float  # chance of a row of parked cars
-    traffic: float  # mean distance of vehicles in a lane
-    people: float  # mean distance of people on a sidewalk
+    traffic: float  # mean distance between vehicles in a lane
+    people: float  # mean distance between people on a sidewalk
 
 
 DISTRICTS = (
@@ -64,7 +64,8 @@ DISTRICTS = (
              8, 0.2, 0.1, 28, 35),
 )  # fmt: skip
 
-FURNITURE = (  # what, mean distance, from the kerb (0) to the other side (1), slope of its turns
+# function, mean distance, place from the kerb (0) to the other side (1), slope of its random turns
+FURNITURE = (
     (objects.street_lamp, 28, (0.12, 0.12), 0.1),
     (objects.traffic_sign, 24, (0.12, 0.2), 0.3),
     (objects.bicycle, 45, (0.15, 0.3), 3.0),
@@ -73,14 +74,14 @@ FURNITURE = (  # what, mean distance, from the kerb (0) to the other side (1), s
     (objects.bollard, 50, (0.08, 0.12), 0.0),
 )
 
-TRAFFIC = (  # what is on the road, and how often
+TRAFFIC = (  # function, chance
     (objects.car, 0.66),
     (objects.rider, 0.18),
     (objects.bus, 0.08),
     (objects.truck, 0.08),
 )
 
-BOUNDARIES = {  # class, materials, least and greatest height, thickness
+BOUNDARIES = {  # class, materials, least height, greatest height, thickness
     "wall": ("wall", ("brick", "concrete"), 1.0, 2.6, 0.25),
     "fence": ("fence", ("planks", "bars"), 0.9, 1.9, 0.1),
     "hedge": ("vegetation", ("leaves",), 0.9, 2.0, 0.7),
@@ -88,15 +89,16 @@ BOUNDARIES = {  # class, materials, least and greatest height, thickness
 
 
 class Street(NamedTuple):
-    """A course that is straight between its knots; ``d`` is metres to the right of its middle."""
+    """A street, which is straight between its knots; ``d`` is the distance in metres to the right
+    of its middle."""
 
-    z: tuple[float, ...]
-    x: tuple[float, ...]  # of its middle
+    z: tuple[float, ...]  # the knots
+    x: tuple[float, ...]  # of the street's middle at the knots
     y: tuple[float, ...]
-    gaps: tuple[float, float]  # where another street crosses
+    gaps: tuple[float, float]  # where a crossing begins and ends
 
     def frame(self, z: float, d: float, up: float = 0.0) -> Frame:
-        """A frame on the ground that faces along the street."""
+        """Returns a frame on the ground that faces along the street."""
         i = min(max(bisect_left(self.z, z), 1), len(self.z) - 1)
         (z0, z1), (x0, x1), (y0, y1) = (v[i - 1 : i + 1] for v in (self.z, self.x, self.y))
         t = (z - z0) / (z1 - z0)
@@ -105,35 +107,37 @@ class Street(NamedTuple):
         return Frame(origin, (ahead[2], 0.0, -ahead[0]), ahead)
 
     def outside(self, z0: float, z1: float) -> list[tuple[float, float]]:
-        """The parts of an interval before and behind the crossing."""
+        """Returns the parts of an interval that lie before and behind the crossing."""
         parts = ((z0, min(self.gaps[0], z1)), (max(self.gaps[1], z0), z1))
         return [(a, b) for a, b in parts if b > a]
 
     def is_free(self, z: float, margin: float) -> bool:
-        """Whether a place is not on the crossing, nor close to it."""
+        """Whether a place is further than ``margin`` from the crossing."""
         return not self.gaps[0] - margin < z < self.gaps[1] + margin
 
     def strip(self, surface: Surface, z0, z1, d0, d1, up: float = 0.0) -> Iterator[Facet]:
-        """Level facets on the ground, between two distances from the middle."""
+        """Yields level facets on the ground between two distances from the middle."""
         for start, ahead, a, b in self._pieces(z0, z1, 0, up):
             yield Facet(*surface, start, (1.0, 0.0, 0.0), ahead, box(*sorted((d0, d1)), a, b))
 
     def ribbon(self, surface: Surface, z0, z1, d, y0, y1) -> Iterator[Facet]:
-        """Upright facets along the street."""
+        """Yields upright facets along the street."""
         for start, ahead, a, b in self._pieces(z0, z1, d, 0):
             yield Facet(*surface, start, ahead, UP, box(a, b, y0, y1))
 
     def _pieces(self, z0: float, z1: float, d: float, up: float) -> Iterator[tuple]:
-        """An interval cut at the knots: origin, direction, and where it begins and ends in it."""
+        """Cuts an interval at the knots; yields the origin, the direction, the begin and the end of
+        each piece."""
         for a, b in pairwise([z0, *(z for z in self.z if z0 < z < z1), z1]):
             (x0, y0, _), (x1, y1, _) = (self.frame(z, d, up).origin for z in (a, b))
             ahead, length = unit((x1 - x0, y1 - y0, b - a))
-            start = (x0 - a * ahead[0], y0 - a * ahead[1], a - a * ahead[2])  # so that tiles go on
+            start = (x0 - a * ahead[0], y0 - a * ahead[1], a - a * ahead[2])  # continues the tiles
             yield start, ahead, a, a + length
 
 
 def draw_layout(seed: int) -> Scene:
-    """A street scene, the same for a seed on every machine, whatever it will look like."""
+    """Draws a street scene; a seed gives the same scene on every machine and for all
+    appearances."""
     rng = Random(seed)
     district = DISTRICTS[rng.choice(len(DISTRICTS), p=[d.chance for d in DISTRICTS])]
     lanes, width = rng.randint(1, district.lanes + 1), rng.uniform(3.0, 3.5)
@@ -183,7 +187,7 @@ def _road(street: Street, half: float, lanes: int, rng: Random) -> Iterator[Face
 
 
 def _walk(rng: Random, start, end, mean: float, least: float = 1.0) -> Iterator[float]:
-    """Places at random distances of a mean, none closer than the least."""
+    """Yields places at random distances with a given mean; none are closer than ``least``."""
     z = start + rng.uniform(0, mean)
     while z < end:
         yield z
@@ -191,8 +195,8 @@ def _walk(rng: Random, start, end, mean: float, least: float = 1.0) -> Iterator[
 
 
 def _roadside(street: Street, district: District, side: int, half: float, rng: Random):
-    """Everything on one side (-1 left, 1 right), from the road outwards; each part begins where
-    the one before ends."""
+    """Yields everything on one side (-1 left, 1 right), from the road outwards; each part begins
+    where the previous one ends."""
     d = half
     for part in (_parking, _track_or_verge, _sidewalk):
         facets, d = part(street, district, side, d, rng)
@@ -201,7 +205,7 @@ def _roadside(street: Street, district: District, side: int, half: float, rng: R
 
 
 def _band(street: Street, name: str, material: str, side: int, d, width, up) -> list[Facet]:
-    """Ground along the street, of a width, from ``d`` outwards."""
+    """Draws a band of ground along the street, from ``d`` outwards."""
     surface, outer = (ID[name], material, 0), side * (d + width)
     parts = street.outside(START, END)
     return [f for z0, z1 in parts for f in street.strip(surface, z0, z1, side * d, outer, up)]
@@ -219,7 +223,7 @@ def _parking(street: Street, district: District, side: int, d: float, rng: Rando
 
 
 def _track_or_verge(street: Street, district: District, side: int, d: float, rng: Random):
-    """A kerb, and behind it a tramway, a strip of grass with trees, or nothing."""
+    """Draws a kerb, and behind it a tramway, a strip of grass with trees, or nothing."""
     facets, kerb = [], (ID["sidewalk"], "curb", 0)
     for z0, z1 in street.outside(START, END):
         facets += street.ribbon(kerb, z0, z1, side * d, 0, 0.12)
@@ -244,7 +248,7 @@ def _track_or_verge(street: Street, district: District, side: int, d: float, rng
 
 
 def _sidewalk(street: Street, district: District, side: int, d: float, rng: Random):
-    """The walk, and who and what stands on it."""
+    """Draws a sidewalk, and the people and things on it."""
     width = district.walk * rng.uniform(0.8, 1.3)
     facets = _band(street, "sidewalk", "paving", side, d, width, 0.12)
     rows = [*FURNITURE, (objects.person, district.people, (0.2, 0.95), 0.0)]
@@ -267,7 +271,7 @@ def _sidewalk(street: Street, district: District, side: int, d: float, rng: Rand
 
 
 def _fronts(street: Street, district: District, side: int, d: float, rng: Random):
-    """Houses, and what is between them and the sidewalk or instead of them."""
+    """Draws houses, and what lies in the gaps and between the houses and the sidewalk."""
     setback = district.setback * rng.uniform(0.7, 1.5)
     name, material = ("terrain", "grass") if setback else ("sidewalk", "paving")
     kinds = rng.choice(district.houses, 2)
@@ -311,7 +315,7 @@ def _boundary(street: Street, what: str, z0, z1, d, side: int, rng: Random) -> I
 
 
 def _traffic(street: Street, district: District, half: float, lanes: int, rng: Random):
-    """Vehicles on the road, and who crosses it."""
+    """Draws the vehicles on the road, and the people and vehicles that cross it."""
     makes, chances = zip(*TRAFFIC, strict=True)
     width = half / lanes
     for lane in range(-lanes, lanes):
@@ -332,7 +336,7 @@ def _traffic(street: Street, district: District, half: float, lanes: int, rng: R
 
 
 def _backdrop(base: float, rng: Random) -> Iterator[Facet]:
-    """Woods and high houses at the end of sight."""
+    """Draws woods and tall buildings in the far distance."""
     tops = base + 9 + np.abs(np.cumsum(rng.uniform(-2.5, 2.5, 41)))
     outline = [*zip(np.linspace(-320, 320, 41).tolist(), tops.tolist(), strict=True)]
     ends = [(320.0, -90.0), (-320.0, -90.0)]

@@ -1,4 +1,4 @@
-"""What stands in a street: each function turns a frame and a random generator into facets.
+"""The things in a street; each function makes the facets of one thing in a frame.
 
 Sizes are in metres. A surface is (Cityscapes id, material, tone).
 """
@@ -25,18 +25,18 @@ ID = {label.name: label.id for label in LABELS}
 
 
 def cutouts(frame: Frame, parts: Iterable[tuple[Surface, Outline]], z: float = 0.0) -> list[Facet]:
-    """Flat parts across the frame, each a little nearer than the one before."""
+    """Makes flat parts across the frame, each a little nearer than the previous one."""
     return [frame.across(surface, shape, z - 0.004 * i) for i, (surface, shape) in enumerate(parts)]
 
 
 def _sides(frame: Frame, width: float, surface: Surface, shapes: Iterable[Outline]) -> list[Facet]:
-    """The same shapes on both sides of a body."""
+    """Makes the same shapes on both sides of a body."""
     return [frame.along(surface, shape, x) for x in (-width / 2, width / 2) for shape in shapes]
 
 
 def _body(frame: Frame, profile: list[tuple], width: float, label: int, tone: float) -> list[Facet]:
-    """A body of one cross-section (ahead, up, material of the edge to the next): its two sides and
-    a strip for each edge."""
+    """Makes a body with one cross-section: two sides, and a strip for each edge of the ``profile``,
+    which lists (ahead, up, material of the edge to the next corner)."""
     facets = _sides(frame, width, (label, "paint", tone), [tuple((z, y) for z, y, _ in profile)])
     for (z0, y0, material), (z1, y1, _) in pairwise([*profile, profile[0]]):
         low, high = frame.point(0, y0, z0), frame.point(0, y1, z1)
@@ -60,7 +60,7 @@ def _wheels(frame: Frame, width: float, label: int, radius: float, *places: floa
 
 
 def _lights(frame: Frame, label: int, x: float, y: float, front: float, back: float) -> list[Facet]:
-    """Two headlights, two taillights and two licence plates."""
+    """Makes two headlights, two taillights and two licence plates."""
     lamps = [box(side - 0.17, side + 0.17, y - 0.08, y + 0.08) for side in (-x, x)]
     plate = box(-0.26, 0.26, y - 0.3, y - 0.18)
     return [
@@ -70,7 +70,7 @@ def _lights(frame: Frame, label: int, x: float, y: float, front: float, back: fl
     ]
 
 
-CARS = (  # length, height, where the roof begins and ends, heights of bonnet and boot; chance
+CARS = (  # length, height, begin and end of the roof, heights of bonnet and boot, chance
     (4.6, 1.45, 0.35, -1.05, 0.92, 1.0, 0.3),
     (4.0, 1.5, 0.4, -1.5, 0.95, 1.05, 0.3),
     (4.6, 1.5, 0.4, -1.95, 0.92, 1.05, 0.15),
@@ -118,7 +118,7 @@ def truck(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def _coach(frame: Frame, label: int, tone: float, length: float, low: float, high: float, panes):
-    """The long body with a band of windows that a bus and a tram have."""
+    """Makes the long body with a band of windows that buses and trams have."""
     end, step = length / 2, (length - 0.8) / panes
     windows = [
         box(0.4 - end + i * step, 0.3 - end + (i + 1) * step, 0.5 * high, 0.82 * high)
@@ -141,7 +141,7 @@ def bus(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def tram(frame: Frame, tone: float) -> list[Facet]:
-    """One car of a tram."""
+    """Makes one car of a tram."""
     skirt = (ID["train"], "paint", (tone + 0.4) % 1)
     coach = _coach(frame, ID["train"], tone, 10, 0.08, 3.4, 6)
     return coach + _sides(frame, 2.52, skirt, [box(-5, 5, 0.08, 1.1)])
@@ -181,7 +181,7 @@ def motorcycle(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def _head(label: int, rng: Random, x: float, chin: float, helmet: bool) -> list[tuple]:
-    """The parts of a head that is turned towards the camera or away from it."""
+    """Makes the parts of a head, which is turned towards the camera or away from it."""
     skin, hair, low = rng.random_sample(), rng.random_sample(), rng.choice((0.06, 0.14))
     cap = tuple((a, max(b, chin + low)) for a, b in disc(x, chin + 0.15, 0.125, 0.15))
     face = (label, "skin", skin), disc(x, chin + 0.14, 0.1, 0.14)
@@ -189,7 +189,7 @@ def _head(label: int, rng: Random, x: float, chin: float, helmet: bool) -> list[
 
 
 def person(frame: Frame, rng: Random) -> list[Facet]:
-    """Someone walking or standing, one in ten a child."""
+    """Makes someone who walks or stands; one in ten is a child."""
     label, size = ID["person"], rng.uniform(0.88, 1.06) * rng.choice((1, 0.7), p=(0.9, 0.1))
     legs, shirt, bag = ((label, "cloth", tone) for tone in rng.random_sample(3))
     skin, shoe = (label, "skin", legs[2]), (label, "black", 0)
@@ -212,7 +212,7 @@ def person(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def rider(frame: Frame, rng: Random) -> list[Facet]:
-    """Someone on a bicycle or a motorcycle that goes at least a little sideways."""
+    """Makes someone on a bicycle or a motorcycle, turned at least a little sideways."""
     if abs(frame.ahead[0]) < 0.45:
         frame = frame.turned(0.6 if frame.ahead[0] > 0 else -0.6)
     label, back = ID["rider"], 0.3 * frame.ahead[0]
@@ -232,7 +232,7 @@ def rider(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def tree(frame: Frame, rng: Random) -> list[Facet]:
-    """A trunk, and a crown of blobs, or one conifer in five."""
+    """Makes a tree with a crown of blobs; one in five is a conifer."""
     label, tone, height = ID["vegetation"], rng.random_sample(), rng.uniform(4.5, 11)
     radius = height * rng.uniform(0.22, 0.32)
     trunk = ((-0.16, 0), (0.16, 0), (0.1, 0.6 * height), (-0.1, 0.6 * height))
@@ -263,7 +263,7 @@ def bush(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def street_lamp(frame: Frame, rng: Random) -> list[Facet]:
-    """A mast whose arm reaches to the frame's right."""
+    """Makes a mast with an arm that reaches to the right of the frame."""
     surface, height = (ID["pole"], "steel", rng.random_sample()), rng.uniform(6, 9)
     bulb = box(1.4, 2.2, height + 0.24, height + 0.44)
     shapes = [
@@ -278,7 +278,7 @@ def bollard(frame: Frame, rng: Random) -> list[Facet]:
 
 
 def litter_bin(frame: Frame, rng: Random) -> list[Facet]:
-    """Static, which is ignored."""
+    """Makes a bin, whose class, static, is ignored."""
     steel, black = (ID["static"], "steel", rng.random_sample()), (ID["static"], "black", 0)
     return cutouts(frame, [(steel, box(-0.25, 0.25, 0, 1)), (black, box(-0.28, 0.28, 0.85, 1.05))])
 
@@ -294,7 +294,7 @@ def traffic_light(frame: Frame, rng: Random) -> list[Facet]:
     return cutouts(frame, [pole, case, *lamps])
 
 
-SIGNS = (  # colour and outline of the plate, then of what is on it
+SIGNS = (  # colour and outline of the plate, then of its symbol
     ("signred", disc(0, 0, 0.36), "signwhite", disc(0, 0, 0.26)),
     ("signblue", disc(0, 0, 0.36), "signwhite", limb(-0.12, -0.12, 0.14, 0.14, 0.1)),
     ("signred", disc(0, 0, 0.36), "signwhite", box(-0.24, 0.24, -0.06, 0.06)),

@@ -1,7 +1,7 @@
-"""From facets to pixels: which facet each pixel sees, and where on the facet.
+"""Rasterises a scene: finds the facet that each pixel sees, and the place on the facet.
 
 Labels depend on sums, products, quotients, roots and OpenCV's integer polygon filling alone, which
-are the same on every machine.
+give the same results on every machine.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ import numpy as np
 from ibnseg.streets.scene import Camera, Facet, Scene, Vector
 
 NEAR = 0.7
-"""Metres ahead of the camera at which facets are cut off."""
+"""The distance in metres ahead of the camera at which facets are cut off."""
 
-_SHIFT = 4  # fractional bits of corners
-_FAR = 1 << 20  # beyond all corners of what is in view, in 1/16 of a sample
-_BEHIND = ((0.0, -2.0),) * 3  # the sky is seen where nothing else is
+_SHIFT = 4  # the fractional bits of corners
+_FAR = 1 << 20  # further out than all corners in view, in 1/16 of a sample
+_BEHIND = ((0.0, -2.0),) * 3  # pixels that see nothing else see the sky
 _SKY = Facet(23, "sky", 0.0, (0.0, 900.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), _BEHIND)
 
 
 class Shapes(NamedTuple):
-    """The geometry of F facets with P corners in all, as arrays."""
+    """The geometry of F facets with P corners in total, as arrays."""
 
     frames: np.ndarray  # (F, 3, 3) float64: right, up, origin
     corners: np.ndarray  # (P, 2) float64: a, b
-    counts: np.ndarray  # (F,) corners of each facet
+    counts: np.ndarray  # (F,) number of corners of each facet
 
     def select(self, wanted: np.ndarray) -> Shapes:
-        """Those facets that a (F,) mask says."""
+        """Returns the facets that a (F,) mask selects."""
         corners = self.corners[np.repeat(wanted, self.counts)]
         return Shapes(self.frames[wanted], corners, self.counts[wanted])
 
 
 class Raster(NamedTuple):
-    """What the camera sees, whatever it looks like; (H, W) where nothing else is said."""
+    """What the camera sees in any appearance; arrays are (H, W) unless stated otherwise."""
 
     scene: Scene
     facets: list[Facet]  # F of them, the sky first
     shapes: Shapes
     normals: np.ndarray  # (F, 3) float64, unit, towards the camera
-    samples: np.ndarray  # (2H, 2W) uint16 numbers of facets; pixel centres at even places
-    numbers: np.ndarray  # intp numbers of facets at the pixels' centres
-    labels: np.ndarray  # uint8 Cityscapes ids
-    a: np.ndarray  # float32 place on the facet
+    samples: np.ndarray  # (2H, 2W) uint16, indices of facets; pixel centres have even places
+    numbers: np.ndarray  # intp, indices of facets at the centres of pixels
+    labels: np.ndarray  # uint8, Cityscapes ids
+    a: np.ndarray  # float32, the place on the facet in metres
     b: np.ndarray  # float32
-    near: np.ndarray  # float32 1 / Z
-    step: np.ndarray  # float32 metres on the facet from one pixel to the next
+    near: np.ndarray  # float32, 1 / Z
+    step: np.ndarray  # float32, metres on the facet from one pixel to the next
 
 
 def rasterise(scene: Scene, width: int, height: int) -> Raster:
@@ -80,12 +80,13 @@ def rasterise(scene: Scene, width: int, height: int) -> Raster:
 
 
 def shadow(raster: Raster, sun: Vector) -> np.ndarray:
-    """How much of each pixel's ground lies in the shadow of things: (H, W) float32 in [0, 1].
+    """The share of each pixel that lies in the shadow of things, (H, W) float32 in [0, 1].
 
-    A thing's shadow lies level, at the height of its foot.
+    The shadow of a thing is level and lies at the height of its foot.
 
     Args:
-        sun: unit vector towards what throws it; straight up, it is where things stand.
+        raster: the scene.
+        sun: unit vector towards the light; straight up gives the places where things stand.
     """
     height, width = raster.numbers.shape
     mask = np.zeros((2 * height, 2 * width), np.uint8)
@@ -105,7 +106,7 @@ def _shapes(facets: list[Facet]) -> Shapes:
 
 
 def _to_screen(frames: np.ndarray, camera: Camera, width: int, height: int) -> np.ndarray:
-    """(F, 3, 3): rows (right, up, origin), columns (u Z, v Z, Z) in pixels."""
+    """Projects frames to (F, 3, 3): rows right, up and origin, columns u Z, v Z and Z in pixels."""
     x, y, z = frames[..., 0], frames[..., 1], frames[..., 2]
     focal = camera.focal * width
     u = focal * x + (width - 1) / 2 * z
@@ -115,17 +116,17 @@ def _to_screen(frames: np.ndarray, camera: Camera, width: int, height: int) -> n
 
 
 def _inverse(screen: np.ndarray) -> np.ndarray:
-    """(9, F) float32: rows of the matrix from (u, v, 1) to (a, b, 1) / Z."""
+    """The matrices from (u, v, 1) to (a, b, 1) / Z, each in a column of (9, F) float32."""
     right, up, origin = screen[:, 0], screen[:, 1], screen[:, 2]
     rows = [np.cross(up, origin), np.cross(origin, right), np.cross(right, up)]
     product = rows[2] * origin
     determinant = product[:, 0] + product[:, 1] + product[:, 2]
-    determinant = np.where(determinant == 0, np.inf, determinant)  # seen from its edge
+    determinant = np.where(determinant == 0, np.inf, determinant)  # seen from the edge
     return (np.stack(rows, axis=1).reshape(-1, 9) / determinant[:, None]).T.astype(np.float32)
 
 
 def _places(inverse: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Where each pixel lies on its facet, 1 / Z, and metres from one pixel to the next."""
+    """The place of each pixel on its facet, 1 / Z, and the metres from one pixel to the next."""
     v, u = np.ogrid[: numbers.shape[0], : numbers.shape[1]]
     u, v = u.astype(np.float32), v.astype(np.float32)
     m = [row.take(numbers) for row in inverse]
@@ -145,8 +146,8 @@ def _normals(frames: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _polygons(shapes: Shapes, camera: Camera, width: int, height: int) -> Iterator[tuple]:
-    """Each facet in view: its number, its corners (1, n, 2) int32 in 1/16 of a sample, and the
-    bounds (left, top, right, bottom) of the samples it may cover."""
+    """Yields for each facet in view its index, its corners (1, n, 2) int32 in 1/16 of a sample, and
+    the bounds (left, top, right, bottom) of the samples that it may cover."""
     screen = _to_screen(shapes.frames, camera, width, height)
     ends = np.cumsum(shapes.counts)
     starts = ends - shapes.counts
@@ -155,7 +156,7 @@ def _polygons(shapes: Shapes, camera: Camera, width: int, height: int) -> Iterat
     fixed = _fixed(corners)
     first, last = (f.reduceat(corners[:, 2], starts) for f in (np.minimum, np.maximum))
     low, high = (f.reduceat(fixed, starts) for f in (np.minimum, np.maximum))
-    large = ((high - low) >> _SHIFT).any(axis=1)  # than a sample
+    large = ((high - low) >> _SHIFT).any(axis=1)  # larger than a sample
     limits = np.array([2 * width, 2 * height])
     low, high = _samples(low, high, limits)
     seen = (last >= NEAR) & ((first < NEAR) | (large & (low < high).all(axis=1)))
@@ -171,18 +172,19 @@ def _polygons(shapes: Shapes, camera: Camera, width: int, height: int) -> Iterat
 
 
 def _samples(low: np.ndarray, high: np.ndarray, limits: np.ndarray) -> tuple:
-    """The bounds of some corners as samples of the picture."""
+    """The bounds of corners in samples of the picture."""
     return np.maximum(low >> _SHIFT, 0), np.minimum((high >> _SHIFT) + 2, limits)
 
 
 def _fixed(corners: np.ndarray) -> np.ndarray:
-    """(n, 3) u Z, v Z, Z to (n, 2) int32 in 1/16 of a sample; senseless for what is behind."""
+    """Turns (n, 3) u Z, v Z, Z into (n, 2) int32 in 1/16 of a sample; corners behind the camera
+    give meaningless values."""
     scaled = corners[:, :2] / np.maximum(corners[:, 2:], NEAR) * (2 << _SHIFT)
     return np.rint(scaled.clip(-_FAR, _FAR)).astype(np.int32)
 
 
 def _cut(corners: np.ndarray) -> list[np.ndarray]:
-    """The part of a polygon that is at least NEAR ahead (Sutherland and Hodgman, 1974)."""
+    """Cuts off the part of a polygon that is nearer than NEAR (Sutherland and Hodgman, 1974)."""
     kept = []
     for p, q in zip(np.roll(corners, 1, axis=0), corners, strict=True):
         if (p[2] < NEAR) != (q[2] < NEAR):

@@ -1,5 +1,4 @@
-"""How a scene looks: light, air and camera, as a table of appearances and one function that
-applies them."""
+"""Renders a scene in one of the appearances of a table, which set light, air and camera."""
 
 from __future__ import annotations
 
@@ -15,32 +14,32 @@ from ibnseg.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
 Range = tuple[float, float]
 WET = ("asphalt", "marking", "paving", "bay", "gravel")
 GROUND = (*WET, "grass", "curb")
-"""Materials that rain makes shine, and that shadows fall on."""
+"""Materials on which shadows fall; rain makes those in ``WET`` shine."""
 
 
 class RenderSettings(NamedTuple):
-    """How one appearance is rendered; a value is drawn from each range anew for every image."""
+    """How one appearance is rendered; each image draws its own value from every range."""
 
-    weathered: bool = True  # colours and textures of the real world
-    sun: Range = (0.0, 0.0)  # its light, beside that of the sky
-    sky: tuple[float, float, float] = (1.0, 1.0, 1.0)  # light of the sky, RGB
-    warm: tuple[float, float, float] = (1.0, 1.0, 1.0)  # colour of the sun
-    zenith: tuple[int, int, int] | None = None  # colours of the sky, where not the material's
-    air: tuple[int, int, int] = (196, 202, 204)  # colour of what is far
-    # of what is seen at 100 m, the odds of air to things; they grow with the distance, which is
-    # much like exp(-distance) but, unlike it, rounded alike on every machine
+    weathered: bool = True  # the colours and textures of the real world
+    sun: Range = (0.0, 0.0)  # the light of the sun, added to that of the sky
+    sky: tuple[float, float, float] = (1.0, 1.0, 1.0)  # the light of the sky, RGB
+    warm: tuple[float, float, float] = (1.0, 1.0, 1.0)  # the colour of the sun, RGB
+    zenith: tuple[int, int, int] | None = None  # the colour of the sky; its material's if None
+    air: tuple[int, int, int] = (196, 202, 204)  # the colour of what is far away
+    # the odds of air to things at a distance of 100 m; they grow with the distance, which is much
+    # like exp(-distance), but rounded in the same way on every machine
     haze: Range = (0.0, 0.0)
-    lamps: float = 0.0  # how much glows
-    beams: float = 0.0  # light of the own headlights
-    wet: float = 0.0  # mirroring of the road
+    lamps: float = 0.0  # how strongly lamps and windows glow
+    beams: float = 0.0  # the light of the camera car's headlights
+    wet: float = 0.0  # how strongly the road mirrors
     exposure: Range = (1.0, 1.0)
-    balance: float = 0.0  # spread of the white balance
+    balance: float = 0.0  # the spread of the white balance
     saturation: Range = (1.0, 1.0)
     contrast: Range = (1.0, 1.0)
     noise: Range = (0.0, 0.0)  # standard deviation in grey levels
-    blur: Range = (0.0, 0.0)  # sigma in pixels
-    vignette: Range = (0.0, 0.0)  # light lost in the corners
-    quality: Range | None = None  # JPEG's
+    blur: Range = (0.0, 0.0)  # standard deviation in pixels
+    vignette: Range = (0.0, 0.0)  # the share of light that the corners lose
+    quality: Range | None = None  # the quality of JPEG; not compressed if None
 
 
 _CAMERA = dict(balance=0.06, noise=(2, 6), blur=(0.3, 0.8), vignette=(0.1, 0.35), quality=(55, 90))
@@ -75,12 +74,12 @@ APPEARANCES = {
 
 
 def render(raster: Raster, name: str, seed: int) -> np.ndarray:
-    """A picture of a scene: (H, W, 3) uint8 RGB.
+    """Renders a picture of a scene, (H, W, 3) uint8 RGB.
 
     Args:
         raster: the scene as the camera sees it.
         name: one of ``APPEARANCES``.
-        seed: of what differs from picture to picture under one appearance.
+        seed: decides what differs between pictures in one appearance.
     """
     settings = APPEARANCES[name]
     rng = Random([seed, list(APPEARANCES).index(name)])
@@ -104,7 +103,7 @@ def render(raster: Raster, name: str, seed: int) -> np.ndarray:
 
 
 def _surface(raster: Raster, weathered: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What the facets look like in plain light, and what of them glows: (H, W, 3) float32 each."""
+    """The colours of the facets in plain light, and their glow, each (H, W, 3) float32."""
     materials = [MATERIALS[f.material] for f in raster.facets]
     tones = [m.real if weathered else m.virtual for m in materials]
     chosen = [t[int(f.tone * len(t))] for t, f in zip(tones, raster.facets, strict=True)]
@@ -127,7 +126,7 @@ def _surface(raster: Raster, weathered: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _light(raster: Raster, settings: RenderSettings, sun: float) -> np.ndarray:
-    """(H, W, 3) float32 light that falls on each pixel."""
+    """The light that falls on each pixel, (H, W, 3) float32."""
     facing = raster.normals * np.array(raster.scene.sun)
     direct = (sun * (facing[:, 0] + facing[:, 1] + facing[:, 2]).clip(0)).astype(np.float32)
     direct = direct.take(raster.numbers)
@@ -142,19 +141,19 @@ def _light(raster: Raster, settings: RenderSettings, sun: float) -> np.ndarray:
     light += direct[..., None] * np.array(settings.warm, np.float32)
     if settings.beams:
         light += settings.beams * _beams(raster.near)[..., None]
-    light[raster.numbers == 0] = 1  # the sky has its own
+    light[raster.numbers == 0] = 1  # the sky has its own light
     return light
 
 
 def _is(raster: Raster, materials: tuple[str, ...]) -> np.ndarray:
-    """(H, W) float32: 1 where a pixel sees one of some materials."""
+    """1 if a pixel sees one of some materials, otherwise 0: (H, W) float32."""
     return np.array([f.material in materials for f in raster.facets], np.float32).take(
         raster.numbers
     )
 
 
 def _beams(near: np.ndarray) -> np.ndarray:
-    """Light of the own headlights: (H, W) float32."""
+    """The light of the camera car's headlights, (H, W) float32."""
     height, width = near.shape
     u = np.linspace(-1, 1, width, dtype=np.float32)
     v = np.linspace(-1, 1, height, dtype=np.float32)[:, None] - 0.25
@@ -163,8 +162,8 @@ def _beams(near: np.ndarray) -> np.ndarray:
 
 
 def _antialiased(color: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Each pixel as the mean of its four samples: of its own colour where they see the same facet
-    as its centre, of the next pixel's where they see what that one sees."""
+    """Averages the colours of each pixel's four samples; a sample has the colour of the next pixel
+    if it sees that pixel's facet and not its own."""
     height, width, _ = color.shape
     own = np.pad(samples[::2, ::2], ((0, 1), (0, 1)), "edge")
     wide = np.pad(color, ((0, 1), (0, 1), (0, 0)), "edge")
@@ -178,7 +177,7 @@ def _antialiased(color: np.ndarray, samples: np.ndarray) -> np.ndarray:
 
 
 def _rained_on(color: np.ndarray, raster: Raster, wet: float, rng) -> np.ndarray:
-    """The picture with a road that mirrors what is above it, and drops that fall through it."""
+    """Adds rain: the road mirrors what is above it, and drops fall."""
     height, width, _ = color.shape
     horizon = int(raster.scene.camera.horizon * height)
     rows = (2 * horizon - np.arange(height)).clip(0, height - 1)
@@ -190,7 +189,7 @@ def _rained_on(color: np.ndarray, raster: Raster, wet: float, rng) -> np.ndarray
 
 
 def _photograph(color: np.ndarray, settings: RenderSettings, rng) -> np.ndarray:
-    """What the camera makes of the light: (H, W, 3) uint8."""
+    """Takes a picture of the light with the camera's flaws, (H, W, 3) uint8."""
     height, width, _ = color.shape
     gain = rng.uniform(*settings.exposure) * (1 + settings.balance * rng.uniform(-1, 1, 3))
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

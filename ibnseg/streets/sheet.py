@@ -1,4 +1,4 @@
-"""Streets to look at: the same layouts in several appearances, on one sheet."""
+"""Draws one sheet that shows the same streets in several appearances."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ibnseg.support.files import written_whole
 def draw_streets_sheet(
     path: str | Path, appearances: Sequence[str], seed: int = 0, count: int = 3
 ) -> None:
-    """Draws the first layouts of the val split in several appearances, 512x256, and their labels.
+    """Draws the first streets of the val split in several appearances, and their labels.
 
     Args:
-        path: of the PNG or JPEG to write.
-        appearances: of ``APPEARANCES``.
-        seed: of the layouts, as for ``write_streets``.
-        count: of layouts.
+        path: the PNG or JPEG file to write.
+        appearances: names in ``APPEARANCES``.
+        seed: the seed of the streets, as for ``write_streets``.
+        count: the number of streets.
 
     Raises:
         UserError: if the file cannot be written.

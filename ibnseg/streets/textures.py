@@ -1,7 +1,7 @@
-"""Materials, a table of tiles and colours (materials.csv), and the tiles themselves.
+"""Materials, from a table of tiles and colours (materials.csv), and the tiles themselves.
 
 A tile has three channels: *shade* multiplies the colour, *mix* blends a material's first colour
-into its second, *glow* says what is lit at night.
+into its second, *glow* is the light that it gives at night.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ import numpy as np
 from ibnseg.streets.scene import Random
 
 SIZE = 64
-"""Texels along a tile."""
+"""The number of texels along a tile."""
 
 LEVELS = 7
-"""Each tile is kept at SIZE, SIZE / 2, ..., 1 texels, so that what is far does not flicker."""
+"""The number of resolutions of each tile, SIZE, SIZE / 2, ..., 1 texels, so that distant surfaces
+do not flicker."""
 
 RGB = tuple[int, ...]
 Tile = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Material(NamedTuple):
+    """A material: its tile, and its colours in a clean and in a weathered world."""
+
     tile: str
-    period: float  # metres that a tile covers
-    virtual: list[tuple[RGB, RGB]]  # pairs of (first, second) colour, one chosen by tone
+    period: float  # the metres that a tile covers
+    virtual: list[tuple[RGB, RGB]]  # pairs of first and second colour; the tone chooses one
     real: list[tuple[RGB, RGB]]
-    glow: RGB  # what it shines with at night
+    glow: RGB  # the colour of its light at night
 
 
 def _pairs(text: str) -> list[tuple[RGB, RGB]]:
@@ -59,10 +62,10 @@ MATERIALS = _read_materials()
 
 @lru_cache(maxsize=2)
 def atlas(weathered: bool) -> np.ndarray:
-    """All tiles at all levels: (tiles * LEVELS * SIZE * SIZE, 3) float32, shade 1 being neutral.
+    """All tiles at all levels, (tiles * LEVELS * SIZE * SIZE, 3) float32; a shade of 1 is neutral.
 
     Args:
-        weathered: irregular surfaces instead of clean patterns.
+        weathered: whether surfaces are irregular instead of clean patterns.
     """
     tiles = []
     for number, (draw, worn_shade, worn_mix) in enumerate(TILES.values()):
@@ -86,7 +89,7 @@ _ONE, _ZERO = np.ones((SIZE, SIZE)), np.zeros((SIZE, SIZE))
 
 
 def _noise(rng: Random, sigma: float) -> np.ndarray:
-    """(SIZE, SIZE) noise in [-1, 1] that continues across the borders, with grains of ``sigma``
+    """Noise in [-1, 1], (SIZE, SIZE), that continues across the borders, with grains of ``sigma``
     texels."""
     white = np.tile(rng.randint(0, 1 << 16, (SIZE, SIZE)).astype(np.uint16), (3, 3))
     smooth = cv2.GaussianBlur(white, (0, 0), sigma)[SIZE:-SIZE, SIZE:-SIZE].astype(np.int64)
@@ -95,7 +98,7 @@ def _noise(rng: Random, sigma: float) -> np.ndarray:
 
 
 def _rough(depth: float, fine: float, spread: float, coarse: float) -> Callable[[Random], Tile]:
-    """A surface of grains, in which two colours are spread."""
+    """Draws a surface of grains, in which two colours are mixed."""
     return lambda rng: (
         1 + depth * _noise(rng, fine),
         (0.5 + spread * _noise(rng, coarse)).clip(0, 1),
@@ -109,7 +112,8 @@ def _clouds(rng: Random) -> Tile:
 
 
 def _joints(across: int, up: int, width: float, dark: float, shift: float = 0):
-    """Pieces in rows and columns (of 0: none), and joints between them of the second colour."""
+    """Draws pieces in rows and columns (none if 0), with joints of the second colour between
+    them."""
 
     def draw(rng: Random) -> Tile:
         row = np.floor(_B * up)
@@ -125,7 +129,8 @@ def _roof(rng: Random) -> Tile:
 
 
 def _panes(count: int, left: float, low: float, high: float, lit: float, courses: int = 1):
-    """Windows in ``count`` rows and columns, framed, some with blinds, some ``lit`` at night."""
+    """Draws windows in ``count`` rows and columns; they have frames, some have blinds, and the
+    share ``lit`` glows at night."""
 
     def draw(rng: Random) -> Tile:
         x, y = _A * count % 1, _B * count % 1
@@ -159,7 +164,7 @@ TILES: dict[str, tuple[Callable[[Random], Tile], float, float]] = {
     "brickhouse": (_panes(4, 0.3, 0.3, 0.78, 0.2, courses=32), 0.4, 0),
     "shop": (_panes(2, 0.08, 0.12, 0.74, 1.0), 0.4, 0),
 }
-"""What draws each tile's (shade, mix, glow), (SIZE, SIZE) each; how much weather changes its shade
-and its mix."""
+"""For each tile the function that draws its shade, mix and glow, each (SIZE, SIZE), and how much
+weather changes its shade and its mix."""
 
 TILE_NUMBERS = {name: number for number, name in enumerate(TILES)}

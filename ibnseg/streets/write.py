@@ -1,4 +1,5 @@
-"""Generated streets, drawn and written to disk: by all cores, resumable, and not mixed."""
+"""Draws streets and writes them to disk on all cores; interrupted work continues, and streets of
+different settings are not mixed."""
 
 from __future__ import annotations
 
@@ -24,10 +25,10 @@ from ibnseg.support.ledger import Ledger
 from ibnseg.support.progress import bar
 
 VERSION = 1
-"""Of the drawing: pictures of different versions are not mixed."""
+"""The version of the drawing; pictures of different versions are not mixed."""
 
 RECORD = "streets.json"
-"""A file that says what a folder of streets was made with."""
+"""The file that records the settings of a folder of streets."""
 
 
 def write_streets(
@@ -38,26 +39,25 @@ def write_streets(
     size: tuple[int, int] = (512, 256),
     seed: int = 0,
 ) -> list[Path]:
-    """Draws streets and writes them to ``out/streets_<appearance>``, with a layout on disk that is
-    not the appearance's own to ``out/streets_<appearance>_<layout>``.
+    """Draws streets and writes them to ``out/streets_<appearance>``; if the layout on disk is not
+    the appearance's own, to ``out/streets_<appearance>_<layout>``.
 
-    Equal seeds give equal streets in all appearances and layouts. Interrupted and called again, it
-    goes on where it was.
+    Equal seeds give equal streets in all appearances and layouts. If it was interrupted, the same
+    call continues.
 
     Args:
-        out: a folder; it is made if need be.
-        counts: by appearance, of images for training, for testing and, if wanted, for the test
-            split: ``(train, val)`` or ``(train, val, test)``.
-        layout: of the files, one of ``LAYOUTS``; each appearance's own if None.
+        out: a folder, which is made if it does not exist.
+        counts: the number of images of each appearance, ``(train, val)`` or ``(train, val, test)``.
+        layout: the layout on disk, one of ``LAYOUTS_ON_DISK``; each appearance's own if None.
         size: (width, height) in pixels, even numbers.
-        seed: of the streets, 0 to 999; two seeds share none.
+        seed: the seed of the streets, 0 to 999; two seeds have no street in common.
 
     Returns:
         The folders.
 
     Raises:
-        UserError: for wrong arguments, a folder that holds something else, one that cannot be
-            written, and too little memory.
+        UserError: if an argument is wrong, a folder holds something else or cannot be written, or
+            there is too little memory.
     """
     counts = {appearance: Counts(*images) for appearance, images in counts.items()}
     _require_possible(counts, layout, size, seed)
@@ -93,21 +93,22 @@ def write_streets(
             _in_parallel(partial(_draw, size, seed), tasks)
         except (MemoryError, BrokenProcessPool) as error:
             raise UserError(
-                f"too little memory for pictures of {size[0]}x{size[1]}, one on each core; draw "
-                "smaller"
+                f"too little memory to draw a picture of {size[0]}x{size[1]} on each core; choose "
+                "a smaller size"
             ) from error
     return list(ledgers)
 
 
 def layout_number(seed: int, layout: int) -> int:
-    """The number of a seed's layout among those of all seeds; see ``disk.FIRST_LAYOUT``."""
+    """The number of a layout of a seed among the layouts of all seeds; see
+    ``disk.FIRST_LAYOUT``."""
     return 4_000_000 * seed + layout
 
 
 def _require_possible(
     counts: Mapping[str, Counts], layout: str | None, size: tuple[int, int], seed: int
 ) -> None:
-    """Raises a UserError for wrong arguments of :func:`write_streets`."""
+    """Raises a UserError if an argument of :func:`write_streets` is wrong."""
     for appearance, images in counts.items():
         if appearance not in APPEARANCES:
             raise unknown_name("appearance", appearance, APPEARANCES)
@@ -124,7 +125,7 @@ def _require_possible(
 
 
 def _begin(root: Path, ledger: Ledger) -> Iterator[tuple[str, Picture]]:
-    """Writes what a folder has beside pictures; yields the pictures that are still to be drawn."""
+    """Writes the files that are not pictures; yields the pictures that are still to be drawn."""
     if not ledger.path.exists():
         ledger.write()
     made = ledger.identity
@@ -155,7 +156,7 @@ def _draw(size: tuple[int, int], seed: int, task: tuple[str, Picture]) -> None:
     number = layout_number(seed, picture.layout)
     raster = rasterise(draw_layout(number), *size)
     image = render(raster, appearance, number)
-    _, encoded = cv2.imencode(picture.image.suffix, image[..., ::-1])  # JPEG in its quality of 95
+    _, encoded = cv2.imencode(picture.image.suffix, image[..., ::-1])  # JPEG has a quality of 95
     with written_whole(picture.image) as temporary:
         temporary.write_bytes(encoded)
     if picture.label is not None:
@@ -164,7 +165,7 @@ def _draw(size: tuple[int, int], seed: int, task: tuple[str, Picture]) -> None:
 
 
 def _in_parallel(work: Callable, tasks: Sequence) -> None:
-    """Does all tasks, on all cores that the process may use, under a bar with the time left."""
+    """Does all tasks on all cores that the process may use, and shows a bar with the time left."""
     if not tasks:
         return
     share = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
@@ -181,5 +182,5 @@ def _in_parallel(work: Callable, tasks: Sequence) -> None:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process stops the workers
     cv2.setNumThreads(0)

@@ -85,7 +85,7 @@ def test_centroids_are_means(label: np.ndarray, tile: int) -> None:
     for row, column in itertools.product(
         range(max(1, height // tile)), range(max(1, width // tile))
     ):
-        for class_ in range(255):
+        for class_ in {*label.ravel().tolist()} - {255}:
             pixels = [
                 (x, y)
                 for y in range(row * tile, min(height, row * tile + tile))

@@ -1,5 +1,7 @@
 """Houses along a street: where their walls and roofs are, in metres."""
 
+import itertools
+
 import pytest
 
 from ibnseg.streets.houses import HOUSES, house
@@ -7,29 +9,28 @@ from ibnseg.streets.scene import UP, Random, unit
 from tests.streets.test_objects import NAMES, SEEDS, corners
 
 
-@pytest.mark.parametrize("name", HOUSES)
-@pytest.mark.parametrize("side", [-1, 1])
-def test_houses(name, side):
+def test_houses_have_the_size_that_their_kind_states():
     """From near to far along the street and back from it, as high as their floors say; a gable
     roof adds at most 4.9 m; its foot is 0.3 m under the lower end of the ground."""
-    kind = HOUSES[name]
-    near, far = (side * 8.0, 0.5, 20.0), (side * 8.0, 0.2, 32.0)
-    for seed in SEEDS:
-        facets = house(near, far, side * 11.0, kind, Random(seed))
-        points = corners(facets)
-        assert {NAMES[f.label] for f in facets} == {"building"}
-        walls = points[:20]
-        assert walls[:, 1].min() == pytest.approx(0.2 - 0.3)
-        floors = (walls[:12, 1].max() - (0.2 - 0.3) - 0.6) / 3
-        assert floors == pytest.approx(round(floors))
-        assert kind.floors[0] <= round(floors) <= kind.floors[1]
-        back = side * points[:, 0]
-        assert back.min() > 8 - 0.6
-        assert back.max() == pytest.approx(8 + 11)
-        assert points[:12, 2].min() == 20
-        assert points[:12, 2].max() == 32
-        rise = points[:, 1].max() - walls[:12, 1].max()
-        assert (0.5 < rise < 4.95) if kind.gabled else rise == pytest.approx(0)
+    for name, side in itertools.product(HOUSES, (-1, 1)):
+        kind = HOUSES[name]
+        near, far = (side * 8.0, 0.5, 20.0), (side * 8.0, 0.2, 32.0)
+        for seed in SEEDS:
+            facets = house(near, far, side * 11.0, kind, Random(seed))
+            points = corners(facets)
+            assert {NAMES[f.label] for f in facets} == {"building"}
+            walls = points[:20]
+            assert walls[:, 1].min() == pytest.approx(0.2 - 0.3)
+            floors = (walls[:12, 1].max() - (0.2 - 0.3) - 0.6) / 3
+            assert floors == pytest.approx(round(floors))
+            assert kind.floors[0] <= round(floors) <= kind.floors[1]
+            back = side * points[:, 0]
+            assert back.min() > 8 - 0.6
+            assert back.max() == pytest.approx(8 + 11)
+            assert points[:12, 2].min() == 20
+            assert points[:12, 2].max() == 32
+            rise = points[:, 1].max() - walls[:12, 1].max()
+            assert (0.5 < rise < 4.95) if kind.gabled else rise == pytest.approx(0)
 
 
 def test_a_roof_leans_back_from_its_eave_to_its_ridge():

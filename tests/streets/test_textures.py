@@ -1,6 +1,7 @@
 """The table of materials against what is used, and the tiles at all levels."""
 
 import csv
+import itertools
 from importlib.resources import files
 
 import cv2
@@ -18,8 +19,6 @@ from ibnseg.streets.textures import (
     _pairs,
     atlas,
 )
-
-BOTH = pytest.mark.parametrize("weathered", [False, True])
 
 
 def levels(weathered: bool) -> np.ndarray:
@@ -82,24 +81,26 @@ def test_the_real_world_is_less_colourful_than_the_virtual_one():
 # --- tiles ---
 
 
-@BOTH
-def test_levels_are_means_of_level_0(weathered):
+def test_levels_are_means_of_level_0():
     """Each level's blocks are the means of level 0, within half a grey level of rounding for each
     level; the steps are 1/128 of shade and 1/255 of mix and glow."""
-    tiles = levels(weathered)
-    step = np.array([1 / 128, 1 / 255, 1 / 255])
-    for level in range(1, LEVELS):
-        n = 1 << level
-        blocks = tiles[:, 0].astype(np.float64).reshape(len(TILES), SIZE // n, n, SIZE // n, n, 3)
-        means = blocks.mean(axis=(2, 4)).repeat(n, 1).repeat(n, 2)
-        error = np.abs(tiles[:, level] - means) / step
-        assert error.max() <= 0.5 * level + 1e-3
+    for weathered in (False, True):
+        tiles = levels(weathered)
+        step = np.array([1 / 128, 1 / 255, 1 / 255])
+        for level in range(1, LEVELS):
+            n = 1 << level
+            blocks = (
+                tiles[:, 0].astype(np.float64).reshape(len(TILES), SIZE // n, n, SIZE // n, n, 3)
+            )
+            means = blocks.mean(axis=(2, 4)).repeat(n, 1).repeat(n, 2)
+            error = np.abs(tiles[:, level] - means) / step
+            assert error.max() <= 0.5 * level + 1e-3
 
 
-@BOTH
-def test_the_last_level_is_constant(weathered):
-    last = levels(weathered)[:, -1].reshape(len(TILES), -1, 3)
-    np.testing.assert_array_equal(last, np.broadcast_to(last[:, :1], last.shape))
+def test_the_last_level_is_constant():
+    for weathered in (False, True):
+        last = levels(weathered)[:, -1].reshape(len(TILES), -1, 3)
+        np.testing.assert_array_equal(last, np.broadcast_to(last[:, :1], last.shape))
 
 
 def test_plain_is_neutral():
@@ -110,28 +111,27 @@ def test_plain_is_neutral():
     assert 0 < np.abs(worn[..., 0] - 1).max() <= 0.12
 
 
-@BOTH
-def test_ranges(weathered):
+def test_ranges():
     """Shade in [0, 2), mix and glow in [0, 1], each a whole number of steps."""
-    tiles = atlas(weathered)
-    assert tiles.dtype == np.float32
-    assert tiles.min() >= 0
-    assert tiles[:, 0].max() < 2
-    assert tiles[:, 1:].max() <= 1
-    steps = tiles * np.array((128, 255, 255), np.float32)
-    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+    for weathered in (False, True):
+        tiles = atlas(weathered)
+        assert tiles.dtype == np.float32
+        assert tiles.min() >= 0
+        assert tiles[:, 0].max() < 2
+        assert tiles[:, 1:].max() <= 1
+        steps = tiles * np.array((128, 255, 255), np.float32)
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["grain", "leaves", "clouds"])
-@BOTH
-def test_noise_continues_across_the_borders(name, weathered):
+def test_noise_continues_across_the_borders():
     """From the last row or column to the first, differences are as they are inside."""
-    for channel in (0, 1):
-        texels = tile(name, weathered)[..., channel].astype(np.float64)
-        for axis in (0, 1):
-            inside = np.abs(np.diff(texels, axis=axis)).mean()
-            border = np.abs(texels.take(0, axis) - texels.take(-1, axis)).mean()
-            assert border <= 1.6 * inside
+    for name, weathered in itertools.product(("grain", "leaves", "clouds"), (False, True)):
+        for channel in (0, 1):
+            texels = tile(name, weathered)[..., channel].astype(np.float64)
+            for axis in (0, 1):
+                inside = np.abs(np.diff(texels, axis=axis)).mean()
+                border = np.abs(texels.take(0, axis) - texels.take(-1, axis)).mean()
+                assert border <= 1.6 * inside
 
 
 def test_noise_is_within_one_with_mean_nought():

@@ -1,5 +1,6 @@
 """Streets on disk: read back through the datasets' adapters, resumed, and refused."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -53,23 +54,21 @@ def files(folder: Path) -> dict[str, int]:
 # --- what lies there ---
 
 
-@pytest.mark.parametrize(
-    ("adapter", "appearance"), [(GTA5, "virtual"), (Cityscapes, "real"), (Cityscapes, "night")]
-)
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_the_adapters_read_what_was_drawn(out, adapter, appearance, split):
+def test_the_adapters_read_what_was_drawn(out):
     """All pictures, in the order of their layouts, to the value: images are BGR in the adapters."""
-    dataset = adapter(out / f"streets_{appearance}", split, pipeline=PIPELINE)
-    count = COUNTS[appearance][split == "val"]
-    assert len(dataset) == count
-    assert dataset.skipped == []
-    table = np.array([CITYSCAPES_IDS[i] for i in range(34)])
-    for i in range(count):
-        number, raster = expected(i + FIRST_LAYOUT[split])
-        sample = dataset[i]
-        np.testing.assert_array_equal(sample["gt_seg_map"], table[raster.labels])
-        image = render(raster, appearance, number)
-        np.testing.assert_array_equal(sample["img"][..., ::-1], image)
+    for appearance, split in itertools.product(COUNTS, ("train", "val")):
+        adapter = GTA5 if appearance == "virtual" else Cityscapes
+        dataset = adapter(out / f"streets_{appearance}", split, pipeline=PIPELINE)
+        count = COUNTS[appearance][split == "val"]
+        assert len(dataset) == count
+        assert dataset.skipped == []
+        table = np.array([CITYSCAPES_IDS[i] for i in range(34)])
+        for i in range(count):
+            number, raster = expected(i + FIRST_LAYOUT[split])
+            sample = dataset[i]
+            np.testing.assert_array_equal(sample["gt_seg_map"], table[raster.labels])
+            image = render(raster, appearance, number)
+            np.testing.assert_array_equal(sample["img"][..., ::-1], image)
 
 
 def test_the_files_of_virtual_streets(out):
@@ -268,21 +267,19 @@ def test_streets_of_another_version_are_not_mixed(out, monkeypatch):
         write_streets(out, {"real": COUNTS["real"]}, size=SIZE, seed=SEED)
 
 
-@pytest.mark.parametrize(
-    "content", [None, "", "{", "[]", "1", "null", b"\xff\xfe\x00"], ids=lambda x: repr(x)
-)
-def test_a_folder_that_is_something_else(tmp_path, content):
+def test_a_folder_that_is_something_else(tmp_path):
     """Files without a record, or with one of the name that is none."""
-    root = tmp_path / "streets_real"
-    root.mkdir()
-    (root / "holiday.txt").write_text("mine")
-    if content is not None:
-        raw = content if isinstance(content, bytes) else content.encode()
-        (root / "streets.json").write_bytes(raw)
-    before = files(root)
-    with pytest.raises(UserError, match=r"/streets.json: damaged|_real is not a folder of"):
-        write_streets(tmp_path, {"real": (1, 1)}, size=SIZE)
-    assert files(root) == before
+    for i, content in enumerate((None, "", "{", "[]", "1", "null", b"\xff\xfe\x00")):
+        root = tmp_path / str(i) / "streets_real"
+        root.mkdir(parents=True)
+        (root / "holiday.txt").write_text("mine")
+        if content is not None:
+            raw = content if isinstance(content, bytes) else content.encode()
+            (root / "streets.json").write_bytes(raw)
+        before = files(root)
+        with pytest.raises(UserError, match=r"/streets.json: damaged|_real is not a folder of"):
+            write_streets(tmp_path / str(i), {"real": (1, 1)}, size=SIZE)
+        assert files(root) == before
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
@@ -323,5 +320,5 @@ def test_too_little_memory_is_told(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(write, "_in_parallel", fail)
-    with pytest.raises(UserError, match="too little memory for pictures of 64x64"):
+    with pytest.raises(UserError, match="too little memory to draw a picture of 64x64"):
         write_streets(tmp_path, {"real": (0, 1)}, size=SIZE)
