@@ -1,4 +1,4 @@
-"""Reading checkpoints of others: weights only, and all of them or an error."""
+"""Reading foreign checkpoints: only tensors are read, and all of them must fit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_checkpoint(source: str | Path) -> dict:
 
     Raises:
         UserError: if it is missing, truncated, not a checkpoint, holds more than weights, or is not
-            the file that the hash in its name tells of.
+            the file that the hash in its name promises.
     """
     source, path = locate(source)
     if source.startswith(REMOTE):
@@ -90,8 +90,8 @@ def _read(source: str, path: Path) -> dict:
 
 
 def locate(source: str | Path) -> tuple[str, Path]:
-    """The path or address that a source of :func:`read_checkpoint` stands for, and the file in
-    which it lies once it has been read.
+    """Finds the path or address that a source of :func:`read_checkpoint` stands for, and the file
+    in which it lies once it has been read.
 
     Raises:
         UserError: for an unknown name.
@@ -110,7 +110,7 @@ def locate(source: str | Path) -> tuple[str, Path]:
 
 
 def hub_folder() -> Path:
-    """Where torch keeps the checkpoints that it downloads."""
+    """The folder in which torch keeps the checkpoints that it downloads."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
@@ -127,8 +127,10 @@ def _check_hash(path: Path) -> None:
 
 
 def state_dict_of(checkpoint: Mapping, source: str, prefix: str = "") -> dict[str, Tensor]:
-    """The weights in a checkpoint: out of ``state_dict`` if wrapped, without ``module.``, below
-    ``prefix``; torchvision's old names of dense layers (``norm.1``) as those of today (``norm1``).
+    """Takes the weights out of a checkpoint, which may have them as ``state_dict``.
+
+    The prefix ``module.`` is removed, then ``prefix``, below which all weights are taken, and
+    torchvision's old names of dense layers (``norm.1``) become those of today (``norm1``).
 
     Raises:
         UserError: if ``source``, as the message calls it, holds anything but named tensors there.
@@ -166,7 +168,7 @@ def load_exactly(
         spare: prefixes of weights that the module need not have.
 
     Raises:
-        UserError: naming the missing, left over and misshapen keys.
+        UserError: if they do not fit; it names the keys that are missing, left over or misshapen.
     """
     own = module.state_dict()
     missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
 
 
 def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Classifier:
-    """A network with the classifier of a published checkpoint, in evaluation mode.
+    """Builds a network with the classifier of a published checkpoint, in evaluation mode.
 
     Args:
         name: one of :data:`ibnseg.models.names.NAMES`.

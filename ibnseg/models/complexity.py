@@ -19,12 +19,12 @@ class Complexity(NamedTuple):
 
 
 def complexity(network: nn.Module, height: int, width: int) -> Complexity:
-    """The cost of a network on the meta device, where nothing is computed.
+    """Counts parameters and operations of a network on the meta device, where nothing is computed.
 
     Args:
         network: takes ``(1, 3, height, width)``.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
         Operations are those of convolutions and linear layers alone, two for each multiplication
@@ -40,14 +40,14 @@ def complexity(network: nn.Module, height: int, width: int) -> Complexity:
 def of_backbone(
     name: str, height: int = 512, width: int = 1024, known: dict[tuple, int] | None = None
 ) -> Complexity:
-    """The cost of a backbone of output stride 8, without a head.
+    """Counts parameters and operations of a backbone of output stride 8, without a head.
 
     Args:
         name: one of :data:`ibnseg.models.names.NAMES`.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        known: operations of backbones by the layers that they count for; is added to, so that of
-            several variants those that differ in normalisations alone are run once.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        known: operations by layers, to which this call adds, so that variants that differ in
+            normalisations alone are counted once.
     """
     with torch.device("meta"):
         backbone = build_backbone(name, **LAYOUTS[8])

@@ -34,19 +34,19 @@ class IBNDenseNet(Pretrainable, BaseModule):
             fourth, seventh ... dense layer of blocks 1 to 3 is an IBN layer, BN first.
         stages: which blocks have IBN layers, default ``(True, True, True, False)``.
         ratio: share of channels for IN, one number in [0, 1] or one for each block; default 0.4.
-        strides: of each block, 1 or 2, as of a ResNet's stages; where it is 1, the transition in
-            front does not pool. The stem has stride 4 and the first block 1.
-        dilations: of the 3x3 convolutions of each block.
+        strides: of each block, 1 or 2, like those of a ResNet's stages; if it is 1, the
+            transition in front of the block does not pool. The stem has stride 4, block one 1.
+        dilations: dilation of the 3x3 convolutions of each block.
         out_indices: blocks whose features are returned.
-        growth_rate: channels that a dense layer adds; default 32, or 48 of depth 161.
-        stem_channels: of the first convolution; default twice the growth rate.
+        growth_rate: channels that a dense layer adds; default 32, or 48 for depth 161.
+        stem_channels: channels of the first convolution; default twice the growth rate.
         norm_cfg: mmcv's config of BN, which may be synchronised.
         norm_eval: whether BN keeps its running statistics in training.
         frozen_stages: number of blocks, with stem and transitions between them, that are not
             trained; 0 for the stem alone, -1 for none.
         with_cp: whether to compute the first half of dense layers again in the backward pass, to
-            spare memory; its BN counts each batch twice in its running statistics.
-        init_cfg: as mmseg's.
+            save memory; its BN counts each batch twice in its running statistics.
+        init_cfg: as mmengine's.
 
     Shape:
         ``(N, 3, H, W)`` to a tuple of ``(N, C_i, H_i, W_i)``, one for each of ``out_indices``: the
@@ -134,7 +134,7 @@ class IBNDenseNet(Pretrainable, BaseModule):
         return self.features.get_submodule(f"transition{i + 1}")
 
     def _norm(self, i: int) -> nn.Module:
-        """What normalises a block's output: its transition, or the last layer."""
+        """The layer that normalises a block's output: in its transition, or the last one."""
         return self.features.norm5 if i == 3 else self._transition(i).norm
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -21,15 +21,15 @@ class DeepLabV3PlusHead(ASPPHead):
     pyramid's branches by a 3x3 convolution; here all convolutions are plain, and a 1x1 joins.
 
     Args:
-        low_level_in: channels of the first of the backbone's features.
+        low_level_in: channels of the backbone's first feature.
         low_level: channels that these are reduced to.
         kwargs: as mmseg's ``ASPPHead``.
 
     Shape:
-        features of strides 4, ... and s, the one of ``in_index``, to logits of stride 4,
+        features, the first of stride 4, to logits of stride 4,
         ``(N, num_classes, H / 4, W / 4)``.
 
-    ``init_cfg`` rules all convolutions of the head, not the classifier alone.
+    ``init_cfg`` initialises all convolutions of the head, not the classifier alone.
     """
 
     def __init__(self, low_level_in: int = 256, low_level: int = 48, **kwargs) -> None:

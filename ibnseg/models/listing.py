@@ -16,8 +16,8 @@ BASES = {AUTHORS: "the paper's authors", TORCHVISION: "torchvision, plain"}
 
 
 def listing() -> str:
-    """A table of :data:`~ibnseg.models.zoo.PUBLISHED`, one part for each publisher, and what
-    of it lies in torch's hub folder."""
+    """Lists the published checkpoints by publisher, with those that are in torch's hub folder
+    marked."""
     folder = hub_folder()
     table = Table(box=box.HORIZONTALS, pad_edge=False)
     table.add_column("name", no_wrap=True)

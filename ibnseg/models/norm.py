@@ -62,7 +62,7 @@ class IBN(nn.Module):
 
 
 class INBN(nn.Module):
-    """IN and BN of the same channels, side by side (IBN-Net-c).
+    """Instance and batch normalisation of the same channels, side by side (IBN-Net-c).
 
     Shape:
         ``(N, C, H, W)`` floating point to ``(N, 2 C, H, W)``, IN first.
@@ -80,15 +80,15 @@ class INBN(nn.Module):
 def build_norm(
     kind: str, channels: int, norm_cfg: dict, ratio: float = 0.5, in_first: bool = True
 ) -> nn.Module:
-    """A normalisation whose BN is what a config says.
+    """Builds a normalisation whose BN is the one that a config names.
 
     Args:
-        kind: ``BN``, ``IN``, ``IBN`` or ``IN|BN``, as in :mod:`ibnseg.models.variants`.
+        kind: ``BN``, ``IN``, ``IBN`` or ``IN|BN``; see :mod:`ibnseg.models.variants`.
         channels: number of its input channels.
-        norm_cfg: mmcv's config of a normalisation, as ``dict(type='SyncBN', momentum=0.1)``; its
+        norm_cfg: mmcv's config of a normalisation, e.g. ``dict(type='SyncBN', momentum=0.1)``; its
             ``eps`` and ``requires_grad`` hold for IN, too.
         ratio: share of channels for IN, in [0, 1], in an IBN layer.
-        in_first: whether they come first.
+        in_first: whether the channels for IN come first.
     """
     if kind == "BN":
         return build_norm_layer(norm_cfg, channels)[1]

@@ -1,4 +1,4 @@
-"""How a backbone starts: from weights that fit, or from plain ones, their BN divided."""
+"""How a backbone starts: from weights that fit, or from plain ones whose BN is divided."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from ibnseg.registry import WEIGHT_INITIALIZERS
 from ibnseg.support.errors import UserError
 
 CLASSIFIERS = ("fc.", "classifier.")
-"""Prefixes of what an ImageNet checkpoint has and a backbone has not."""
+"""Prefixes of the classifier in an ImageNet checkpoint, which a backbone does not have."""
 
 
 class Pretrainable:
-    """A backbone whose ``init_cfg`` of type ``Pretrained`` or ``ibnseg.SplitPretrained`` fills all
-    of it or is an error; one that is no dict with a type is a ``ValueError``."""
+    """A backbone that a checkpoint fills completely or not at all.
+
+    An ``init_cfg`` of type ``Pretrained`` or ``ibnseg.SplitPretrained`` that does not fit is a
+    UserError; one that is not a dict with a type is a ``ValueError``.
+    """
 
     def init_weights(self) -> None:
         given = self.init_cfg
@@ -28,7 +31,7 @@ class Pretrainable:
         for cfg in several:
             if not isinstance(cfg, Mapping) or "type" not in cfg:
                 raise ValueError(
-                    f"{type(self).__name__}: init_cfg={cfg!r}, expected a dict with its type, as "
+                    f"{type(self).__name__}: init_cfg={cfg!r}, expected a dict with a type, e.g. "
                     "dict(type='Pretrained', checkpoint=...)"
                 )
         loading = [cfg for cfg in several if _initialiser(cfg) in LOADERS]
@@ -60,8 +63,8 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     """Fills a backbone with weights that have its names and shapes, and perhaps a classifier's.
 
     Raises:
-        UserError: as :func:`~ibnseg.models.checkpoints.load_exactly`; it says which network the
-            weights look like.
+        UserError: if they do not fit (:func:`~ibnseg.models.checkpoints.load_exactly`); it says
+            which network the weights look like.
     """
     found, wanted = recognise(weights), recognise(backbone.state_dict())
     hint = ""
@@ -120,13 +123,13 @@ class SplitPretrained:
 
     The scale and shift of each BN are divided between the IN and the BN that stand in its place;
     IN has no running statistics, and those of its channels are left out. The normalisation of a
-    sum, which the plain network has not, keeps its initial values. The log says so.
+    sum, which the plain network does not have, keeps its initial values. The log says so.
 
     In segmentation tables since RobustNet (Choi et al., CVPR 2021), "IBN-Net" is b started so.
 
     Args:
-        checkpoint: as of ``Pretrained``: a path, an address, ``torchvision://NAME``.
-        prefix: of the names to load.
+        checkpoint: as for ``Pretrained``: a path, an address, ``torchvision://NAME``.
+        prefix: beginning of the names to load, which is removed.
     """
 
     def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
@@ -148,7 +151,7 @@ LOADERS = {PretrainedInit: load_backbone, SplitPretrained: split_backbone}
 def divide(
     backbone: nn.Module, weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """The weights of a plain network as those of a backbone with IN and IBN layers.
+    """Turns the weights of a plain network into those of a backbone with IN and IBN layers.
 
     Returns:
         The weights, of which a BN as wide as no layer of the backbone is left as it is; and how

@@ -11,7 +11,7 @@ from ibnseg.models.variants import VARIANTS, Variant
 
 
 def recognise(weights: Mapping[str, Tensor]) -> str | None:
-    """The name of a network, as ``resnet50_ibn_a`` or ``densenet121``.
+    """Names the network that weights belong to, e.g. ``resnet50_ibn_a`` or ``densenet121``.
 
     Args:
         weights: names to tensors, with or without a classifier; the stages of a variant are those

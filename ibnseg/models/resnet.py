@@ -193,8 +193,8 @@ class IBNResNet(Pretrainable, BaseModule):
         name = type(self).__name__
         if depth not in self.DEPTHS:
             raise ValueError(f"{name}: unknown depth {depth!r}, expected one of {self.DEPTHS}")
-        placed = place(name, variant, stages, ratio, self.VARIANTS, count=num_stages)
         _check_geometry(name, num_stages, strides, dilations, out_indices, style)
+        placed = place(name, variant, stages, ratio, self.VARIANTS, count=num_stages)
         if pretrained is not None:
             if init_cfg is not None:
                 raise ValueError(f"{name}: pretrained and init_cfg exclude each other")

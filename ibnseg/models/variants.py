@@ -14,15 +14,15 @@ class Variant(NamedTuple):
     """
 
     stem: str
-    """Behind the first convolution of the network."""
+    """The one behind the first convolution of the network."""
     first: str
-    """Behind the first convolution of a block."""
+    """The one behind the first convolution of a block."""
     second: str
-    """Behind its second one."""
+    """The one behind the second convolution of a block."""
     others: str
-    """Behind its third one, and that of its shortcut."""
+    """The one behind the third convolution of a block, and behind that of its shortcut."""
     sum: str | None
-    """Between addition and ReLU in the last block of a stage."""
+    """The one between addition and ReLU in the last block of a stage."""
 
 
 PLAIN = Variant("BN", "BN", "BN", "BN", None)
@@ -40,9 +40,9 @@ VARIANTS: dict[str | None, Variant] = {
     "in": Variant("BN", "IN", "IN", "IN", None),
 }
 BLOCKS = (True, True, True, False)
-"""Stages whose blocks have the variant's normalisations."""
+"""Whether the blocks of each stage have the variant's normalisations."""
 SUMS = (True, True, False, False)
-"""Stages whose last block has that of its sum."""
+"""Whether the last block of each stage normalises its sum."""
 
 
 class Placement(NamedTuple):
@@ -61,7 +61,7 @@ def place(
     default_ratio: float = 0.5,
     count: int = 4,
 ) -> list[Placement]:
-    """The normalisations of each stage of a network.
+    """Decides the normalisations of each stage of a network.
 
     Args:
         network: what error messages call it.
@@ -71,7 +71,7 @@ def place(
         ratio: the share of channels for IN in IBN layers, in [0, 1], one for all stages or one for
             each; ``None`` for ``default_ratio``.
         allowed: the variants that the network has.
-        default_ratio: of the published network.
+        default_ratio: the share in the published network.
         count: number of stages.
 
     Returns:
@@ -79,7 +79,7 @@ def place(
 
     Raises:
         ValueError: for a variant that is not allowed, stages or ratios of another length or kind,
-            or either of them where the variant has nothing that they could rule.
+            or either of them if the variant has nothing that they could change.
     """
     if not (variant is None or isinstance(variant, str)) or variant not in allowed:
         raise ValueError(f"{network}: unknown variant {variant!r}, expected one of {allowed}")
@@ -88,7 +88,7 @@ def place(
     if stages is None:
         blocks, sums = BLOCKS[:count], SUMS[:count]
     elif variant is None:
-        raise ValueError(f"{network}: stages={stages!r} needs a variant, as variant='a'")
+        raise ValueError(f"{network}: stages={stages!r} needs a variant, e.g. variant='a'")
     else:
         blocks = sums = _stages(network, stages, count)
     return [
@@ -104,7 +104,8 @@ def _stages(network: str, stages: object, count: int) -> Sequence[bool]:
     listed = isinstance(stages, Sequence) and not isinstance(stages, str)
     if not listed or len(stages) != count or not all(isinstance(s, bool) for s in stages):
         raise ValueError(
-            f"{network}: stages={stages!r}, expected {count} of True and False, as {BLOCKS[:count]}"
+            f"{network}: stages={stages!r}, expected {count} of True and False, "
+            f"e.g. {BLOCKS[:count]}"
         )
     return stages
 
@@ -116,7 +117,7 @@ def _ratios(
         return [default] * count
     if "IBN" not in row:
         raise ValueError(
-            f"{network}: ratio={ratio!r} needs a variant with IBN layers, which {variant!r} has not"
+            f"{network}: ratio={ratio!r} needs a variant with IBN layers; {variant!r} has none"
         )
     ratios = list(ratio) if isinstance(ratio, Sequence) else [ratio] * count
     numbers = [r for r in ratios if isinstance(r, (int, float)) and not isinstance(r, bool)]

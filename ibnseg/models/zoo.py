@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ibnseg.support.errors import unknown_name
 
 SCHEME = "ibnseg://"
-"""What the name of a published checkpoint begins with where a checkpoint is asked for."""
+"""Beginning of a published checkpoint's name wherever a checkpoint is asked for."""
 
 AUTHORS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -31,9 +31,10 @@ class Checkpoint(NamedTuple):
 
 
 def hash_in(name: str) -> str:
-    """The beginning of a SHA-256 in a file's name, as in ``net-d9d0bb7b.pth``; empty without.
+    """The beginning of a SHA-256 in a file's name, e.g. in ``net-d9d0bb7b.pth``; empty if there is
+    none.
 
-    Digits alone, as in ``net-20180908.pth``, are a date or a count.
+    Digits alone, e.g. in ``net-20180908.pth``, are a date or a count.
     """
     found = re.search(r"-(?!\d+\.)([0-9a-f]{8,})\.[^/]*$", name)
     return found[1] if found else ""
@@ -110,19 +111,19 @@ changed, or their style to Monet's (Pan et al., "Two at Once", ECCV 2018, table 
 
 
 def paper_errors(name: str) -> dict[str, tuple[float, float]]:
-    """Top-1 and top-5 errors of a network by appearance, in percent, as the paper and its authors
-    tell: those of table 1, or that of ``origin`` alone (table 2), or none."""
+    """Top-1 and top-5 errors of a network by appearance, in percent, as the paper or its
+    authors report them: those of table 1, or that of ``origin`` alone (table 2), or none."""
     if name in PAPER_APPEARANCES:
         return PAPER_APPEARANCES[name]
     if name in PAPER_PLAIN:
         return {"origin": PAPER_PLAIN[name]}
     found = PUBLISHED.get(name)
-    told = found and found.url.startswith(AUTHORS) and found.top1 is not None
-    return {"origin": (found.top1, found.top5)} if told else {}
+    reported = found and found.url.startswith(AUTHORS) and found.top1 is not None
+    return {"origin": (found.top1, found.top5)} if reported else {}
 
 
 def get_published(name: str) -> Checkpoint:
-    """A row of :data:`PUBLISHED`.
+    """Finds a row of :data:`PUBLISHED`.
 
     Raises:
         UserError: for an unknown name.

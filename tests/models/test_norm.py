@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +9,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import ibnseg
 from ibnseg.models import IBN
 from ibnseg.models.norm import INBN, build_norm
 from tests.models.reference import BATCH_NORM
@@ -321,30 +314,3 @@ print(json.dumps(dict(
     same=same,
 )))
 """
-
-
-def test_built_by_mmcv_alone(tmp_path):
-    package = Path(ibnseg.__file__).parents[1]
-    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MMCV_ONLY],
-        env={**os.environ, "PYTHONPATH": path},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == dict(
-        loaded_before=False,
-        name="bn3",
-        type="ibnseg.models.norm.IBN",
-        sizes=[6, 2],
-        eps=[0.01, 0.01],
-        requires_grad=[False] * 4,
-        plain_name="bn",
-        conv_module="bn",
-        conv_bias=False,
-        same=True,
-    )

@@ -18,11 +18,6 @@ with gzip.open(DATA / "ibn_state_dicts.json.gz", "rt") as file:
 COMPUTED = tuple(json.loads((DATA / "ibn_features.json").read_text()))
 
 
-def test_how_many_there_are():
-    assert len(NETWORKS) == 20
-    assert len(COMPUTED) == 6
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_shapes_and_number_of_parameters(published, name):
     shapes = published[name]["state_dict"]

@@ -338,8 +338,9 @@ def test_every_trained_parameter_has_a_gradient(variant, ratio):
         dict(DILATED, deep_stem=True, avg_down=True),
         dict(DILATED, contract_dilation=True, multi_grid=(1, 2, 4), out_indices=(1, 3)),
         dict(num_stages=3, strides=(1, 2, 1), dilations=(1, 1, 2), out_indices=(0, 2)),
+        dict(style="caffe"),
     ],
-    ids=["plain", "stride8", "deep_stem", "multi_grid", "three_stages"],
+    ids=["plain", "stride8", "deep_stem", "multi_grid", "three_stages", "caffe"],
 )
 @pytest.mark.parametrize(("depth", "training"), [(18, True), (50, True), (50, False)])
 def test_without_variant_equals_mmseg(depth, kwargs, training):
@@ -559,10 +560,16 @@ def test_output_stride_8(depth, variant, size):
         (dict(depth=20), "unknown depth 20, expected one of (18, 34, 50, 101, 152)"),
         (dict(depth="18"), "unknown depth '18', expected one of (18, 34, 50, 101, 152)"),
         (dict(depth=None, variant="a"), "unknown depth None, expected one of (18, 34, 50, "),
-        (dict(variant="a", stages=(True,) * 3), "expected 4 of True and False, as (True, "),
+        (dict(variant="a", stages=(True,) * 3), "expected 4 of True and False, e.g. (True, "),
         (dict(variant=None, stages=(True,) * 4), "needs a variant"),
         (dict(variant="a", ratio=1.5), "ratio=1.5, expected a number in [0, 1], or 4 of them"),
-        (dict(variant="b", ratio=0.5), "needs a variant with IBN layers, which 'b' has not"),
+        (dict(num_stages=5), "num_stages=5, expected 1 to 4"),
+        (dict(strides=(1, 2, 2)), "strides=(1, 2, 2), expected 4 integers of at least 1"),
+        (dict(dilations=(1, 1, 1, 0)), "dilations=(1, 1, 1, 0), expected 4 integers of at least"),
+        (dict(out_indices=(4,)), "out_indices=(4,), expected some of 0 to 3"),
+        (dict(style="tf"), "style='tf', expected 'pytorch' or 'caffe'"),
+        (dict(pretrained="x.pth", init_cfg=[]), "pretrained and init_cfg exclude each other"),
+        (dict(variant="b", ratio=0.5), "needs a variant with IBN layers; 'b' has none"),
     ],
     ids=str,
 )

@@ -17,6 +17,9 @@ import sys
 import torch
 from ibnseg.models import IBNResNet
 assert not any(name.startswith("mmseg") and module for name, module in sys.modules.items())
+from mmcv.cnn import build_norm_layer
+name, norm = build_norm_layer(dict(type="ibnseg.IBN", ratio=0.75), 8, postfix=3)
+assert (name, norm.split) == ("bn3", (6, 2))
 features = IBNResNet(18, "a").eval()(torch.zeros(1, 3, 32, 32))
 assert [tuple(f.shape[1:]) for f in features] == [(64, 8, 8), (128, 4, 4), (256, 2, 2), (512, 1, 1)]
 

@@ -145,12 +145,14 @@ def test_stages_of_another_kind(stages):
     with pytest.raises(ValueError, match="stages") as error:
         place("Net", "a", stages, None)
     assert str(error.value) == (
-        f"Net: stages={stages!r}, expected 4 of True and False, as (True, True, True, False)"
+        f"Net: stages={stages!r}, expected 4 of True and False, e.g. (True, True, True, False)"
     )
 
 
 def test_four_stages_for_a_network_of_three():
-    with pytest.raises(ValueError, match=r"expected 3 of True and False, as \(True, True, True\)$"):
+    with pytest.raises(
+        ValueError, match=r"expected 3 of True and False, e\.g\. \(True, True, True\)$"
+    ):
         place("Net", "a", (True, True, True, False), None, count=3)
     with pytest.raises(ValueError, match=r"expected a number in \[0, 1\], or 3 of them$"):
         place("Net", "a", None, (0.5, 0.5, 0.5, 0.5), count=3)
@@ -198,11 +200,13 @@ def test_one_ratio_outside_of_0_to_1_is_enough(ratio, at, bad):
 
 
 def test_stages_of_nothing():
-    with pytest.raises(ValueError, match=r"^Net: stages=\(True, .*needs a variant, as variant='a'"):
+    with pytest.raises(
+        ValueError, match=r"^Net: stages=\(True, .*needs a variant, e\.g\. variant='a'"
+    ):
         place("Net", None, (True, True, True, False), None)
 
 
 @pytest.mark.parametrize("variant", WITHOUT_IBN)
 def test_ratio_of_nothing(variant):
-    with pytest.raises(ValueError, match=f"needs a variant with IBN layers, which {variant!r} has"):
+    with pytest.raises(ValueError, match=f"needs a variant with IBN layers; {variant!r} has none"):
         place("Net", variant, None, 0.5)
