@@ -20,9 +20,9 @@ from ibnseg.networks.drawing import colored, contact_sheet
 from ibnseg.networks.network import load, predict_image
 from ibnseg.registry import DATASETS
 from ibnseg.report.gather import gather
-from ibnseg.report.markdown import markdown
+from ibnseg.report.markdown import as_markdown
 from ibnseg.report.matrix import Row
-from ibnseg.report.terminal import terminal
+from ibnseg.report.terminal import as_terminal
 from ibnseg.streets.render import APPEARANCES
 from ibnseg.streets.write import write_streets
 from ibnseg.support.files import written_whole
@@ -80,13 +80,13 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     trained = [folder for folders in runs.values() for folder in folders]
     report = gather(trained, protocols=["native"], domains=list(roots))
     with written_whole(out / "table.md") as temporary:
-        temporary.write_text(markdown(report) + "\n")
+        temporary.write_text(as_markdown(report) + "\n")
     titles = {name: report.title(name) for name in roots}
     sheets = _draw_sheets(out, {c: folders[0] for c, folders in runs.items()}, roots, titles)
     shown = ", ".join(os.path.relpath(path) for path in (out / "table.md", *sheets))
     matrix = report.matrices[0]
     said = summary(matrix.blocks[0].rows, [column.domain for column in matrix.columns])
-    print(f"\n{terminal(report)}\n\nResults: {shown}, {os.path.relpath(out / 'runs')}/\n{said}")
+    print(f"\n{as_terminal(report)}\n\nResults: {shown}, {os.path.relpath(out / 'runs')}/\n{said}")
 
 
 def summary(rows: Sequence[Row], domains: Sequence[str]) -> str:

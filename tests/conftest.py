@@ -273,6 +273,7 @@ def save_run(
         groups: by domain the group of each image; each its own where it is not there.
     """
     from ibnseg.evaluation import results
+    from ibnseg.evaluation.per_image import write_per_image
 
     records = []
     for domain, matrices in tests.items():
@@ -280,7 +281,7 @@ def save_run(
         file = f"per_image/{domain}-{protocol['name']}.npz"
         names = [f"{domain}/{i}.png" for i in range(len(stack))]
         own = (groups or {}).get(domain, names)
-        results.write_per_image(folder / file, dict(zip(names, stack, strict=True)), own)
+        write_per_image(folder / file, dict(zip(names, stack, strict=True)), own)
         records.append(
             results.test_record(
                 domain, "val", protocol, classes, averaged or classes, stack.sum(axis=0),

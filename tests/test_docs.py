@@ -23,7 +23,7 @@ from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
 from ibnseg.evaluation import protocols
 from ibnseg.registry import MODELS
-from ibnseg.report.tables import table
+from ibnseg.report.markdown import table
 from ibnseg.support.files import config_folder
 from tests.conftest import save_ids, save_rgb, scene, to_ids, write_cityscapes
 
@@ -201,7 +201,7 @@ def test_drivable_everywhere(capsys: pytest.CaptureFixture) -> None:
 def test_table_of_protocols() -> None:
     text = (DOCS / "protocols.md").read_text()
     table = text.partition("<!-- protocols -->\n")[2].partition("<!-- end of protocols -->")[0]
-    assert table == protocols.markdown()
+    assert table == protocols.protocols_table()
 
 
 def test_conditions_of_the_road(capsys: pytest.CaptureFixture) -> None:

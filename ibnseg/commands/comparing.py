@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from ibnseg.commands import arguments
@@ -15,8 +16,16 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric",
         default="mIoU",
-        help="mIoU (default), pixel_accuracy, a class, e.g. car, or a way of counting the drivable "
-        "area, e.g. drivable_with_background",
+        help="mIoU (default), a class, e.g. car, or another metric of docs/matrix.md, e.g. "
+        "pixel_accuracy or boundary_iou",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        type=arguments.names,
+        default=[],
+        metavar="A,B",
+        help="modules with metrics of your own, which are executed (otherwise: $IBNSEG_IMPORTS)",
     )
     parser.add_argument(
         "--protocol", type=arguments.names, metavar="A,B", help="only these protocols, e.g. native"
@@ -38,10 +47,20 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
 def matrix(args: argparse.Namespace) -> None:
     """Prints the comparison of runs."""
     check_stack()
+    from ibnseg.engine.imports import import_named
     from ibnseg.report.formats import FORMATS
     from ibnseg.report.gather import gather
+    from ibnseg.runs.run import Run
 
-    report = gather(args.runs, args.metric, args.protocol, args.domains, args.published)
+    import_named(args.imports or filter(None, os.environ.get("IBNSEG_IMPORTS", "").split(",")))
+    report = gather(
+        args.runs,
+        args.metric,
+        args.protocol,
+        args.domains,
+        args.published,
+        recipe_of=lambda folder: (recipe := Run(folder).recipe) and recipe.as_dict(),
+    )
     print(FORMATS[args.format](report))
     if args.published and not report.has_published:
         print(f"ibnseg: no published {args.metric} for these domains", file=sys.stderr)

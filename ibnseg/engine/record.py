@@ -13,10 +13,10 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 import ibnseg
-from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
+from ibnseg.evaluation.per_image import write_per_image
 from ibnseg.report import tables
 from ibnseg.runs.recipe import domain_label, train_domains
 from ibnseg.runs.run import RESULTS, Run
@@ -45,7 +45,7 @@ class Recorder(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         folder = Path(runner.work_dir)
         record = _record(runner, runner.test_loop.test)
-        content = results.merge(read_results(folder), self.run, [record])
+        content = results.merge(read_results(folder), self.run, [record], runner.cfg.domains)
         results.write(folder / RESULTS, content)
 
 
@@ -108,7 +108,9 @@ def _record(runner: Runner, test: Mapping) -> dict:
         Path(name).relative_to(root).as_posix(): counts for name, counts in metric.per_image.items()
     }
     by_group = GROUPS[runner.cfg.domains[test["domain"]]["group"]]
-    results.write_per_image(Path(runner.work_dir) / file, matrices, by_group(list(matrices)))
+    counts = {name: of_images.values() for name, of_images in metric.counts.items()}
+    groups = by_group(list(matrices))
+    write_per_image(Path(runner.work_dir) / file, matrices, groups, counts)
     record = results.test_record(
         domain=test["domain"],
         split=test["split"],
@@ -116,6 +118,7 @@ def _record(runner: Runner, test: Mapping) -> dict:
         classes=metric.classes,
         eval_classes=metric.eval_classes,
         confusion=sum(metric.per_image.values()),
+        counts={name: sum(of_images) for name, of_images in counts.items()},
         weighted=metric.weighted,
         images=len(dataset),
         skipped=dataset.skipped,
@@ -125,11 +128,17 @@ def _record(runner: Runner, test: Mapping) -> dict:
     return record | (dict(upsampled="twice") if runner.test_loop.upsampled_twice else {})
 
 
-def write_tables(cfg: Config, folder: Path, content: dict, show: bool) -> None:
+def write_tables(folder: Path, content: dict, show: bool) -> None:
+    """Writes ``results.md`` and ``results.csv`` of the checkpoint that was tested last.
+
+    Args:
+        folder: the run's.
+        content: of its results file.
+        show: whether the table is printed, too.
+    """
     shown = results.current(content)
-    names = {record["domain"] for record in shown["tests"]} | set(train_domains(cfg))
-    table = tables.markdown(shown, Domains.of(cfg).titles(names))
-    for name, text in {"results.md": table, "results.csv": tables.as_csv(shown)}.items():
+    table = tables.run_markdown(shown)
+    for name, text in {"results.md": table, "results.csv": tables.run_csv(shown)}.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text)
     if show:

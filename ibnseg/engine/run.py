@@ -205,7 +205,7 @@ def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True
         return {}
     if not loop.tests:
         runner.logger.info("Every test is done already")
-        results.write(folder / RESULTS, results.merge(before, run, []))
+        results.write(folder / RESULTS, results.merge(before, run, [], runner.cfg.domains))
     content = results.read(folder / RESULTS)
-    write_tables(runner.cfg, folder, content, show)
+    write_tables(folder, content, show)
     return content

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domain
+from ibnseg.evaluation.metrics import needs_logits
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import is_pair
 from ibnseg.support.errors import UserError, unknown_name
@@ -28,10 +29,12 @@ def expand_testing(
         protocols: how to test in each domain.
 
     Raises:
-        UserError: for a ``test_cfg`` of the model, or classes of a protocol, that do not fit.
+        UserError: for a ``test_cfg`` of the model, classes of a protocol or metrics that do not
+            fit.
     """
     own = slide_of(cfg.model.get("test_cfg") or {})
     scales = tuple(sorted(cfg.tta_scales))
+    logits = dict(logits=True) if needs_logits(cfg.metrics) else {}
     tests, loaders, evaluators = [], {}, {}
     for protocol in protocols:
         slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)
@@ -49,7 +52,9 @@ def expand_testing(
                     domain=domain_name,
                     split=domain.test_split,
                     protocol=record,
-                    inference=dict(mode="slide", **asdict(slide)) if slide else dict(mode="whole"),
+                    inference=dict(mode="slide", **asdict(slide), **logits)
+                    if slide
+                    else dict(mode="whole", **logits),
                     augmented=bool(scales),
                     precision=cfg.test_precision,
                 )
@@ -57,7 +62,7 @@ def expand_testing(
             loaders[name] = test_dataloader(
                 cfg, domain, found[domain_name], domain.test_split, protocol, scales
             )
-            evaluators[name] = evaluator_of(domain, protocol, name)
+            evaluators[name] = evaluator_of(domain, protocol, name, cfg.metrics)
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
     cfg.test_cfg = dict(type="ibnseg.DomainTestLoop", tests=tests)
 
@@ -154,8 +159,16 @@ def pack_steps(scales: Sequence[float]) -> list[dict]:
     return [dict(type="TestTimeAug", transforms=[resize, flip, [pack]])]
 
 
-def evaluator_of(domain: Domain, protocol: Protocol, prefix: str) -> dict:
-    """The evaluator of a domain under a protocol, whose metrics have a prefix in the log."""
+def evaluator_of(
+    domain: Domain, protocol: Protocol, prefix: str, metrics: Sequence[str] = ()
+) -> dict:
+    """The evaluator of a domain under a protocol, whose metrics have a prefix in the log.
+
+    Args:
+        domain, protocol: what is tested, and how.
+        prefix: of the log.
+        metrics: those that count something else than confusions, and are wanted too.
+    """
     classes = domain.class_set.classes
     if not set(protocol.eval_classes or ()) <= set(classes):
         raise UserError(
@@ -167,5 +180,6 @@ def evaluator_of(domain: Domain, protocol: Protocol, prefix: str) -> dict:
         type="ibnseg.Confusion",
         classes=list(classes),
         eval_classes=eval_classes,
+        metrics=list(metrics),
         prefix=prefix,
     )

@@ -7,7 +7,7 @@ from importlib import import_module
 
 _HOMES = {
     "PROTOCOLS": "protocols",
-    "Confusion": "metric",
+    "Confusion": "evaluator",
     "Protocol": "protocols",
     "Slide": "protocols",
     "View": "protocols",

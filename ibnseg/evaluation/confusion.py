@@ -1,4 +1,4 @@
-"""Confusion matrices of label maps and what is read off them, in exact integers."""
+"""Confusion matrices of label maps, counted in exact integers, and the scores of classes."""
 
 from __future__ import annotations
 
@@ -78,11 +78,7 @@ def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float |
     Returns:
         A float, or (...) float64 of a stack.
     """
-    values = iou(confusion)
-    values = values if classes is None else values[..., classes]
-    defined = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return _plain(values.sum(axis=-1, where=defined) / defined.sum(axis=-1))
+    return mean_of_defined(iou(confusion), classes)
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
@@ -96,6 +92,84 @@ def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
     """
     with np.errstate(invalid="ignore"):
         return _plain(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
+
+
+def mean_class_accuracy(
+    confusion: np.ndarray, classes: list[int] | None = None
+) -> float | np.ndarray:
+    """Mean share of each class's pixels that are right: TP / (TP + FN), over ``classes`` that are
+    true somewhere.
+
+    "Mean accuracy" of Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
+    Segmentation", CVPR 2015, section 5; mmseg's mAcc.
+
+    Args:
+        confusion: (..., K, K) counts, rows truth.
+        classes: indices; all if None.
+
+    Returns:
+        A float, or (...) float64 of a stack; NaN if none of the classes is true.
+    """
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore"):
+        return mean_of_defined(hit / confusion.sum(axis=-1), classes)
+
+
+def frequency_weighted_iou(
+    confusion: np.ndarray, classes: list[int] | None = None
+) -> float | np.ndarray:
+    """Mean of :func:`iou` over ``classes``, each weighted by the number of its true pixels.
+
+    "Frequency weighted IU" of Long et al., CVPR 2015, section 5.
+
+    Args:
+        confusion: (..., K, K) counts, rows truth.
+        classes: indices; all if None.
+
+    Returns:
+        A float, or (...) float64 of a stack; NaN if none of the classes is true.
+    """
+    picked = slice(None) if classes is None else classes
+    true = confusion.sum(axis=-1)[..., picked]
+    weighted = true * np.nan_to_num(iou(confusion)[..., picked])
+    with np.errstate(invalid="ignore"):
+        return _plain(weighted.sum(axis=-1) / true.sum(axis=-1))
+
+
+def mean_f_score(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
+    """Mean F1 score, 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall, over
+    ``classes`` that are defined.
+
+    mmseg's mDice (van Rijsbergen, "Information Retrieval", 1979, chapter 7). As for the IoU, a
+    class that is predicted and never true has 0; one that is neither is undefined.
+
+    Args:
+        confusion: (..., K, K) counts, rows truth.
+        classes: indices; all if None.
+
+    Returns:
+        A float, or (...) float64 of a stack; NaN if no class is defined.
+    """
+    twice = 2 * np.diagonal(confusion, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore"):
+        scores = twice / (confusion.sum(axis=-2) + confusion.sum(axis=-1))
+    return mean_of_defined(scores, classes)
+
+
+def mean_of_defined(values: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
+    """Mean over those of the last axis that are not NaN; NaN if none is.
+
+    Args:
+        values: (..., K) float64.
+        classes: the only indices to average; all if None.
+
+    Returns:
+        A float, or (...) float64 of a stack.
+    """
+    values = values if classes is None else values[..., classes]
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return _plain(values.sum(axis=-1, where=defined) / defined.sum(axis=-1))
 
 
 def _plain(values: np.ndarray) -> float | np.ndarray:

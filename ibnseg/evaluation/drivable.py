@@ -6,7 +6,6 @@ that are averaged, and in whether the pixels whose truth is background count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -62,9 +61,6 @@ WAYS = (
 """All ways; the second is the headline: it is what the documentation says, in its words today too,
 and counts background that is taken for drivable."""
 
-METRICS = {way.metric: way for way in WAYS}
-"""The ways by what they are called among other metrics."""
-
 
 def score(way: Way, confusion: np.ndarray) -> float | np.ndarray:
     """The mean IoU of the drivable area by one of the ``WAYS``.
@@ -97,9 +93,3 @@ def score(way: Way, confusion: np.ndarray) -> float | np.ndarray:
 def further_scores(confusion: np.ndarray) -> dict[str, dict[str, float]]:
     """``drivable``: the :func:`score` of a (3, 3) matrix by each of the ``WAYS``, by their keys."""
     return {"drivable": {way.key: score(way, confusion) for way in WAYS}}
-
-
-def recorded(test: Mapping, metric: str) -> float | None:
-    """One of the ``METRICS`` as a record of results has it; None where undefined, and where the
-    test is not of the drivable area."""
-    return test.get("drivable", {}).get(METRICS[metric].key)

@@ -182,7 +182,7 @@ def _view_words(view: View) -> str:
     return ", then ".join(parts)
 
 
-def markdown() -> str:
+def protocols_table() -> str:
     """The table in Markdown."""
     rows = [
         ("protocol", "sizes", "inference", "class maps", "mean over", "source"),
@@ -208,4 +208,4 @@ def markdown() -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(protocols_table(), end="")

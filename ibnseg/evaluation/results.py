@@ -1,27 +1,24 @@
-"""results.json, schema 1: what a run is and what each test of it measured. All else is made from
-it."""
+"""results.json, schema 2: what a run is and what each test of it measured; all else is made from
+it. Files of schema 1 are read as such of schema 2."""
 
 from __future__ import annotations
 
 import json
-import math
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
 from ibnseg.evaluation import drivable, official
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
+from ibnseg.evaluation.metrics import CONFUSION, METRICS, evaluate, none_for_nan
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
 
-SCHEMA = 1
-RECORDED = ("checkpoint_sha256", "domain", "split", "protocol", "per_image", "confusion")
-"""What a record of a test is read for here; the first four say which test it is."""
+SCHEMA = 2
+IDENTITY = ("checkpoint_sha256", "domain", "split", "protocol")
+"""The keys that say which test a record is of."""
 
 
 def test_record(
@@ -35,30 +32,36 @@ def test_record(
     skipped: Sequence[str],
     per_image: str,
     weighted: np.ndarray | None = None,
+    counts: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
-    """One entry of ``tests``.
+    """Makes one entry of ``tests``.
 
     Args:
         domain, split: what was tested.
-        protocol: ``name`` (with what was changed of it, as ``native-tta1-flip``), ``version`` and
-            ``inference`` (``whole``, or ``slide`` with crop and stride).
+        protocol: ``name`` (with what was changed of it, e.g. ``native-tta1-flip``), ``version``
+            and ``inference`` (``whole``, or ``slide`` with crop and stride).
         classes: names of the K classes.
         eval_classes: names of those that ``mIoU`` averages.
         confusion: (K, K) integer, rows truth.
         images: number of images tested.
         skipped: names of the images left out.
         per_image: path of the npz with each image's matrix, relative to results.json.
-        weighted: (19, 19) float64, the weighted confusion of instances, where they are known.
+        weighted: (19, 19) float64, the weighted confusion of instances, if they are known.
+        counts: by the name of a metric, the sum over images of what it counts.
 
     Returns:
-        A dict that JSON can hold: fractions are not rounded, undefined ones are None. A test that
-        averages all 19 classes of Cityscapes also has the
-        :func:`~ibnseg.evaluation.official.further_scores` of its benchmark, and one of the drivable
-        area :func:`those <ibnseg.evaluation.drivable.further_scores>` of BDD100K's.
+        A dict that JSON can hold: fractions are not rounded, undefined ones are None. ``metrics``
+        has the value of every metric of ``ibnseg.evaluation.metrics``. A test that averages all 19
+        classes of Cityscapes also has the :func:`~ibnseg.evaluation.official.further_scores` of its
+        benchmark, and one of the drivable area
+        :func:`those <ibnseg.evaluation.drivable.further_scores>` of BDD100K's.
     """
     averaged = [list(classes).index(name) for name in eval_classes]
     benchmark = _BENCHMARKS.get(tuple(classes))
-    further = benchmark(np.asarray(confusion), weighted, set(eval_classes)) if benchmark else {}
+    confusion = np.asarray(confusion)
+    further = benchmark(confusion, weighted, set(eval_classes)) if benchmark else {}
+    further = {key: _none_for_nan(score) for key, score in further.items()}
+    sums = {CONFUSION: confusion, **(counts or {})}
     return dict(
         domain=domain,
         split=split,
@@ -67,11 +70,13 @@ def test_record(
         eval_classes=list(eval_classes),
         images=images,
         skipped=list(skipped),
-        mIoU=_none_for_nan(mean_iou(confusion, averaged)),
-        pixel_accuracy=_none_for_nan(pixel_accuracy(confusion)),
+        mIoU=none_for_nan(mean_iou(confusion, averaged)),
+        pixel_accuracy=none_for_nan(pixel_accuracy(confusion)),
         iou=_none_for_nan(dict(zip(classes, iou(confusion), strict=True))),
-        **{key: _none_for_nan(score) for key, score in further.items()},
-        confusion=np.asarray(confusion).tolist(),
+        **further,
+        metrics=evaluate(classes, eval_classes, sums, further),
+        confusion=confusion.tolist(),
+        counts={name: np.asarray(array).tolist() for name, array in (counts or {}).items()},
         per_image=per_image,
     )
 
@@ -89,7 +94,12 @@ _BENCHMARKS = {CITYSCAPES.classes: _cityscapes, DRIVABLE.classes: _drivable}
 """By the classes of a test, what gives the further scores of their benchmark."""
 
 
-def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
+def merge(
+    old: dict | None,
+    run: dict,
+    tests: Sequence[dict],
+    domains: Mapping[str, Mapping] | None = None,
+) -> dict:
     """The results after some tests of a checkpoint.
 
     Each new record is marked with its checkpoint. It takes the place of the one of the same
@@ -100,6 +110,8 @@ def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
         old: what the results file held before, if anything.
         run: of the checkpoint that was tested.
         tests: from :func:`test_record`.
+        domains: by name, domains with their ``title`` and ``group``; of those that occur, these are
+            recorded.
     """
     marked = [
         {**test, **{key: run[key] for key in ("checkpoint_sha256", "iteration")}} for test in tests
@@ -115,7 +127,33 @@ def merge(old: dict | None, run: dict, tests: Sequence[dict]) -> dict:
             merged[places.index(_identity(test))] = test
         else:
             merged.append(test)
-    return dict(schema=SCHEMA, run=run, tests=merged)
+    occurring = {*train_domains(run), *(test["domain"] for test in merged)}
+    found = {name: (domains or {}).get(name) for name in occurring}
+    told = {
+        name: {key: domain[key] for key in ("title", "group")}
+        for name, domain in sorted(found.items())
+        if domain is not None
+    }
+    measured = dict.fromkeys(name for test in merged for name in test["metrics"])
+    facts = {
+        name: dict(title=METRICS[name].title, unit=METRICS[name].unit)
+        for name in measured
+        if name in METRICS
+    }
+    before = old or {}
+    return dict(
+        schema=SCHEMA,
+        run=run,
+        tests=merged,
+        domains=before.get("domains", {}) | told,
+        metrics=before.get("metrics", {}) | facts,
+    )
+
+
+def train_domains(run: Mapping) -> tuple[str, ...]:
+    """Names of the domains that a ``run`` of results was trained in."""
+    several = run.get("train_domains")
+    return tuple(several) if several else (run["train_domain"],)
 
 
 def current(results: dict) -> dict:
@@ -140,11 +178,11 @@ def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
 
 
 def _identity(test: dict) -> list:
-    return [test[key] for key in RECORDED[:4]]
+    return [test[key] for key in IDENTITY]
 
 
 def read(path: str | Path) -> dict:
-    """Reads a results file.
+    """Reads a results file; what is of schema 1 is given as schema 2.
 
     Raises:
         UserError: if it is missing, damaged (a test that is recorded twice too) or of another
@@ -158,72 +196,99 @@ def read(path: str | Path) -> dict:
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); remove it and test again") from error
     found = results.get("schema") if isinstance(results, dict) else None
-    if found != SCHEMA:
-        raise UserError(f"{path}: schema {found}, expected {SCHEMA}; test again to write it anew")
-    if not _is_whole(results):
+    if found not in (1, SCHEMA):
+        raise UserError(
+            f"{path}: schema {found}, expected 1 or {SCHEMA}; it may be a newer ibnseg's: use that "
+            "one, or test again to write it anew"
+        )
+    try:
+        results = _of_schema_2(results) if found == 1 else results
+        whole = _is_whole(results)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
+        whole = False
+    if not whole:
         raise UserError(
             f"{path}: damaged, it lacks the run or parts of its tests; remove it and test again"
         )
     return results
 
 
-def _is_whole(results: dict) -> bool:
-    """Whether there are a run of some checkpoint and records of tests, each of another test."""
-    run, tests = results.get("run"), results.get("tests")
-    if not (isinstance(run, dict) and isinstance(run.get("checkpoint_sha256"), str)):
-        return False
-    if not isinstance(tests, list):
-        return False
-    if not all(isinstance(test, dict) and set(RECORDED) <= set(test) for test in tests):
-        return False
-    identities = [_identity(test) for test in tests]
-    return all(each not in identities[:i] for i, each in enumerate(identities))
+def _of_schema_2(results: Mapping) -> dict:
+    """Results of schema 1 with the metrics that their confusion matrices allow."""
+    tests = []
+    for test in results["tests"]:
+        counts = {CONFUSION: np.array(test["confusion"], np.int64)}
+        metrics = evaluate(test["classes"], test["eval_classes"], counts, test)
+        tests.append({**test, "metrics": metrics, "counts": {}})
+    return {**results, "schema": SCHEMA, "tests": tests, "domains": {}, "metrics": {}}
 
 
-class PerImage(NamedTuple):
-    """The matrix of each image of a test, in order of the names."""
-
-    names: np.ndarray
-    """(N,) str."""
-    confusion: np.ndarray
-    """(N, K, K) unsigned, rows truth."""
-    groups: np.ndarray | None
-    """(N,) str, the group (city, sequence) that each image is of; None if not recorded."""
-
-
-def read_per_image(path: str | Path, total: np.ndarray) -> PerImage:
-    """Reads the matrices of a test's images.
-
-    Args:
-        path: the npz.
-        total: (K, K) integer, the confusion that is recorded of the test.
-
-    Raises:
-        UserError: if the file is damaged, or does not add up to the total.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {key: file[key] for key in ("names", "confusion", "groups") if key in file}
-        names, confusion = content["names"], content["confusion"]
-        groups = content.get("groups", names)
-        if not (len(names) == len(groups) == len(confusion) and confusion.dtype.kind == "u"):
-            raise ValueError(f"{len(names)} names, {len(groups)} groups, {len(confusion)} matrices")
-        if names.dtype.kind != "U" or groups.dtype.kind != "U":
-            raise ValueError("names or groups that are no text")
-        if not 0 < len(names) == len(np.unique(names)):
-            raise ValueError("no images" if len(names) == 0 else "an image twice")
-    except _UNREADABLE as error:
-        raise UserError(f"{path}: damaged ({error}); test again to write it anew") from error
-    if confusion.shape[1:] != total.shape or (confusion.sum(axis=0, dtype=np.int64) != total).any():
-        raise UserError(
-            f"{path}: does not add up to the confusion in results.json; test again to write both"
-        )
-    order = np.argsort(names)
-    known = groups[order] if "groups" in content else None
-    return PerImage(names[order], confusion[order], known)
+def _is_whole(results: Mapping) -> bool:
+    """Whether all that is read of results is there and of its type, and each test of another
+    test."""
+    identities = [_identity(test) for test in results["tests"]]
+    return (
+        _has(results, _RESULTS)
+        and _has(results["run"], _RUN)
+        and all(map(_is_whole_test, results["tests"]))
+        and all(each not in identities[:i] for i, each in enumerate(identities))
+        and all(_has(domain, _DOMAIN) for domain in results["domains"].values())
+        and all(_has(metric, _METRIC) for metric in results["metrics"].values())
+    )
 
 
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+def _is_whole_test(test: Mapping) -> bool:
+    classes, averaged = (test[key] for key in ("classes", "eval_classes"))
+    return (
+        _has(test, _TEST)
+        and _has(test["protocol"], _PROTOCOL)
+        and all(isinstance(name, str) for name in classes)
+        and set(averaged) <= set(classes) == test["iou"].keys()
+        and all(map(_are_fractions, (test["iou"], test["metrics"])))
+        and np.array(test["confusion"], np.int64).shape == (len(classes), len(classes))
+        and all(np.array(counts).dtype.kind in "iuf" for counts in test["counts"].values())
+    )
+
+
+def _has(part: Mapping, kinds: Mapping[str, type | tuple[type, ...]]) -> bool:
+    return all(isinstance(part[key], kind) for key, kind in kinds.items())
+
+
+def _are_fractions(scores: Mapping) -> bool:
+    return all(isinstance(x, _FRACTION) for x in scores.values())
+
+
+_MAYBE_INT, _MAYBE_STR, _FRACTION = (int, type(None)), (str, type(None)), (int, float, type(None))
+_RESULTS = dict(run=dict, tests=list, domains=dict, metrics=dict)
+_RUN = dict(
+    name=str,
+    model=str,
+    title=str,
+    train_domain=str,
+    checkpoint_sha256=str,
+    seed=_MAYBE_INT,
+    iteration=_MAYBE_INT,
+)
+_TEST = dict(
+    domain=str,
+    split=str,
+    protocol=dict,
+    images=int,
+    skipped=list,
+    classes=list,
+    eval_classes=list,
+    mIoU=_FRACTION,
+    pixel_accuracy=_FRACTION,
+    iou=dict,
+    metrics=dict,
+    counts=dict,
+    per_image=_MAYBE_STR,
+    checkpoint_sha256=str,
+)
+_PROTOCOL = dict(name=str, version=int, inference=str)
+_DOMAIN = dict(title=str, group=str)
+_METRIC = dict(title=str, unit=str)
+"""What is read of results, and of which type it has to be."""
 
 
 def write(path: str | Path, results: dict) -> None:
@@ -232,25 +297,7 @@ def write(path: str | Path, results: dict) -> None:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
-def write_per_image(
-    path: str | Path, matrices: dict[str, np.ndarray], groups: Sequence[str]
-) -> None:
-    """Writes ``names`` and ``groups`` (N,) and ``confusion`` (N, K, K) uint32 as a compressed npz,
-    whole.
-
-    Args:
-        path: the file.
-        matrices: (K, K) integer each, by the image's path below its domain's root.
-        groups: for each image, what it is alike to; see ``ibnseg.datasets.groups``.
-    """
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        stack = np.stack(list(matrices.values())).astype(np.uint32)
-        np.savez_compressed(
-            file, names=np.array(list(matrices)), groups=np.array(list(groups)), confusion=stack
-        )
-
-
-def _none_for_nan(x: float | dict[str, float]) -> float | dict[str, float | None] | None:
-    if isinstance(x, dict):
-        return {name: _none_for_nan(value) for name, value in x.items()}
-    return None if math.isnan(x) else float(x)
+def _none_for_nan(x: float | Mapping[str, float]) -> float | dict[str, float | None] | None:
+    if isinstance(x, Mapping):
+        return {name: none_for_nan(value) for name, value in x.items()}
+    return none_for_nan(x)

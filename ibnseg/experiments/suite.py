@@ -18,8 +18,8 @@ from ibnseg.evaluation import results
 from ibnseg.experiments.plan import Run, Suite, read_suite, waves
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.report.gather import gather
-from ibnseg.report.markdown import markdown
-from ibnseg.report.terminal import terminal
+from ibnseg.report.markdown import as_markdown
+from ibnseg.report.terminal import as_terminal
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.runs.run import Run as Folder
@@ -189,8 +189,8 @@ def report(plan: Suite, out: Path) -> None:
         titles = {out / run.name: run.title for run in plan.runs}
         table = gather(finished, networks=titles)
         with written_whole(out / f"{plan.name}.md") as temporary:
-            temporary.write_text(f"# {plan.title}\n\n{markdown(table)}\n")
-        print(f"\n{terminal(table)}\n\nResults: {out / f'{plan.name}.md'}")
+            temporary.write_text(f"# {plan.title}\n\n{as_markdown(table)}\n")
+        print(f"\n{as_terminal(table)}\n\nResults: {out / f'{plan.name}.md'}")
     counts = ", ".join(f"{states.count(s)} {s}" for s in STATES if s in states)
     more = "" if len(finished) == len(states) else "; the same command goes on"
     print(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")

@@ -1,4 +1,4 @@
-"""Reports as data: CSV in long form, and JSON; fractions, not rounded."""
+"""Reports as data, CSV in long form and JSON: fractions (or the metric's unit), not rounded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from ibnseg.report.gather import Report
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Row
-from ibnseg.report.published_rows import PublishedRow
+from ibnseg.report.published import PublishedRow
 from ibnseg.report.records import PROTOCOL
 from ibnseg.report.statistics import Interval
 
@@ -53,8 +53,10 @@ COLUMNS = (
 def as_json(report: Report) -> str:
     """Matrices with their columns, blocks, rows, cells and differences, then published rows."""
     content = dict(
-        metric=report.metric,
+        metric=report.metric.name,
         titles=dict(report.titles),
+        title=report.metric.title,
+        unit=report.metric.unit,
         matrices=[
             {**_matrix(matrix), "published": [_printed(row) for row in beside]}
             for matrix, beside in zip(report.matrices, report.beside, strict=True)
@@ -74,6 +76,7 @@ def _matrix(matrix: Matrix) -> dict:
         blocks=[
             dict(
                 train=block.train,
+                trains=list(block.trains),
                 rows=[_row(row, matrix) for row in block.rows],
                 differences=[
                     {**_row(row, matrix), "minus": block.rows[0].title} for row in block.differences
@@ -133,7 +136,7 @@ def as_csv(report: Report) -> str:
 def _records(report: Report) -> Iterator[dict]:
     for matrix, beside in zip(report.matrices, report.beside, strict=True):
         protocol = dict(zip(("protocol", "version", "inference"), _protocol(matrix), strict=True))
-        shared = {**protocol, "metric": report.metric}
+        shared = {**protocol, "metric": report.metric.name}
         for block in matrix.blocks:
             for record in _block_records(matrix, block):
                 yield shared | record
@@ -197,7 +200,7 @@ def _published_records(report: Report, row: PublishedRow) -> Iterator[dict]:
             train="+".join(row.train),
             network=row.method,
             test=test,
-            metric=report.metric,
+            metric=report.metric.name,
             value=Decimal(printed) / 100,
             printed=printed,
             backbone=row.backbone,

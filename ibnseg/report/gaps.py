@@ -1,63 +1,52 @@
-"""The drop of a test: what the network loses between its training domain and the tested one."""
+"""The drop of a test: what the network loses between its training domains and the tested one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ibnseg.evaluation import drivable
+from ibnseg.evaluation.metrics import value_of
 
 
-def at_home(test: Mapping, tests: Sequence[Mapping], train_domain: str) -> list[Mapping]:
-    """The tests that a test's drop could count from: in the training domain, under its protocol.
+def at_home(test: Mapping, tests: Sequence[Mapping], trains: Sequence[str]) -> list[list[Mapping]]:
+    """The tests that a test's drop could count from: in the training domains, under its protocol.
 
     Args:
         test: a record of results.
         tests: all records of the same checkpoint.
-        train_domain: its training domain.
+        trains: its training domains.
 
     Returns:
-        None of them for a test in the training domain itself; one for each of its splits.
+        For each training domain one test for each of its splits; nothing for a test in a training
+        domain itself.
     """
-    if test["domain"] == train_domain:
+    if test["domain"] in trains:
         return []
     return [
-        other
-        for other in tests
-        if other["domain"] == train_domain and other["protocol"] == test["protocol"]
+        [each for each in tests if (each["domain"], each["protocol"]) == (train, test["protocol"])]
+        for train in trains
     ]
 
 
 def drop(
-    test: Mapping, tests: Sequence[Mapping], train_domain: str, metric: str = "mIoU"
+    test: Mapping, tests: Sequence[Mapping], trains: Sequence[str], metric: str = "mIoU"
 ) -> float | None:
-    """A metric in the training domain minus that of a test.
+    """A metric in the training domain (the mean over several) minus that of a test.
 
-    Where the test averages other classes than that of the training domain, the latter's IoU is
-    averaged over the test's classes too.
+    If the test averages other classes than that of a training domain, the latter is averaged over
+    the test's classes too.
 
     Args:
-        test, tests, train_domain: as for :func:`at_home`.
-        metric: one of ``ibnseg.report.records.METRICS``, or a class, whose IoU it is.
+        test, tests, trains: as for :func:`at_home`.
+        metric: one of ``ibnseg.evaluation.metrics.METRICS``, or a class, whose IoU it is.
 
     Returns:
-        A fraction. None in the training domain itself, where either value is undefined, and where
-        not exactly one split of the training domain was tested under the same protocol.
+        A fraction, or in the metric's unit. None in a training domain itself, if a value is
+        undefined, and if not exactly one split of each training domain was tested under the same
+        protocol.
     """
-    homes = at_home(test, tests, train_domain)
-    if len(homes) != 1:
+    homes = at_home(test, tests, trains)
+    if not homes or any(len(splits) != 1 for splits in homes):
         return None
-    before, after = (_value(each, metric, test["eval_classes"]) for each in (homes[0], test))
-    return None if before is None or after is None else before - after
-
-
-def _value(test: Mapping, metric: str, averaged: Sequence[str]) -> float | None:
-    if metric == "pixel_accuracy":
-        return test["pixel_accuracy"]
-    if metric in drivable.METRICS:
-        return drivable.recorded(test, metric)
-    if metric != "mIoU":
-        return test["iou"].get(metric) if metric in averaged else None
-    if test["eval_classes"] == averaged:
-        return test["mIoU"]
-    known = [test["iou"][name] for name in averaged if test["iou"].get(name) is not None]
-    return sum(known) / len(known) if known else None
+    before = [value_of(home, metric, test["eval_classes"]) for (home,) in homes]
+    after = value_of(test, metric)
+    return None if None in (*before, after) else sum(before) / len(before) - after

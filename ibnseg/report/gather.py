@@ -1,4 +1,5 @@
-"""From folders of runs, and published numbers, to what a report shows."""
+"""Gathers what a report shows, from folders of runs and published numbers. Nothing of a run is
+executed: results are data."""
 
 from __future__ import annotations
 
@@ -6,15 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmengine.config import Config
-
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine.read import load_config
-from ibnseg.report.matrix import Matrix, build
-from ibnseg.report.published import Published, read_published
-from ibnseg.report.published_rows import PublishedRow, as_rows, select
-from ibnseg.report.records import METRICS, Test, read_runs
+from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
+from ibnseg.evaluation.results import train_domains
+from ibnseg.report.build import build, describe_metric
+from ibnseg.report.matrix import Matrix
+from ibnseg.report.published import Published, PublishedRow, as_rows, read_published, select
+from ibnseg.report.records import RecipeOf, TestRecord, read_runs
 from ibnseg.support.errors import UserError, unknown_name
 
 
@@ -22,22 +22,24 @@ from ibnseg.support.errors import UserError, unknown_name
 class Report:
     """What is to be shown."""
 
-    metric: str
+    metric: Metric
+    """Its score may be unknown, if it is of a module that is not imported."""
     matrices: Sequence[Matrix]
     beside: Sequence[Sequence[PublishedRow]]
     """The published numbers under the protocol of each matrix."""
     apart: Mapping[str, Sequence[PublishedRow]]
     """Those under other protocols, by their names."""
     titles: Mapping[str, str]
-    """What domains are called, by name; the name itself where it is not there."""
+    """What domains are called, by name; the name itself if it is not there."""
 
     @property
     def has_published(self) -> bool:
         """Whether any published number is in it."""
         return bool(self.apart) or any(self.beside)
 
-    def title(self, domain: str) -> str:
-        return self.titles.get(domain, domain)
+    def title(self, *domains: str) -> str:
+        """What one domain, or several together, are called."""
+        return " + ".join(self.titles.get(name, name) for name in domains)
 
 
 def gather(
@@ -47,17 +49,20 @@ def gather(
     domains: Sequence[str] | None = None,
     published: bool = False,
     networks: Mapping[Path, str] | None = None,
+    recipe_of: RecipeOf | None = None,
 ) -> Report:
     """Reads runs and compares them.
 
     Args:
         runs: their folders, or their results files.
-        metric: one of ``ibnseg.report.records.METRICS``, or a class, whose IoU it is.
-        protocols: names of the only ones to show, as ``native``.
+        metric: one of ``ibnseg.evaluation.metrics.METRICS``, a class, whose IoU it is, or a metric
+            that the runs have recorded.
+        protocols: names of the only ones to show, such as ``native``.
         domains: names of the only test domains to show.
         published: whether published numbers are shown too: with runs, those whose train and test
             domains are among theirs.
         networks: what networks are called, by folders of runs, instead of what results say.
+        recipe_of: as for :func:`~ibnseg.report.records.read_runs`.
 
     Raises:
         UserError: for wrong input, and if there is nothing to show.
@@ -68,14 +73,14 @@ def gather(
         replace(test, run={**test.run, "title": networks[test.folder]})
         if networks and test.folder in networks
         else test
-        for test in read_runs(runs)
+        for test in read_runs(runs, recipe_of)
     ]
     numbers = read_published() if published else ()
-    _check_names(tests, numbers, metric, protocols, domains)
+    described = _check_names(tests, numbers, metric, protocols, domains)
     shown = [test for test in tests if protocols is None or _protocol(test) in protocols]
     matrices = build(shown, metric, domains)
     if runs:
-        trained = {test.run["train_domain"] for test in tests}
+        trained = {name for test in tests for name in train_domains(test.run)}
         tested = {test.record["domain"] for test in tests} & set(domains or _domains(tests))
     else:
         trained, tested = None, domains
@@ -85,7 +90,7 @@ def gather(
     names = [each.protocol["name"] for each in matrices]
     alone = {name for name in names if names.count(name) == 1}
     return Report(
-        metric,
+        described,
         matrices,
         [[row for row in rows if row.protocol == name and name in alone] for name in names],
         {
@@ -97,24 +102,26 @@ def gather(
     )
 
 
-def _protocol(test: Test) -> str:
+def _protocol(test: TestRecord) -> str:
     return test.record["protocol"]["name"]
 
 
-def _domains(tests: Iterable[Test]) -> set[str]:
-    return {name for test in tests for name in (test.record["domain"], test.run["train_domain"])}
+def _domains(tests: Iterable[TestRecord]) -> set[str]:
+    return {name for test in tests for name in (test.record["domain"], *train_domains(test.run))}
 
 
 def _check_names(
-    tests: Sequence[Test],
+    tests: Sequence[TestRecord],
     numbers: Sequence[Published],
     metric: str,
     protocols: Sequence[str] | None,
     domains: Sequence[str] | None,
-) -> None:
-    classes = {name for test in tests for name in test.record["classes"]} or set(CLASSES)
-    if metric not in {*METRICS, *classes}:
-        raise unknown_name("metric", metric, {*METRICS, *classes})
+) -> Metric:
+    described = describe_metric(metric, tests) or (None if tests else get_metric(metric, CLASSES))
+    if described is None:
+        classes = {name for test in tests for name in test.record["classes"]} or set(CLASSES)
+        recorded = {name for test in tests for name in test.record["metrics"]}
+        raise unknown_name("metric", metric, {*METRICS, *classes, *recorded})
     under = {_protocol(test) for test in tests} | {number.protocol for number in numbers}
     for name in protocols or ():
         if name not in under:
@@ -123,14 +130,13 @@ def _check_names(
     for name in domains or ():
         if name not in tested:
             raise unknown_name("test domain of these results", name, tested)
+    return described
 
 
-def _titles(tests: Sequence[Test], names: Collection[str]) -> dict[str, str]:
-    """By the runs' configs, then by the package's."""
-    titles: dict[str, str] = {}
-    configs = [test.folder / "config.py" for test in tests]
-    for path in (*dict.fromkeys(configs), None):
-        missing = set(names) - titles.keys()
-        if missing and (path is None or path.is_file()):
-            titles |= Domains.of(load_config(path) if path else Config()).titles(missing)
-    return titles
+def _titles(tests: Sequence[TestRecord], names: Collection[str]) -> dict[str, str]:
+    """The titles that results have recorded, and of other domains (schema 1) those of their
+    files."""
+    recorded = {
+        name: facts["title"] for test in reversed(tests) for name, facts in test.domains.items()
+    }
+    return Domains().titles(set(names) - recorded.keys()) | recorded

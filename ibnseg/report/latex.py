@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ibnseg.report.gather import Report
-from ibnseg.report.sheet import NOTHING, Best, Lines, Sheet, sheets
+from ibnseg.report.sheet import NOTHING, Best, Lines, Sheet
+from ibnseg.report.sheets import sheets
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -19,7 +20,7 @@ SPECIAL = {
 """What is written otherwise."""
 
 
-def latex(report: Report) -> str:
+def as_latex(report: Report) -> str:
     """A ``table*`` for each sheet, with its notes below it; one that is wider than the text is made
     smaller."""
     packages = "% \\usepackage{booktabs,graphicx}"

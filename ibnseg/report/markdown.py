@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ibnseg.report.gather import Report
-from ibnseg.report.sheet import Best, Sheet, sheets
-from ibnseg.report.tables import table
+from ibnseg.report.sheet import Best, Sheet
+from ibnseg.report.sheets import sheets
 
 
-def markdown(report: Report) -> str:
+def as_markdown(report: Report) -> str:
     """A heading, a table and a list of notes for each sheet."""
     return "\n\n".join(map(sheet_markdown, sheets(report)))
 
@@ -18,6 +18,21 @@ def sheet_markdown(sheet: Sheet) -> str:
     notes = "\n".join(f"- {_escaped(note)}" for note in sheet.notes)
     head = tuple(map(_text, sheet.head))
     return f"**{_escaped(sheet.title)}**\n\n{table(head, rows, sheet.left)}\n\n{notes}"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
+    """A Markdown table with aligned columns; all but the first ``left`` are set to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: tuple[str, ...]) -> str:
+        aligned = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(head), f"| {' | '.join(rule)} |", *(line(row) for row in rows)])
 
 
 def _text(text: str) -> str:

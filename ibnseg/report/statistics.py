@@ -1,4 +1,4 @@
-"""What some trainings and some images allow to be said of others: bootstrap and Student's t."""
+"""Confidence intervals over trainings and images: bootstrap and Student's t."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 Score = Callable[[np.ndarray], np.ndarray]
-"""From confusion matrices (M, K, K) to scores (M,), NaN where undefined."""
+"""From counts, e.g. confusion matrices (M, K, K), to scores (M,), NaN where undefined."""
 
 
 class Interval(NamedTuple):
@@ -56,19 +56,20 @@ class Scores:
         return float(self.values.std(ddof=1)) if len(self.seeds) > 1 else None
 
 
-def sum_groups(confusion: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    """Sums images' confusion matrices by group.
+def sum_groups(counts: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Sums images' counts, such as confusion matrices, by group.
 
     Args:
-        confusion: (N, K, K) integer.
+        counts: (N, ...) integer or float64.
         groups: (N,) the group of each image.
 
     Returns:
-        (G, K, K) int64, in order of the groups' names.
+        (G, ...) int64, or float64, in order of the groups' names.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.zeros((len(names), *confusion.shape[1:]), np.int64)
-    np.add.at(sums, index, confusion)
+    kind = np.float64 if counts.dtype.kind == "f" else np.int64
+    sums = np.zeros((len(names), *counts.shape[1:]), kind)
+    np.add.at(sums, index, counts)
     return sums
 
 
@@ -87,43 +88,43 @@ def draws(units: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     return rng.multinomial(units, np.full(units, 1 / units), size=resamples)
 
 
-def resample(confusion: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Confusion matrices of bootstrap samples, all in one matrix product.
+def resample(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Sums of counts in bootstrap samples, all in one matrix product.
 
     Args:
-        confusion: (G, K, K) integer, of each image, or group of images.
+        counts: (G, ...) integer or float64, of each image, or group of images.
         drawn: (B, G) integer, from :func:`draws`.
 
     Returns:
-        (B, K, K) float64, of exact whole numbers.
+        (B, ...) float64, of exact whole numbers if the counts are.
 
     Raises:
-        ValueError: if counts could reach 2**53, above which float64 skips whole numbers.
+        ValueError: if integer counts could reach 2**53, above which float64 skips whole numbers.
     """
-    units = len(confusion)
-    if units * int(confusion.max(initial=0)) >= 2**53:
-        raise ValueError(f"{units} matrices with counts up to {confusion.max()}: sums not exact")
-    sums = drawn.astype(np.float64) @ confusion.reshape(units, -1).astype(np.float64)
-    return sums.reshape(len(drawn), *confusion.shape[1:])
+    units = len(counts)
+    if counts.dtype.kind != "f" and units * int(counts.max(initial=0)) >= 2**53:
+        raise ValueError(f"{units} images or groups with counts up to {counts.max()}: not exact")
+    sums = drawn.astype(np.float64) @ counts.reshape(units, -1).astype(np.float64)
+    return sums.reshape(len(drawn), *counts.shape[1:])
 
 
 def spread(
-    confusions: Sequence[np.ndarray], score: Score, resamples: int = RESAMPLES, seed: int = 0
+    counts: Sequence[np.ndarray], score: Score, resamples: int = RESAMPLES, seed: int = 0
 ) -> Spread:
     """The spread of a score over images, of several trainings in the same resamples.
 
     Args:
-        confusions: of each training, (G, K, K) integer of the same images or groups.
-        score: what is read off a confusion matrix.
+        counts: of each training, (G, ...) integer or float64, of the same images or groups.
+        score: what is read off sums of them.
         resamples: B.
         seed: of the draws.
     """
-    drawn = draws(len(confusions[0]), resamples, seed)
-    values = np.stack([score(resample(each, drawn)) for each in confusions])
+    drawn = draws(len(counts[0]), resamples, seed)
+    values = np.stack([score(resample(each, drawn)) for each in counts])
     defined = ~np.isnan(values)
-    count = np.maximum(defined.sum(axis=1, keepdims=True), 1)
-    means = values.sum(axis=1, keepdims=True, where=defined) / count
-    units = min(int((~np.isnan(score(each))).sum()) for each in confusions)
+    number = np.maximum(defined.sum(axis=1, keepdims=True), 1)
+    means = values.sum(axis=1, keepdims=True, where=defined) / number
+    units = min(int((~np.isnan(score(each))).sum()) for each in counts)
     return Spread(values - means, units)
 
 

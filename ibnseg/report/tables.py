@@ -1,63 +1,58 @@
-"""Tables made from results: train domain, test domain, mIoU, pixel accuracy, the drop, and every
-class."""
+"""The tables of one run: every test with its metrics, its drop and the IoU of every class."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 
-from ibnseg.evaluation import drivable
+from ibnseg.evaluation.metrics import METRICS, PERCENT
+from ibnseg.evaluation.results import train_domains
 from ibnseg.report.gaps import drop
+from ibnseg.report.markdown import table
+from ibnseg.report.sheet import NOTHING, percent, shown
 
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
-FURTHER = {
-    "category_mIoU": "category IoU",
-    "mean_iIoU": "iIoU",
-    "category_mean_iIoU": "category iIoU",
-}
-"""Means that a test may have besides, by their keys in results, and what tables call them."""
-DRIVABLE = {metric: way.title for metric, way in drivable.METRICS.items()}
-"""The same of the drivable area."""
+FIRST = ("mIoU", "pixel_accuracy")
+"""The metrics of the first table."""
 
 
-def drops(results: dict) -> list[float | None]:
+def drops(results: Mapping) -> list[float | None]:
     """The :func:`~ibnseg.report.gaps.drop` of each test, of mIoU."""
-    tests, train_domain = results["tests"], results["run"]["train_domain"]
-    return [drop(test, tests, train_domain) for test in tests]
+    tests, trains = results["tests"], train_domains(results["run"])
+    return [drop(test, tests, trains) for test in tests]
 
 
-def markdown(results: dict, titles: dict[str, str]) -> str:
-    """The results as Markdown tables, in percent: a row a test, then IoU a class, then the
-    further means of Cityscapes' benchmark and those of the drivable area, if any.
+def run_markdown(results: Mapping) -> str:
+    """The results as Markdown tables: a row a test, then the IoU of each class, then the further
+    metrics that a test has; fractions in percent.
 
     Args:
         results: a results file's content.
-        titles: names of domains to what the tables call them; the name itself if missing.
     """
     run, tests = results["run"], results["tests"]
+    title = {name: facts["title"] for name, facts in results["domains"].items()}
     rows = [
         (
-            titles.get(run["train_domain"], run["train_domain"]),
-            titles.get(test["domain"], test["domain"]),
+            " + ".join(title.get(name, name) for name in train_domains(run)),
+            title.get(test["domain"], test["domain"]),
             run["title"],
-            _percent(test["mIoU"]),
-            _percent(test["pixel_accuracy"]),
-            _percent(lost),
+            *(percent(test["metrics"].get(name)) for name in FIRST),
+            percent(lost),
             "{name} v{version}".format(**test["protocol"]),
-            _count(test),
+            _images(test),
         )
         for test, lost in zip(tests, drops(results), strict=True)
     ]
     several = len({test["protocol"]["name"] for test in tests}) > 1
     names = [
-        titles.get(test["domain"], test["domain"])
+        title.get(test["domain"], test["domain"])
         + (f", {test['protocol']['name']}" if several else "")
         for test in tests
     ]
-    classes = list(dict.fromkeys(name for test in tests for name in test["classes"]))
     class_rows = [
         (name, *(_class_iou(test, name) for test in tests))
-        for name in classes
+        for name in _classes(tests)
         if any(test["iou"].get(name) is not None for test in tests)
     ]
     parts = [
@@ -68,40 +63,26 @@ def markdown(results: dict, titles: dict[str, str]) -> str:
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
         parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
-    for head, titled, value in (
-        ("mean", FURTHER, dict.get),
-        ("drivable area", DRIVABLE, drivable.recorded),
-    ):
-        means = [
-            (title, *(_percent(value(test, key)) for test in tests))
-            for key, title in titled.items()
-            if any(value(test, key) is not None for test in tests)
-        ]
-        if means:
-            parts.append(table((head, *names), means, left=1))
+    further = [
+        _metric_row(name, tests, results["metrics"])
+        for name in _further(tests)
+        if any(test["metrics"].get(name) is not None for test in tests)
+    ]
+    if further:
+        parts.append(table(("metric", *names), further, left=1))
     return "\n\n".join(parts) + "\n"
 
 
-def as_csv(results: dict) -> str:
-    """The results as CSV: a row a test, fractions as measured, one column a class; then the
-    drivable area by each way of counting, if any test is of it."""
+def run_csv(results: Mapping) -> str:
+    """The results as CSV: a row a test, fractions as measured, one column a class, then one a
+    further metric."""
     run, tests = results["run"], results["tests"]
-    classes = list(dict.fromkeys(name for test in tests for name in test["classes"]))
+    classes, further = _classes(tests), _further(tests)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    facts = [
-        "train",
-        "test",
-        "split",
-        "model",
-        "seed",
-        "iteration",
-        "protocol",
-        "version",
-        "images",
-    ]
-    ways = [key for key in DRIVABLE if any("drivable" in test for test in tests)]
-    writer.writerow([*facts, "skipped", "mIoU", "pixel_accuracy", "drop", *classes, *ways])
+    facts = ("train", "test", "split", "model", "seed", "iteration", "protocol", "version")
+    counts = ("images", "skipped")
+    writer.writerow([*facts, *counts, *FIRST, "drop", *classes, *further])
     for test, lost in zip(tests, drops(results), strict=True):
         writer.writerow(
             [
@@ -115,39 +96,38 @@ def as_csv(results: dict) -> str:
                 test["protocol"]["version"],
                 test["images"],
                 len(test["skipped"]),
-                test["mIoU"],
-                test["pixel_accuracy"],
+                *(test["metrics"].get(name) for name in FIRST),
                 lost,
                 *(test["iou"].get(name) for name in classes),
-                *(drivable.recorded(test, key) for key in ways),
+                *(test["metrics"].get(name) for name in further),
             ]
         )
     return text.getvalue()
 
 
-def _class_iou(test: dict, name: str) -> str:
-    text = _percent(test["iou"].get(name))
-    return text if name in test["eval_classes"] or text == "-" else f"({text})"
+def _classes(tests: Sequence[Mapping]) -> list[str]:
+    return list(dict.fromkeys(name for test in tests for name in test["classes"]))
 
 
-def _count(test: dict) -> str:
-    return f"{test['images']}" + (f" ({len(test['skipped'])} skipped)" if test["skipped"] else "")
+def _further(tests: Sequence[Mapping]) -> list[str]:
+    """Names of the metrics beside the first ones, in the order of the table of metrics."""
+    known = {name for test in tests for name in test["metrics"]} - set(FIRST)
+    own = dict.fromkeys(name for test in tests for name in test["metrics"])
+    return [name for name in dict.fromkeys([*METRICS, *own]) if name in known]
 
 
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
+def _metric_row(name: str, tests: Sequence[Mapping], facts: Mapping) -> tuple[str, ...]:
+    own = facts.get(name) or dict(title=name, unit=PERCENT)
+    if name in METRICS:
+        own = dict(title=METRICS[name].title, unit=METRICS[name].unit)
+    return own["title"], *(shown(test["metrics"].get(name), own["unit"]) for test in tests)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
-    """A Markdown table with aligned columns; all but the first ``left`` are set to the right."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+def _class_iou(test: Mapping, name: str) -> str:
+    text = percent(test["iou"].get(name))
+    return text if name in test["eval_classes"] or text == NOTHING else f"({text})"
 
-    def line(cells: tuple[str, ...]) -> str:
-        aligned = [
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(aligned)} |"
 
-    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return "\n".join([line(head), f"| {' | '.join(rule)} |", *(line(row) for row in rows)])
+def _images(test: Mapping) -> str:
+    skipped = f" ({len(test['skipped'])} skipped)" if test["skipped"] else ""
+    return f"{test['images']}{skipped}"

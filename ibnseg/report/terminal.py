@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ibnseg.report.gather import Report
-from ibnseg.report.sheet import Best, Sheet, sheets
+from ibnseg.report.sheet import Best, Sheet
+from ibnseg.report.sheets import sheets
 
 WIDTH = 100
 """Of the notes, in characters; tables are as wide as they are."""
 
 
-def terminal(report: Report) -> str:
+def as_terminal(report: Report) -> str:
     """Tables as wide as they need be; bold only for a terminal, the star also in a file."""
     return "\n\n".join(sheet_text(sheet) for sheet in sheets(report, best="*"))
 

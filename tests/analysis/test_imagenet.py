@@ -36,7 +36,7 @@ from ibnseg.models.zoo import (
     PUBLISHED,
     paper_errors,
 )
-from ibnseg.report.tables import table
+from ibnseg.report.markdown import table
 from ibnseg.report.terminal import sheet_text
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb

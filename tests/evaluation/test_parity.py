@@ -167,7 +167,7 @@ def test_every_score_is_the_scripts(seed: int, tiny: Config, tmp_path: Path, scr
     ours = by_us(tiny, tmp_path, predictions)
     compared = pairs(ours, official)
     run = dict(title="as predicted", train_domain="gta5")
-    print(tables.markdown(dict(run=run, tests=[ours]), {}))
+    print(tables.run_markdown(dict(run=run, tests=[ours]), {}))
     for name, (mine, theirs) in compared.items():
         print(f"{name:<28} {mine!s:<22} {theirs!s:<22}")
 

@@ -8,7 +8,7 @@ import pytest
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine.testing import view_steps
 from ibnseg.evaluation import PROTOCOLS, Slide, get_protocol
-from ibnseg.evaluation.protocols import full_name, markdown
+from ibnseg.evaluation.protocols import full_name, protocols_table
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError
 
@@ -125,7 +125,7 @@ def test_names_say_what_was_changed(protocol, slide, scales, name):
 
 
 def test_the_table_in_words():
-    rows = {line.split("|")[1].strip(): line for line in markdown().splitlines()[2:]}
+    rows = {line.split("|")[1].strip(): line for line in protocols_table().splitlines()[2:]}
     assert list(rows) == [f"`{name}` v1" for name in PROTOCOLS]
     assert (
         "image (bicubic) and label height 1536, then both centre crop 1536x1536"

@@ -9,6 +9,7 @@ import pytest
 from ibnseg.datasets.labels import CATEGORIES
 from ibnseg.datasets.labels import CLASSES as LABELLED
 from ibnseg.evaluation import results
+from ibnseg.evaluation.per_image import read_per_image, write_per_image
 from ibnseg.support.errors import UserError
 
 CLASSES = ("road", "car", "sky")
@@ -34,7 +35,15 @@ def record(**kwargs) -> dict:
 
 
 def run(sha: str = "aa", iteration: int = 10) -> dict:
-    return dict(name="tiny", checkpoint_sha256=sha, iteration=iteration)
+    return dict(
+        name="tiny",
+        model="m",
+        title="Tiny",
+        train_domain="gta5",
+        seed=0,
+        checkpoint_sha256=sha,
+        iteration=iteration,
+    )
 
 
 def merged(*steps: tuple[dict, list[dict]]) -> dict:
@@ -64,7 +73,15 @@ def test_record_is_the_schema_of_json():
         "mIoU": (1 / 3 + 1 / 2) / 2,  # not rounded
         "pixel_accuracy": 3 / 5,
         "iou": {"road": 1 / 3, "car": 1 / 2, "sky": None},
+        "metrics": {
+            "mIoU": (1 / 3 + 1 / 2) / 2,
+            "pixel_accuracy": 3 / 5,
+            "mean_class_accuracy": (1 / 3 + 2 / 2) / 2,
+            "frequency_weighted_iou": (3 * (1 / 3) + 2 * (1 / 2)) / 5,
+            "f_score": (2 / 4 + 4 / 6) / 2,
+        },
         "confusion": [[1, 2, 0], [0, 2, 0], [0, 0, 0]],
+        "counts": {},
         "per_image": "per_image/gta5-native.npz",
     }
 
@@ -163,7 +180,7 @@ def test_record_refuses_another_number_of_classes():
 
 def test_first_results():
     content = results.merge(None, run(), [record()])
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["run"] == run()
     assert content["tests"] == [{**record(), "checkpoint_sha256": "aa", "iteration": 10}]
 
@@ -286,11 +303,11 @@ def test_damaged_file(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [('{"schema": 2}', "2"), ("{}", "None"), ("[]", "None"), ("3", "None")]
+    ("content", "found"), [('{"schema": 3}', "3"), ("{}", "None"), ("[]", "None"), ("3", "None")]
 )
 def test_other_schema(tmp_path, content, found):
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(UserError, match=rf"results\.json: schema {found}, expected 1"):
+    with pytest.raises(UserError, match=rf"results\.json: schema {found}, expected 1 or 2"):
         results.read(tmp_path / "results.json")
 
 
@@ -328,7 +345,7 @@ def test_matrices_of_images_are_read_back(tmp_path):
     path = tmp_path / "per_image" / "gta5-native.npz"
     large = np.array([[2**32 - 1, 0, 0], [0, 7, 0], [0, 0, 0]])
     matrices = {"images/ü 2.png": COUNTS, "images/1.png": large}
-    results.write_per_image(path, matrices, ["münchen", "1"])
+    write_per_image(path, matrices, ["münchen", "1"])
     with np.load(path) as stored:  # without pickle
         assert set(stored) == {"names", "groups", "confusion"}
         assert stored["groups"].tolist() == ["münchen", "1"]
@@ -346,8 +363,8 @@ TOTAL = sum(MATRICES.values())
 
 
 def test_matrices_of_images_are_read_in_order_of_names(tmp_path):
-    results.write_per_image(tmp_path / "x.npz", MATRICES, ["b", "a"])
-    names, confusion, groups = results.read_per_image(tmp_path / "x.npz", TOTAL)
+    write_per_image(tmp_path / "x.npz", MATRICES, ["b", "a"])
+    names, confusion, groups, _ = read_per_image(tmp_path / "x.npz", TOTAL)
     assert names.tolist() == ["a/1.png", "b/2.png"]
     assert groups.tolist() == ["a", "b"]
     assert confusion.tolist() == [MATRICES["a/1.png"].tolist(), MATRICES["b/2.png"].tolist()]
@@ -356,14 +373,14 @@ def test_matrices_of_images_are_read_in_order_of_names(tmp_path):
 def test_files_without_groups_are_read(tmp_path):
     stack = np.stack(list(MATRICES.values())).astype(np.uint32)
     np.savez(tmp_path / "x.npz", names=list(MATRICES), confusion=stack)
-    assert results.read_per_image(tmp_path / "x.npz", TOTAL).groups is None
+    assert read_per_image(tmp_path / "x.npz", TOTAL).groups is None
 
 
 def test_matrices_that_do_not_add_up(tmp_path):
-    results.write_per_image(tmp_path / "x.npz", MATRICES, ["b", "a"])
+    write_per_image(tmp_path / "x.npz", MATRICES, ["b", "a"])
     for total in (TOTAL + np.eye(2, dtype=int), np.zeros((3, 3), int)):
         with pytest.raises(UserError, match=r"x\.npz: does not add up to the confusion in"):
-            results.read_per_image(tmp_path / "x.npz", total)
+            read_per_image(tmp_path / "x.npz", total)
 
 
 def damaged_file(path, kind: str) -> None:
@@ -417,4 +434,4 @@ def test_damaged_matrices_of_images(kind, tmp_path):
     damaged_file(tmp_path / "x.npz", kind)
     total = 0 * TOTAL if kind == "no images" else TOTAL
     with pytest.raises(UserError, match=r"x\.npz: damaged \(.*\); test again"):
-        results.read_per_image(tmp_path / "x.npz", total)
+        read_per_image(tmp_path / "x.npz", total)

@@ -25,7 +25,7 @@ from ibnseg.experiments import suite as module
 from ibnseg.experiments.plan import read_suite
 from ibnseg.experiments.suite import listing, slurm, state, suite, write_config
 from ibnseg.report.gather import gather
-from ibnseg.report.terminal import terminal
+from ibnseg.report.terminal import as_terminal
 from ibnseg.runs.run import Run as Folder
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder, sha256
@@ -306,8 +306,8 @@ def test_titles_are_the_suites_own(mine, trained_runs, tmp_path, monkeypatch):
     images = [[[5, 5], [0, 0]]]
     folder = save_run(tmp_path / "run", {"gta5": images}, title="trained as")
     table = gather([folder], networks={folder: run.title})
-    assert "the first" in terminal(table)
-    assert "trained as" not in terminal(table)
+    assert "the first" in as_terminal(table)
+    assert "trained as" not in as_terminal(table)
 
 
 def test_a_runs_config_has_the_domains_beside_its_own(mine, tmp_path):

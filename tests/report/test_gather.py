@@ -1,9 +1,11 @@
 """What a report is made of, and wrong input."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from ibnseg.evaluation import results
 from ibnseg.report.gather import gather
 from ibnseg.support.errors import UserError
 from tests.conftest import save_run
@@ -54,20 +56,37 @@ def test_the_packages_published_numbers_can_be_gathered():
     assert [row.values["gta5"] for row in found.apart["unknown"]] == ["71.9", "71.4", "78.8"]
 
 
-def test_titles_are_those_of_the_runs_config_then_of_the_package(runs):
-    config = "domains = dict(gta5=dict(title='Own GTA'))\n"
-    (runs[0] / "config.py").write_text(config)
+def record_titles(run: Path, **titles: str) -> None:
+    content = results.read(run / "results.json")
+    content["domains"] = {name: dict(title=x, group="image") for name, x in titles.items()}
+    results.write(run / "results.json", content)
+
+
+def test_titles_are_those_that_results_record_then_those_of_the_domains_files(runs):
+    record_titles(runs[0], gta5="Own GTA")
+    record_titles(runs[1], gta5="Another")
     found = gather(runs)
     assert (found.title("gta5"), found.title("cityscapes")) == ("Own GTA", "Cityscapes")
-    assert found.title("elsewhere") == "elsewhere"
+    assert found.title("gta5", "elsewhere") == "Own GTA + elsewhere"
 
 
-@pytest.mark.parametrize(
-    "domains", ["3", "dict(gta5=3)", "dict(gta5=dict())", "dict(gta5=dict(title=3))", "None"]
-)
-def test_titles_that_a_runs_config_does_not_have_are_the_packages(runs, domains):
-    (runs[0] / "config.py").write_text(f"domains = {domains}\n")
+def test_nothing_of_a_run_is_executed(runs):
+    for name in ("config.py", "sitecustomize.py", "mymethod.py"):
+        (runs[0] / name).write_text("raise SystemExit('executed')\n")
     assert gather(runs).title("gta5") == "GTA5"
+
+
+def test_a_run_of_schema_1_is_read_as_one_of_schema_2(runs):
+    expected = gather(runs, "f_score")
+    for run in runs:
+        path = run / "results.json"
+        content = json.loads(path.read_text())
+        for key in ("domains", "metrics"):
+            del content[key]
+        for test in content["tests"]:
+            del test["metrics"], test["counts"]
+        path.write_text(json.dumps(content | dict(schema=1)))
+    assert gather(runs, "f_score") == expected
 
 
 def test_wrong_names(runs, published):

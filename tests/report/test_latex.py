@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from ibnseg.report.gather import gather
-from ibnseg.report.latex import latex
+from ibnseg.report.latex import as_latex
 from tests.conftest import save_run
 from tests.report.conftest import road
 
@@ -19,7 +19,7 @@ DOCUMENT = r"""\documentclass{article}
 
 
 def test_rows(report):
-    text = latex(report())
+    text = as_latex(report())
     assert r"\begin{tabular}{@{}lllrrr@{}}" in text
     head = r"trained on & network &  & GTA5 & Cityscapes & mean of unseen \\"
     assert f"\\toprule\n{head}\n\\midrule" in text
@@ -34,15 +34,15 @@ def test_negative_numbers_have_a_minus(tmp_path):
         save_run(tmp_path / name, {"gta5": road(*right)}, name=name)
         for name, right in (("a", (8, 9)), ("b", (4, 5)))
     ]
-    assert "& $-$40.0 &" in latex(gather(runs, "road"))
-    assert "{[$-$40.0, $-$40.0]}" in latex(gather(runs, "road"))
+    assert "& $-$40.0 &" in as_latex(gather(runs, "road"))
+    assert "{[$-$40.0, $-$40.0]}" in as_latex(gather(runs, "road"))
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
 def test_compiles_with_whatever_titles_hold(runs, published, tmp_path):
     special = r"50% & more_{x}^2 ~ $1 #2 \par <a> ± [z]"
     odd = save_run(tmp_path / "odd", {"gta5": road(2, 4)}, name="odd", title=special)
-    text = latex(gather([*runs, odd], published=True))
+    text = as_latex(gather([*runs, odd], published=True))
     (tmp_path / "x.tex").write_text(DOCUMENT % text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "x.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")

@@ -1,7 +1,7 @@
 """A whole report in Markdown, and what changes it."""
 
 from ibnseg.report.gather import gather
-from ibnseg.report.markdown import markdown
+from ibnseg.report.markdown import as_markdown
 from tests.conftest import save_run
 from tests.report.conftest import road
 
@@ -10,7 +10,7 @@ from tests.report.conftest import road
 
 
 def test_whole(report):
-    text = markdown(report())
+    text = as_markdown(report())
     matrix, differences = text.split("\n\n**Paired")
     lines = matrix.splitlines()
     assert lines[0] == "**pixel accuracy in percent, protocol native v1, whole images**"
@@ -32,7 +32,7 @@ def test_whole(report):
     for note in (
         "- ± sd: mean and standard deviation over the seeds.",
         "- Drop: the value in the training domain, minus this one.",
-        "- Mean of unseen: over all domains shown but the training domain.",
+        "- Mean of unseen: over all domains shown but those of training.",
         "- Bold: better than every other network of its block that was tested there, by the 95 % "
         "interval of the paired difference.",
         "- Images: GTA5 3, Cityscapes 4 in 2 groups.",
@@ -46,7 +46,7 @@ def test_whole(report):
 
 def test_one_seed(tmp_path):
     run = save_run(tmp_path, {"gta5": road(9, 8), "cityscapes": road(2, 4)}, title="Net")
-    text = markdown(gather([run], "road"))
+    text = as_markdown(gather([run], "road"))
     assert "**IoU of road in percent" in text
     assert " 85.0 |" in text
     assert "| seed 0 " in text
@@ -60,14 +60,14 @@ def test_one_seed(tmp_path):
 def test_seeds_that_a_cell_lacks_are_told(tmp_path):
     a = save_run(tmp_path / "a", {"gta5": road(9, 8), "cityscapes": road(2, 4)}, seed=0)
     b = save_run(tmp_path / "b", {"gta5": road(9, 8)}, seed=1)
-    text = markdown(gather([a, b], "road"))
+    text = as_markdown(gather([a, b], "road"))
     assert "85.0 ± 0.0 |" in text
     assert "30.0 (n=1) |" in text
 
 
 def test_without_any_interval(tmp_path):
     run = save_run(tmp_path, {"gta5": road(9)}, title="Net")
-    lines = markdown(gather([run], "road")).splitlines()
+    lines = as_markdown(gather([run], "road")).splitlines()
     assert lines[4].split("|")[2].strip() == "Net, seed 0"
     assert "interval" not in "".join(lines)
 
@@ -75,12 +75,12 @@ def test_without_any_interval(tmp_path):
 def test_undefined(tmp_path):
     a = save_run(tmp_path / "a", {"gta5": road(9, 8), "cityscapes": road(2, 4)}, name="a")
     b = save_run(tmp_path / "b", {"gta5": road(9, 8)}, name="b")
-    text = markdown(gather([a, b], "road"))
-    assert "- Where there is -: not tested, or undefined." in text
+    text = as_markdown(gather([a, b], "road"))
+    assert "- A dash is a test that is missing or undefined." in text
 
 
 def test_published_rows_below_the_measured_ones_and_apart(runs, published):
-    text = markdown(gather(runs, published=True))
+    text = as_markdown(gather(runs, published=True))
     (line,) = [line for line in text.splitlines() if "| Base, R50 [1]" in line]
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
         "GTA5", "Base, R50 [1]", "published", "70.0", "28.95", ""
@@ -93,7 +93,7 @@ def test_published_rows_below_the_measured_ones_and_apart(runs, published):
 
 
 def test_published_alone_a_table_for_each_protocol_and_train_set(published):
-    text = markdown(gather([], published=True))
+    text = as_markdown(gather([], published=True))
     titles = [line for line in text.splitlines() if line.startswith("**Published")]
     assert titles == [
         f"**Published mIoU in percent, trained on {train}, test protocol {name}**"
@@ -104,4 +104,4 @@ def test_published_alone_a_table_for_each_protocol_and_train_set(published):
 
 def test_marks_of_markdown_are_escaped(tmp_path):
     run = save_run(tmp_path, {"gta5": road(9)}, title="a|b *c* <d>")
-    assert "a\\|b \\*c\\* \\<d>" in markdown(gather([run], "road"))
+    assert "a\\|b \\*c\\* \\<d>" in as_markdown(gather([run], "road"))

@@ -9,7 +9,8 @@ from scipy.stats import t as student
 
 from ibnseg.evaluation import results
 from ibnseg.report import tables
-from ibnseg.report.matrix import Matrix, build
+from ibnseg.report.build import build
+from ibnseg.report.matrix import Matrix
 from ibnseg.report.records import read_runs
 from tests.conftest import save_run
 

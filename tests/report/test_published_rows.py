@@ -1,6 +1,6 @@
 """Published numbers as rows."""
 
-from ibnseg.report.published_rows import as_rows, select
+from ibnseg.report.published import as_rows, select
 from tests.report.conftest import PUBLISHED
 
 

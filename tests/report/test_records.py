@@ -57,9 +57,9 @@ def test_a_results_file_is_a_run(tmp_path):
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(UserError, match="x: no run, which would have a results.json"):
+    with pytest.raises(UserError, match="x is not a tested run"):
         read_runs([tmp_path / "x"])
-    with pytest.raises(UserError, match="no run"):
+    with pytest.raises(UserError, match="is not a tested run"):
         read_runs([tmp_path])
 
 
@@ -93,8 +93,9 @@ def test_no_test_of_the_last_checkpoint(tmp_path):
         ("test", "iou", {"road": "x", "car": 0.5}),
         ("test", "iou", {"road": 0.5}),
         ("test", "mIoU", "x"),
-        ("test", "drivable", 0.5),
-        ("test", "drivable", {"with_background": "x"}),
+        ("test", "metrics", None),
+        ("test", "metrics", {"mIoU": "x"}),
+        ("test", "counts", {"boundary_iou": [["x"]]}),
         ("test", "confusion", [[2**70, 0], [0, 0]]),
         ("run", "seed", [1]),
         ("run", "title", NULL),

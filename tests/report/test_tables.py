@@ -15,6 +15,7 @@ TITLES = {"gta5": "GTA5", "cityscapes": "Cityscapes"}
 
 
 def case(domain: str, miou: float | None, **kwargs) -> dict:
+    """A record of results as read by tables; ``further`` metrics may be given."""
     facts = dict(
         domain=domain,
         split="val",
@@ -23,16 +24,20 @@ def case(domain: str, miou: float | None, **kwargs) -> dict:
         eval_classes=CLASSES,
         images=500,
         skipped=[],
-        mIoU=miou,
         pixel_accuracy=0.9,
         iou={"road": 0.95, "traffic sign": 0.25, "sky": 0.5},
     )
-    return facts | kwargs
+    facts |= kwargs
+    further = facts.pop("further", {})
+    return facts | dict(
+        metrics=dict(mIoU=miou, pixel_accuracy=facts.pop("pixel_accuracy"), **further)
+    )
 
 
 def content(*tests: dict) -> dict:
     run = dict(title="IBN-Net50-a", train_domain="gta5", seed=0, iteration=80000)
-    return dict(schema=1, run=run, tests=list(tests))
+    domains = {name: dict(title=title, group="image") for name, title in TITLES.items()}
+    return dict(schema=2, run=run, tests=list(tests), domains=domains, metrics={})
 
 
 # --- drops ---
@@ -61,10 +66,35 @@ def test_no_drop_between_what_cannot_be_compared(change):
     assert values == [None, None]
 
 
+HOME = [[3, 1, 0], [1, 3, 0], [0, 2, 2]]
+"""IoU of road 3/5, traffic sign 3/7, sky 2/4."""
+
+
 def test_drop_over_the_classes_that_the_test_averages():
-    """(0.95 + 0.5) / 2 at home for road and sky, minus 0.25."""
+    """(3/5 + 2/4) / 2 at home for road and sky, minus 0.25."""
+    home = case("gta5", 0.75, confusion=HOME)
     abroad = case("camvid", 0.25, eval_classes=["road", "sky"])
-    assert tables.drops(content(case("gta5", 0.75), abroad)) == [None, pytest.approx(0.475)]
+    assert tables.drops(content(home, abroad)) == [None, pytest.approx(0.3)]
+
+
+def test_drop_from_several_training_domains_is_from_their_mean():
+    results = content(case("gta5", 0.75), case("synthia", 0.25), case("cityscapes", 0.125))
+    results["run"] |= dict(train_domain="gta5+synthia", train_domains=["gta5", "synthia"])
+    assert tables.drops(results) == [None, None, 0.375]
+    results["tests"][1]["split"] = "test"
+    results["tests"].append(case("synthia", 0.5))
+    assert tables.drops(results)[2] is None  # which split of synthia is meant is not known
+    del results["tests"][1::2]
+    assert tables.drops(results) == [None, None]  # synthia was not tested
+
+
+def test_several_training_domains_are_joined_by_a_plus():
+    results = content(case("cityscapes", 0.5))
+    results["run"] |= dict(train_domain="gta5+synthia", train_domains=["gta5", "synthia"])
+    line = tables.run_markdown(results).splitlines()[2]
+    assert line.split("|")[1].strip() == "GTA5 + synthia"
+    (row,) = csv.DictReader(io.StringIO(tables.run_csv(results)))
+    assert row["train"] == "gta5+synthia"
 
 
 def test_drop_of_each_protocol_by_its_own_home():
@@ -129,16 +159,16 @@ def test_markdown_whole():
 | traffic sign | 25.0 |        0.0 |
 | sky          | 50.0 |          - |
 """
-    assert tables.markdown(content(at_home, abroad), TITLES) == expected
+    assert tables.run_markdown(content(at_home, abroad)) == expected
 
 
 def test_markdown_shows_classes_that_are_not_averaged_in_parentheses():
-    abroad = case("camvid", 0.625, eval_classes=["road", "sky"])
+    abroad = case("camvid", 0.5, eval_classes=["road", "sky"])
     expected = f"""\
 | train | test   | model       | mIoU | pixel acc. | drop |  protocol | images |
 | ----- | ------ | ----------- | ---: | ---------: | ---: | --------: | -----: |
 | GTA5  | GTA5   | IBN-Net50-a | 75.0 |       90.0 |    - | native v1 |    500 |
-| GTA5  | camvid | IBN-Net50-a | 62.5 |       90.0 | 10.0 | native v1 |    500 |
+| GTA5  | camvid | IBN-Net50-a | 50.0 |       90.0 |  5.0 | native v1 |    500 |
 
 {NOTE}
 
@@ -150,11 +180,12 @@ def test_markdown_shows_classes_that_are_not_averaged_in_parentheses():
 
 {IN_PARENTHESES}
 """
-    assert tables.markdown(content(case("gta5", 0.75), abroad), TITLES) == expected
+    home = case("gta5", 0.75, confusion=HOME)
+    assert tables.run_markdown(content(home, abroad)) == expected
 
 
 def test_markdown_names_the_protocol_of_each_column_where_there_are_several():
-    text = tables.markdown(content(case("gta5", 0.75), case("gta5", 0.5, protocol=SLIDE)), TITLES)
+    text = tables.run_markdown(content(case("gta5", 0.75), case("gta5", 0.5, protocol=SLIDE)))
     assert "| IoU          | GTA5, native | GTA5, native-slide512x512-384x384 |" in text
     assert [line.split("|")[7].strip() for line in text.splitlines()[2:4]] == [
         "native v1",
@@ -163,8 +194,8 @@ def test_markdown_names_the_protocol_of_each_column_where_there_are_several():
 
 
 def test_markdown_leaves_out_classes_that_no_test_has():
-    text = tables.markdown(
-        content(case("gta5", 0.5, iou={"road": 0.5, "traffic sign": None, "sky": None})), TITLES
+    text = tables.run_markdown(
+        content(case("gta5", 0.5, iou={"road": 0.5, "traffic sign": None, "sky": None}))
     )
     assert "| road |" in text
     assert "traffic sign" not in text
@@ -172,49 +203,30 @@ def test_markdown_leaves_out_classes_that_no_test_has():
 
 def test_markdown_of_an_undefined_test():
     undefined = case("gta5", None, pixel_accuracy=None, iou=dict.fromkeys(CLASSES), images=0)
-    lines = tables.markdown(content(undefined), TITLES).splitlines()
+    lines = tables.run_markdown(content(undefined)).splitlines()
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "GTA5", "GTA5", "IBN-Net50-a", "-", "-", "-", "native v1", "0"
     ]  # fmt: skip
 
 
 def test_note_on_parentheses_only_where_there_are_some():
-    text = tables.markdown(content(case("gta5", 0.75)), {"gta5": "GTA5 (rendered)"})
+    text = tables.run_markdown(content(case("gta5", 0.75)))
     assert IN_PARENTHESES not in text
 
 
-def test_markdown_ends_with_the_further_means_where_there_are_any():
-    home = case("gta5", 0.75, category_mIoU=0.875)
-    abroad = case("cityscapes", 0.5, category_mIoU=0.75, mean_iIoU=0.25, category_mean_iIoU=None)
-    assert tables.markdown(content(home, abroad), TITLES).endswith("""
+def test_markdown_ends_with_the_further_metrics_that_are_defined():
+    home = case("gta5", 0.75, further=dict(f_score=0.875, boundary_iou=None, of_one=2.5))
+    abroad = case("cityscapes", 0.5, further=dict(mean_iIoU=0.25, f_score=0.5))
+    results = content(home, abroad)
+    results["metrics"] = dict(of_one=dict(title="one's own", unit="pixels"))
+    assert tables.run_markdown(results).endswith("""
 
-| mean         | GTA5 | Cityscapes |
-| ------------ | ---: | ---------: |
-| category IoU | 87.5 |       75.0 |
-| iIoU         |    - |       25.0 |
+| metric    | GTA5 | Cityscapes |
+| --------- | ---: | ---------: |
+| F-score   | 87.5 |       50.0 |
+| iIoU      |    - |       25.0 |
+| one's own |  2.5 |          - |
 """)
-
-
-WAYS = dict(with_background=0.875, direct_alternative=0.75, background_dropped=None)
-
-
-def test_markdown_shows_the_drivable_area_by_each_way_that_is_defined():
-    home = case("gta5", 0.75, category_mIoU=0.875)
-    abroad = case("bdd", 0.75, drivable=WAYS)
-    other = case("kitti", 0.5, drivable=dict(WAYS, background_dropped=0.96875))
-    assert tables.markdown(content(home, abroad, other), TITLES).endswith("""
-
-| mean         | GTA5 | bdd | kitti |
-| ------------ | ---: | --: | ----: |
-| category IoU | 87.5 |   - |     - |
-
-| drivable area                                   | GTA5 |  bdd | kitti |
-| ----------------------------------------------- | ---: | ---: | ----: |
-| direct, alternative and background              |    - | 87.5 |  87.5 |
-| direct and alternative (headline)               |    - | 75.0 |  75.0 |
-| direct and alternative, true background ignored |    - |    - |  96.9 |
-""")
-    assert "drivable" not in tables.markdown(content(home), TITLES)
 
 
 # --- CSV ---
@@ -229,7 +241,7 @@ def test_csv_parses_back_unrounded():
         protocol=WHOLE,
         iou={"road": third, "traffic sign": None, "sky": 0.0},
     )
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(content(at_home, abroad)))))
+    rows = list(csv.DictReader(io.StringIO(tables.run_csv(content(at_home, abroad)))))
     assert rows[0] == {
         "train": "gta5",
         "test": "gta5",
@@ -257,27 +269,20 @@ def test_csv_parses_back_unrounded():
 def test_csv_quotes_titles_with_commas():
     results = content(case("gta5", 0.5))
     results["run"]["title"] = 'FCN, "wide"'
-    (row,) = csv.DictReader(io.StringIO(tables.as_csv(results)))
+    (row,) = csv.DictReader(io.StringIO(tables.run_csv(results)))
     assert row["model"] == 'FCN, "wide"'
     assert row["sky"] == "0.5"
 
 
 def test_csv_has_the_classes_of_all_tests():
     other = case("bdd", 0.5, classes=["lane"], eval_classes=["lane"], iou={"lane": 0.5})
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(content(case("gta5", 0.5), other)))))
+    rows = list(csv.DictReader(io.StringIO(tables.run_csv(content(case("gta5", 0.5), other)))))
     assert [row["lane"] for row in rows] == ["", "0.5"]
     assert [row["road"] for row in rows] == ["0.95", ""]
 
 
-def test_csv_has_the_drivable_area_where_a_test_is_of_it():
-    tests = [case("gta5", 0.5), case("bdd", 0.5, drivable=WAYS)]
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(content(*tests)))))
-    keys = [
-        "drivable_with_background",
-        "drivable_direct_alternative",
-        "drivable_background_dropped",
-    ]
-    assert [[row[key] for key in keys] for row in rows] == [["", "", ""], ["0.875", "0.75", ""]]
-    assert [row["sky"] for row in rows] == ["0.5", "0.5"]
-    (row,) = csv.DictReader(io.StringIO(tables.as_csv(content(tests[0]))))
-    assert not any(key.startswith("drivable") for key in row)
+def test_csv_has_a_column_for_each_further_metric_of_any_test():
+    tests = [case("gta5", 0.5), case("bdd", 0.5, further=dict(of_one=2.5, f_score=None))]
+    rows = list(csv.DictReader(io.StringIO(tables.run_csv(content(*tests)))))
+    assert list(rows[0])[-3:] == ["sky", "f_score", "of_one"]
+    assert [[row["f_score"], row["of_one"]] for row in rows] == [["", ""], ["", "2.5"]]

@@ -2,12 +2,12 @@
 
 import sys
 
-from ibnseg.report.terminal import terminal
+from ibnseg.report.terminal import as_terminal
 
 
 def test_as_wide_as_it_is_and_readable_in_a_file(report, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
-    text = terminal(report())
+    text = as_terminal(report())
     assert "\x1b" not in text
     (line,) = [line for line in text.splitlines() if "B_ibn " in line and "90.0" in line]
     shown = "GTA5 B_ibn pixel accuracy ± sd 90.0 ± 0.0 50.0 ± 7.1 * 50.0 ± 7.1 *"
@@ -19,8 +19,8 @@ def test_as_wide_as_it_is_and_readable_in_a_file(report, monkeypatch):
 
 def test_bold_for_a_terminal(report, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert "\x1b[1m50.0 ± 7.1 *\x1b[0m" in terminal(report())
+    assert "\x1b[1m50.0 ± 7.1 *\x1b[0m" in as_terminal(report())
 
 
 def test_brackets_are_no_markup(report):
-    assert "[90.0, 90.0]" in terminal(report())
+    assert "[90.0, 90.0]" in as_terminal(report())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ibnseg.datasets.labels import CLASSES as LABELLED
-from ibnseg.evaluation import Confusion
+from ibnseg.evaluation.evaluator import Confusion
 from ibnseg.registry import METRICS
 
 CLASSES = ("road", "car", "sky")
@@ -49,6 +49,9 @@ def test_scores_of_two_images_under_their_names():
     assert counted.evaluate(2) == {
         "gta5/mIoU": pytest.approx(1 / 3, abs=1e-15),
         "gta5/pixel_accuracy": 3 / 5,
+        "gta5/mean_class_accuracy": (2 / 4 + 1 / 1) / 2,  # sky is never true
+        "gta5/frequency_weighted_iou": (4 * 0.5 + 1 * 0.5) / 5,
+        "gta5/f_score": pytest.approx((4 / 6 + 2 / 3 + 0) / 3),
         "gta5/IoU/road": 0.5,
         "gta5/IoU/car": 0.5,
         "gta5/IoU/sky": 0.0,

@@ -1,0 +1,82 @@
+"""Boundary IoU: the IoU of each class near boundaries alone, where large objects do not drown it.
+
+Cheng, Girshick, Dollár, Berg, Kirillov, "Boundary IoU: Improving Object-Centric Image Segmentation
+Evaluation", CVPR 2021, over the masks of classes instead of objects.
+"""
+
+from __future__ import annotations
+
+from math import hypot
+
+import cv2
+import numpy as np
+
+from ibnseg.datasets.labels import IGNORE
+from ibnseg.evaluation.confusion import mean_of_defined
+
+DILATION = 0.02
+"""Width of the band along boundaries, as a share of the image's diagonal (the authors' default)."""
+
+
+def boundary_band(classes: np.ndarray, width: int) -> np.ndarray:
+    """Finds the pixels of each class that are near a pixel of another one, or the image's border.
+
+    For every class at once it is what the authors' ``mask_to_boundary`` gives for its mask: the
+    mask minus its erosion by a square, where the outside of the image is no part of the mask.
+
+    Args:
+        classes: ``(H, W)`` uint8.
+        width: number of pixels, at least 1.
+
+    Returns:
+        ``(H, W)`` bool.
+    """
+    square = np.ones((2 * width + 1,) * 2, np.uint8)
+    band = cv2.erode(classes, square) != cv2.dilate(classes, square)
+    band[:width], band[-width:], band[:, :width], band[:, -width:] = (True,) * 4
+    return band
+
+
+def boundary_counts(
+    label: np.ndarray, prediction: np.ndarray, num_classes: int, dilation: float = DILATION
+) -> np.ndarray:
+    """Counts an image's pixels in the bands along the boundaries of each class.
+
+    Ignored pixels are of no class, so truth has a boundary beside them, and count nowhere.
+
+    Args:
+        label: ``(H, W)`` uint8 train ids below K, or 255.
+        prediction: ``(H, W)`` uint8 train ids below K.
+        num_classes: K.
+        dilation: width of the bands, as a share of the diagonal; at least one pixel.
+
+    Returns:
+        ``(K, 3)`` int64 numbers of pixels of each class: in the bands of both truth and prediction,
+        in that of truth, in that of the prediction. Counts of images add up.
+    """
+    width = max(round(dilation * hypot(*label.shape)), 1)
+    counted = label != IGNORE
+    true = boundary_band(label, width) & counted
+    predicted = boundary_band(prediction, width) & counted
+    both = true & predicted & (label == prediction)
+    picked = (label[both], label[true], prediction[predicted])
+    return np.stack([np.bincount(each, minlength=num_classes) for each in picked], axis=-1)
+
+
+def boundary_iou(counts: np.ndarray) -> np.ndarray:
+    """IoU of the bands of truth and prediction, for each class.
+
+    Args:
+        counts: ``(..., K, 3)`` from :func:`boundary_counts`.
+
+    Returns:
+        ``(..., K)`` float64 fractions, NaN for a class that is in neither.
+    """
+    both, true, predicted = np.moveaxis(counts, -1, 0)
+    with np.errstate(invalid="ignore"):
+        return both / (true + predicted - both)
+
+
+def mean_boundary_iou(counts: np.ndarray, classes: list[int] | None = None) -> np.ndarray:
+    """Mean of :func:`boundary_iou` over ``classes`` (all if None) that are defined, ``(...)``."""
+    return mean_of_defined(boundary_iou(counts), classes)

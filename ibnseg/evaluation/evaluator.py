@@ -1,0 +1,107 @@
+"""The evaluator that mmengine calls: counts of each image, and their scores at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from ibnseg.evaluation.confusion import confusion_matrix, iou
+from ibnseg.evaluation.metrics import CONFUSION, Pixels, counted, evaluate
+from ibnseg.evaluation.official import weighted_confusion
+from ibnseg.registry import METRICS
+from ibnseg.support.errors import UserError
+
+
+@METRICS.register_module()
+class Confusion(BaseMetric):
+    """Counts each test image's pixels by true and predicted class; sums and scores them at the end.
+
+    Every process keeps the counts of its own images by their paths, so that an image which a
+    sampler gave to two processes counts once.
+
+    Args:
+        classes: names of all K classes.
+        eval_classes: names of those that are averaged.
+        metrics: names of metrics that count something else and are wanted too, such as
+            ``boundary_iou``.
+
+    Attributes:
+        per_image: after ``evaluate``, on the main process, image paths to (K, K) int64, in order of
+            path.
+        counts: after ``evaluate``, on the main process, the same of what each of ``metrics``
+            counts, by its name.
+        weighted: after ``evaluate``, on the main process, the sum of the images'
+            :func:`~ibnseg.evaluation.official.weighted_confusion`; None unless all of them came
+            with their instances.
+
+    Raises:
+        UserError: for an unknown metric.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        eval_classes: Sequence[str],
+        metrics: Sequence[str] = (),
+        **kwargs,
+    ) -> None:
+        # "gpu" gathers through the process group, gloo included; "cpu" would leave files in the
+        # folder
+        super().__init__(collect_device="gpu", **kwargs)
+        self.classes = list(classes)
+        self.eval_classes = list(eval_classes)
+        self.metrics = [each for each in counted(metrics) if each.applies_to(classes)]
+        self.per_image: dict[str, np.ndarray] = {}
+        self.counts: dict[str, dict[str, np.ndarray]] = {}
+        self.weighted: np.ndarray | None = None
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Counts a batch: samples with ``gt_sem_seg`` and ``pred_sem_seg``, each (1, H, W) uint8,
+        and perhaps ``gt_instance_ids``, (1, H, W) int32, and ``seg_logits``, (K, H, W)."""
+        for sample in data_samples:
+            path = sample["img_path"]
+            label, prediction = (_array(sample[k]) for k in ("gt_sem_seg", "pred_sem_seg"))
+            ids, weighted = sample.get("gt_instance_ids"), None
+            try:
+                counts = {CONFUSION: confusion_matrix(label, prediction, len(self.classes))}
+                if ids is not None:
+                    weighted = weighted_confusion(_array(ids).astype(np.uint16), prediction)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            logits = sample["seg_logits"]["data"] if "seg_logits" in sample else None
+            pixels = Pixels(label, prediction, len(self.classes), logits)
+            for metric in self.metrics:
+                if metric.needs_logits and logits is None:
+                    raise UserError(
+                        f"metric '{metric.name}' needs logits, which the network does not give; "
+                        "set model.test_cfg.logits=True, or leave it out of metrics"
+                    )
+                counts[metric.name] = metric.count(pixels)
+            self.results.append((path, counts, weighted))
+
+    def compute_metrics(
+        self, results: list[tuple[str, dict[str, np.ndarray], np.ndarray | None]]
+    ) -> dict[str, float]:
+        """Every metric of the table by its name and ``IoU/<class>``; fractions, or in the metric's
+        unit, NaN where undefined."""
+        by_path = {path: found for path, *found in sorted(results, key=lambda result: result[0])}
+        self.counts = {
+            name: {path: counts[name] for path, (counts, _) in by_path.items()}
+            for name in (CONFUSION, *(metric.name for metric in self.metrics))
+        }
+        weighted = [matrix for _, matrix in by_path.values()]
+        self.weighted = None if any(matrix is None for matrix in weighted) else sum(weighted)
+        sums = {name: sum(of_images.values()) for name, of_images in self.counts.items()}
+        self.per_image = self.counts.pop(CONFUSION)
+        scores = evaluate(self.classes, self.eval_classes, sums, {})
+        of_classes = zip(self.classes, iou(sums[CONFUSION]), strict=True)
+        return {
+            **{name: float("nan") if x is None else x for name, x in scores.items()},
+            **{f"IoU/{name}": float(x) for name, x in of_classes},
+        }
+
+
+def _array(pixels: dict) -> np.ndarray:
+    return pixels["data"].squeeze(0).cpu().numpy()

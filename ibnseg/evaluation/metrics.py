@@ -1,0 +1,302 @@
+"""The one table of metrics; ``python -m ibnseg.evaluation.metrics`` prints it.
+
+A row of ``METRICS`` is a metric everywhere: in results.json, in the tables of a run, in the matrix,
+in CSV and in ``--metric``. The name of a class is a metric too: its IoU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
+from ibnseg.evaluation import drivable, official
+from ibnseg.evaluation.boundary import boundary_counts, mean_boundary_iou
+from ibnseg.evaluation.calibration import (
+    calibration_counts,
+    confidence,
+    expected_calibration_error,
+)
+from ibnseg.evaluation.confusion import (
+    frequency_weighted_iou,
+    iou,
+    mean_class_accuracy,
+    mean_f_score,
+    mean_iou,
+    pixel_accuracy,
+)
+from ibnseg.support.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFUSION = "confusion"
+PERCENT = "percent"
+
+
+class Pixels(NamedTuple):
+    """What a metric may count in an image."""
+
+    label: np.ndarray
+    """``(H, W)`` uint8 train ids; 255 is ignored."""
+    prediction: np.ndarray
+    """``(H, W)`` uint8 train ids."""
+    num_classes: int
+    logits: Tensor | None
+    """``(K, H, W)`` floating point, on the network's device; None unless a metric needs them."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good predictions are, read off counts of pixels."""
+
+    name: str
+    """Its key in results, and what ``--metric`` takes."""
+
+    title: str
+    """What tables call it."""
+
+    score: Callable[[np.ndarray, Sequence[int]], np.ndarray] | None
+    """From counts and the indices of the classes that are averaged to the value, for stacks of
+    counts too: ``(..., K, K)`` confusion matrices, rows truth, to ``(...)`` float64; NaN if
+    undefined. None: the value is known from testing alone."""
+
+    source: str
+    """Where the formula is published."""
+
+    unit: str = PERCENT
+    """``'percent'`` for fractions in [0, 1], which are shown in percent; anything else is shown as
+    it is."""
+
+    higher_is_better: bool = True
+
+    over_classes: bool = False
+    """Whether the value depends on which classes are averaged."""
+
+    classes: tuple[str, ...] | None = None
+    """The only classes that it is defined for; None for any."""
+
+    count: Callable[[Pixels], np.ndarray] | None = None
+    """What is counted in each image, an array of one shape, sums of which ``score`` takes instead
+    of confusion matrices. Such a metric is measured only if the config's ``metrics`` names it."""
+
+    needs_logits: bool = False
+    """Whether ``count`` reads the logits."""
+
+    @property
+    def counts(self) -> str:
+        """The name of the counts that it is read off."""
+        return CONFUSION if self.count is None else self.name
+
+    def applies_to(self, classes: Sequence[str]) -> bool:
+        """Whether it is defined for predictions of these classes."""
+        return self.classes is None or tuple(classes) == self.classes
+
+
+# --- the table ---
+
+
+def _category_miou(confusion: np.ndarray, averaged: Sequence[int]) -> np.ndarray:
+    if len(averaged) < len(CITYSCAPES.classes):
+        return np.full(confusion.shape[:-2], np.nan)
+    return mean_iou(official.by_category(confusion))
+
+
+_LONG = "Long, Shelhamer, Darrell, CVPR 2015, section 5"
+_OFFICIAL = "cityscapesScripts 2.3, evalPixelLevelSemanticLabeling.py"
+_ROWS = (
+    Metric("mIoU", "mIoU", mean_iou, _OFFICIAL, over_classes=True),
+    Metric("pixel_accuracy", "pixel accuracy", lambda counts, _: pixel_accuracy(counts), _LONG),
+    Metric(
+        "mean_class_accuracy", "mean class accuracy", mean_class_accuracy, _LONG, over_classes=True
+    ),
+    Metric(
+        "frequency_weighted_iou",
+        "frequency-weighted IoU",
+        frequency_weighted_iou,
+        _LONG,
+        over_classes=True,
+    ),
+    Metric(
+        "f_score",
+        "F-score",
+        mean_f_score,
+        "van Rijsbergen, Information Retrieval, 1979, chapter 7; mmseg's mDice",
+        over_classes=True,
+    ),
+    Metric("category_mIoU", "category IoU", _category_miou, _OFFICIAL, classes=CITYSCAPES.classes),
+    Metric("mean_iIoU", "iIoU", None, _OFFICIAL, classes=CITYSCAPES.classes),
+    Metric("category_mean_iIoU", "category iIoU", None, _OFFICIAL, classes=CITYSCAPES.classes),
+    *(
+        Metric(
+            way.metric,
+            f"drivable area, {way.title}",
+            lambda counts, _, way=way: drivable.score(way, counts),
+            way.source,
+            classes=DRIVABLE.classes,
+        )
+        for way in drivable.WAYS
+    ),
+    Metric(
+        "boundary_iou",
+        "boundary IoU",
+        mean_boundary_iou,
+        "Cheng et al., CVPR 2021, with bands of 2 % of the diagonal",
+        over_classes=True,
+        count=lambda pixels: boundary_counts(*pixels[:3]),
+    ),
+    Metric(
+        "calibration",
+        "calibration error",
+        lambda counts, _: expected_calibration_error(counts),
+        "Guo et al., ICML 2017, equation 3, with 15 bins",
+        higher_is_better=False,
+        count=lambda pixels: calibration_counts(
+            pixels.label, pixels.prediction, confidence(pixels.logits)
+        ),
+        needs_logits=True,
+    ),
+)
+METRICS = {metric.name: metric for metric in _ROWS}
+"""All metrics by their names, in the order of tables; :func:`register` adds one's own."""
+
+
+def register(metric: Metric) -> Metric:
+    """Adds a metric to ``METRICS`` and returns it.
+
+    Called by a module of one's own that a config imports (``custom_imports``) in testing, and that
+    ``--import`` names in comparing.
+
+    Raises:
+        UserError: if the name is taken, by a metric or by a class.
+    """
+    if metric.name in {*METRICS, *CITYSCAPES.classes, *DRIVABLE.classes}:
+        raise UserError(f"metric '{metric.name}': the name is taken; give it another")
+    METRICS[metric.name] = metric
+    return metric
+
+
+# --- looked up ---
+
+
+def get_metric(name: str, classes: Sequence[str]) -> Metric | None:
+    """The metric of that name for predictions of some classes, or the IoU of one of them.
+
+    Returns:
+        None if it is not known, or not defined for these classes.
+    """
+    if name in METRICS:
+        return METRICS[name] if METRICS[name].applies_to(classes) else None
+    if name not in classes:
+        return None
+    score = partial(_class_iou, list(classes).index(name))
+    return Metric(name, f"IoU of {name}", score, _OFFICIAL, over_classes=True)
+
+
+def _class_iou(index: int, confusion: np.ndarray, averaged: Sequence[int]) -> np.ndarray:
+    values = iou(confusion)[..., index]
+    return values if index in averaged else np.full_like(values, np.nan)
+
+
+def counted(names: Iterable[str]) -> list[Metric]:
+    """Those of some metrics that count something of their own in each image.
+
+    Raises:
+        UserError: for an unknown name, with the nearest ones.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise unknown_name("metric in metrics", name, METRICS)
+    return [metric for metric in METRICS.values() if metric.name in names and metric.count]
+
+
+def needs_logits(names: Iterable[str]) -> bool:
+    """Whether one of some metrics reads the network's logits."""
+    return any(metric.needs_logits for metric in counted(names))
+
+
+# --- computed ---
+
+
+def evaluate(
+    classes: Sequence[str],
+    eval_classes: Sequence[str],
+    counts: Mapping[str, np.ndarray],
+    known: Mapping[str, float | None],
+) -> dict[str, float | None]:
+    """The values of every metric that the counts of a test allow.
+
+    Args:
+        classes: names of all K classes.
+        eval_classes: names of those that are averaged.
+        counts: sums over images by the name of the counts, among them ``confusion``, ``(K, K)``.
+        known: values of metrics without a ``score``, by name.
+
+    Returns:
+        Fractions, or values in the metric's unit, by name; None if undefined.
+    """
+    averaged = [list(classes).index(name) for name in eval_classes]
+    values: dict[str, float | None] = {}
+    for name, metric in METRICS.items():
+        if not metric.applies_to(classes):
+            continue
+        if metric.score is not None and metric.counts in counts:
+            values[name] = none_for_nan(metric.score(counts[metric.counts], averaged))
+        elif metric.score is None and name in known:
+            values[name] = known[name]
+    return values
+
+
+def value_of(record: Mapping, name: str, averaged: Sequence[str] | None = None) -> float | None:
+    """The value of a metric, or the IoU of a class, in a record of results.
+
+    Args:
+        record: one of the ``tests`` of results.
+        name: the metric's.
+        averaged: the only classes to average; those of the record by default, as it was recorded.
+
+    Returns:
+        None if it is undefined, not measured, or not known over these classes.
+    """
+    metric = get_metric(name, record["classes"])
+    if name in record["classes"] and name not in METRICS:
+        return record["iou"].get(name) if name in (averaged or record["eval_classes"]) else None
+    recorded = record["metrics"].get(name)
+    if averaged is None or list(averaged) == list(record["eval_classes"]):
+        return recorded
+    if metric is None or metric.score is None:
+        return None
+    if not metric.over_classes:
+        return recorded
+    classes = record["classes"]
+    picked = [classes.index(each) for each in averaged if each in classes]
+    sums = record if metric.counts == CONFUSION else record["counts"]
+    if not picked or metric.counts not in sums:
+        return None
+    return none_for_nan(metric.score(np.asarray(sums[metric.counts]), picked))
+
+
+def none_for_nan(value: float | np.ndarray) -> float | None:
+    """A float for JSON, None if it is undefined."""
+    return None if math.isnan(value) else float(value)
+
+
+def metrics_table() -> str:
+    """The table in Markdown."""
+    rows = [("name", "title", "measured", "source"), ("---",) * 4]
+    for metric in METRICS.values():
+        when = "on request" if metric.count else "always"
+        if metric.classes is not None:
+            names = {CITYSCAPES.classes: CITYSCAPES.name, DRIVABLE.classes: DRIVABLE.name}
+            when = f"with the classes of {names.get(metric.classes, ', '.join(metric.classes))}"
+        rows.append((f"`{metric.name}`", metric.title, when, metric.source))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+if __name__ == "__main__":
+    print(metrics_table(), end="")

@@ -1,0 +1,304 @@
+"""Builds matrices from the tests of runs: rows, columns, blocks, and what could not be computed."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
+from ibnseg.evaluation.results import train_domains
+from ibnseg.report.gaps import at_home, drop
+from ibnseg.report.matrix import Block, Cell, Column, Matrix, Remark, Row
+from ibnseg.report.measured import (
+    Measured,
+    best_of,
+    bounds_of,
+    cell_of,
+    combined,
+    resampled,
+    values_of,
+    with_mean,
+)
+from ibnseg.report.records import TestRecord, column_of, knows_recipe, network_of, protocol_of
+from ibnseg.report.statistics import Scores
+from ibnseg.support.progress import bar
+
+
+def build(
+    tests: Sequence[TestRecord], metric: str = "mIoU", domains: Sequence[str] | None = None
+) -> list[Matrix]:
+    """The matrices of some tests, one a protocol: its name, version and way of inference.
+
+    Runs of one config, network and train domain are one row, their seeds a sample of trainings; the
+    first row of a train domain is what the others of its block are compared with.
+
+    Args:
+        tests: from ``ibnseg.report.records.read_runs``.
+        metric: one of ``ibnseg.evaluation.metrics.METRICS``, a class, whose IoU it is, or one that
+            the tests have recorded.
+        domains: the only test domains to show; all if None.
+
+    Raises:
+        UserError: for counts of images that are damaged, and recorded values that are not those of
+            the counts.
+    """
+    by_protocol: dict[tuple, list[TestRecord]] = {}
+    for test in tests:
+        by_protocol.setdefault(protocol_of(test), []).append(test)
+    built = (_Builder(metric, found, domains).matrix() for found in by_protocol.values())
+    return [matrix for matrix in built if matrix.columns]
+
+
+def describe_metric(name: str, tests: Sequence[TestRecord]) -> Metric | None:
+    """A metric by its name, as the table has it or, without a score, as some tests have recorded
+    it; None if neither has it."""
+    for test in tests:
+        if metric := get_metric(name, test.record["classes"]):
+            return metric
+    if name in METRICS:
+        return METRICS[name]
+    for test in tests:
+        if name in test.record["metrics"]:
+            facts = test.metrics.get(name, {})
+            return Metric(name, score=None, source="", **{"title": name, **facts})
+    return None
+
+
+class _Builder:
+    """What the cells of one matrix share: its tests, the groups of images, the remarks."""
+
+    def __init__(
+        self, metric: str, tests: Sequence[TestRecord], domains: Sequence[str] | None
+    ) -> None:
+        self.metric = describe_metric(metric, tests) or Metric(metric, metric, None, "")
+        self.protocol = tests[0].record["protocol"]
+        self.remarks: dict[str, dict[str, None]] = {}
+        self.tests: dict[tuple, dict[tuple, list[TestRecord]]] = {}  # by row, then column
+        for test in tests:
+            row = self.tests.setdefault(network_of(test.run), {})
+            row.setdefault(column_of(test), []).append(test)
+        self.trains = {row: train_domains(self._any(row).run) for row in self.tests}
+        found = dict.fromkeys(column for row in self.tests.values() for column in row)
+        columns = [column for column in found if domains is None or column[0] in domains]
+        self.rows = [row for row, cells in self.tests.items() if cells.keys() & set(columns)]
+        trains = list(dict.fromkeys(name for row in self.rows for name in self.trains[row]))
+        self.columns = sorted(
+            columns,
+            key=lambda column: trains.index(column[0]) if column[0] in trains else len(trains),
+        )
+        self.recorded_groups = {
+            test.sample: test.images.groups
+            for test in tests
+            if column_of(test) in columns and test.images and test.images.groups is not None
+        }
+        self.titles = self._titles()
+        places = [(row, column) for row in self.rows for column in self.columns]
+        with bar(hidden=not sys.stdout.isatty()) as progress:  # in a file there is but the matrix
+            self.measured = {
+                place: self._measure(*place)
+                for place in progress.track(places, description="Resampling images")
+            }
+
+    def matrix(self) -> Matrix:
+        blocks = [
+            self._block(train, [row for row in self.rows if row[0] == train])
+            for train in dict.fromkeys(train for train, _, _ in self.rows)
+        ]
+        columns = tuple(self._column(*column) for column in self.columns)
+        remarks = tuple(Remark(text, tuple(domains)) for text, domains in self.remarks.items())
+        return Matrix(self.protocol, self.metric.name, columns, tuple(blocks), remarks)
+
+    # --- what rows and columns are ---
+
+    def _titles(self) -> dict[tuple, str]:
+        """What rows are called: with their config's name if two in a block are called alike."""
+        plain = {row: self._any(row).run["title"] for row in self.rows}
+        called = Counter((row[0], title) for row, title in plain.items())
+        return {
+            row: title if called[row[0], title] == 1 else f"{title} ({row[1]})"
+            for row, title in plain.items()
+        }
+
+    def _any(self, row: tuple) -> TestRecord:
+        return next(iter(self.tests[row].values()))[0]
+
+    def _all(self, row: tuple) -> list[TestRecord]:
+        return [test for tests in self.tests[row].values() for test in tests]
+
+    def _remark(self, text: str, column: tuple | None = None) -> None:
+        self.remarks.setdefault(text, {}).update({column[0]: None} if column else {})
+
+    def _column(self, domain: str, split: str) -> Column:
+        tests = [test for row in self.rows for test in self.tests[row].get((domain, split), ())]
+        groups = [self._groups(test.sample) for test in tests]
+        numbers = {len(np.unique(each)) for each in groups if each is not None}
+        images = tuple(sorted({test.record["images"] for test in tests}))
+        return Column(domain, split, images, max(numbers, default=None))
+
+    def _groups(self, sample: str | None) -> np.ndarray | None:
+        """The group of each image; None if groups are not known, or each image is one."""
+        groups = self.recorded_groups.get(sample)
+        return None if groups is None or len(np.unique(groups)) == len(groups) else groups
+
+    def _row(self, row: tuple, cells: Sequence[Cell | None]) -> Row:
+        at = {test.run["seed"]: test.run["iteration"] for test in self._all(row)}
+        if len(set(at.values())) > 1:
+            steps = ", ".join(f"{iteration} of seed {seed}" for seed, iteration in at.items())
+            self._remark(f"{self.titles[row]}: tested after different numbers of steps, {steps}")
+        if len(at) > 1 and not all(knows_recipe(test.run) for test in self._all(row)):
+            self._remark(
+                f"{self.titles[row]}: recipe partly known; the runs may differ in more than seeds"
+            )
+        return Row(row[1], row[2], self.titles[row], tuple(at), tuple(cells[:-1]), cells[-1])
+
+    # --- what is measured ---
+
+    def _measure(self, row: tuple, column: tuple) -> Measured | None:
+        tests = self.tests[row].get(column)
+        if not tests:
+            return None
+        metric = get_metric(self.metric.name, tests[0].record["classes"])
+        values = values_of(tests, self.metric.name, metric)
+        seeds = tuple(test.run["seed"] for test in tests)
+        plain = Scores(seeds, values, {})
+        if why := self._why_not_resampled(row, column, tests, metric):
+            if not np.isnan(values).all():
+                self._remark(why, column)
+            return Measured(plain, plain)
+        samples = dict.fromkeys(test.sample for test in tests)
+        groups = {sample: self._groups(sample) for sample in samples}
+        spreads = resampled(tests, metric, groups)
+        self._remark_groups(samples, column)
+        by_image, by_group = (
+            Scores(seeds, values, {sample: pair[i] for sample, pair in spreads.items()})
+            for i in range(2)
+        )
+        grouped = [sample for sample in samples if groups[sample] is not None]
+        few = [
+            sample
+            for sample in grouped
+            if spreads[sample][1].units < 2 <= len(np.unique(groups[sample]))
+        ]
+        if few and not np.isnan(values).any():
+            self._remark(
+                f"{self.titles[row]}: defined in one group of images only, no interval by group",
+                column,
+            )
+        return Measured(by_image, by_group if grouped else by_image)
+
+    def _why_not_resampled(
+        self, row: tuple, column: tuple, tests: Sequence[TestRecord], metric: Metric | None
+    ) -> str | None:
+        """Why there is no interval, whatever the images; None if there may be one."""
+        name = self.metric.name
+        if metric is None:
+            return (
+                f"{name}: as recorded, without intervals; its formula is in a module of one's own: "
+                "name it, --import MODULE"
+            )
+        if metric.score is None:
+            return f"{name}: as recorded, without intervals; it is counted in testing alone"
+        if not all(test.sample for test in tests):
+            return f"{self.titles[row]}: no interval, without the counts of each image"
+        if not all(metric.counts in test.counts for test in tests):
+            return f"{self.titles[row]}: {name} was not counted in testing"
+        return None
+
+    def _remark_groups(self, samples: Sequence[str], column: tuple) -> None:
+        for sample in samples:
+            groups = self._groups(sample)
+            if sample not in self.recorded_groups:
+                self._remark("Not recorded which images are alike: no interval by group", column)
+            elif groups is not None and len(np.unique(groups)) == 1:
+                self._remark(
+                    "One group of images, which are alike: no interval by group, and that by image "
+                    "is too narrow",
+                    column,
+                )
+
+    def _drops(self, row: tuple) -> list[float | None]:
+        """Of each column, the mean over the seeds that have one."""
+        trains = self.trains[row]
+        by_seed: dict[int | None, list[dict]] = {}
+        for test in self._all(row):
+            by_seed.setdefault(test.run["seed"], []).append(test.record)
+        drops = []
+        for column in self.columns:
+            tests = [(t.record, by_seed[t.run["seed"]]) for t in self.tests[row].get(column, ())]
+            homes = [splits for test, others in tests for splits in at_home(test, others, trains)]
+            for splits in homes:
+                if len(splits) > 1:
+                    self._remark(
+                        f"{self.titles[row]}: no drop, several splits of its train domain are "
+                        "tested",
+                        (splits[0]["domain"],),
+                    )
+            found = [drop(test, others, trains, self.metric.name) for test, others in tests]
+            known = [each for each in found if each is not None]
+            drops.append(float(np.mean(known)) if known else None)
+        return drops
+
+    # --- what is compared ---
+
+    def _block(self, train: str, rows: Sequence[tuple]) -> Block:
+        trains = self.trains[rows[0]]
+        tested = {column for row in rows for column in self.tests[row]}
+        away = [i for i, c in enumerate(self.columns) if c in tested and c[0] not in trains]
+        bounds, width = (bounds_of(self.metric.unit, difference) for difference in (False, True))
+        measured = [
+            with_mean([self.measured[row, column] for column in self.columns], away) for row in rows
+        ]
+
+        @cache
+        def difference(one: int, other: int) -> list[Cell | None]:
+            reasons = [self._why_unpaired(rows[one], rows[other], c) for c in self.columns]
+            paired = zip(reasons, measured[one], measured[other], strict=False)
+            parts = [None if why else combined((a, b), (1, -1)) for why, a, b in paired]
+            return [cell_of(each, width) for each in with_mean(parts, away)]
+
+        drops = [[*self._drops(row), None] for row in rows]
+        cells = [
+            [cell_of(each, bounds, lost) for each, lost in zip(*line, strict=True)]
+            for line in zip(measured, drops, strict=True)
+        ]
+        for place in range(len(self.columns) + 1):
+            best = best_of(
+                [line[place] for line in cells],
+                lambda one, other, place=place: difference(one, other)[place],
+                self.metric.higher_is_better,
+            )
+            if best is not None:
+                cells[best][place] = replace(cells[best][place], best=True)
+        shown = [self._row(row, line) for row, line in zip(rows, cells, strict=True)]
+        differences = []
+        for i, row in enumerate(rows[1:], start=1):
+            title = f"{self.titles[row]} minus {self.titles[rows[0]]}"
+            for column in self.columns:
+                why = self._why_unpaired(row, rows[0], column)
+                if why and column in self.tests[row] and column in self.tests[rows[0]]:
+                    self._remark(f"{title}: not paired, {why}", column)
+            found = self._row(row, difference(i, 0))
+            common = tuple(seed for seed in found.seeds if seed in shown[0].seeds)
+            differences.append(replace(found, seeds=common))
+        return Block(train, trains, tuple(shown), tuple(differences))
+
+    def _why_unpaired(self, one: tuple, other: tuple, column: tuple) -> str | None:
+        """What keeps two rows from being compared image by image; None if nothing does."""
+        seeds = [
+            {t.run["seed"]: t for t in self.tests[row].get(column, ())} for row in (one, other)
+        ]
+        pairs = [(seeds[0][seed], seeds[1][seed]) for seed in seeds[0].keys() & seeds[1].keys()]
+        if not pairs:
+            return "no seed in common"
+        if not all(a.images and b.images for a, b in pairs):
+            return "without the counts of each image"
+        if any(not np.array_equal(a.images.names, b.images.names) for a, b in pairs):
+            return "other images"
+        if any(a.sample != b.sample for a, b in pairs):
+            return "other labels of the same images"
+        return None

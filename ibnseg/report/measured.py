@@ -1,0 +1,157 @@
+"""What was measured of a network in a test domain: scores over seeds, and how images move them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+
+from ibnseg.evaluation.metrics import PERCENT, Metric, value_of
+from ibnseg.report.matrix import Cell
+from ibnseg.report.records import TestRecord
+from ibnseg.report.statistics import Interval, Scores, Spread, combine, interval, spread, sum_groups
+from ibnseg.support.errors import UserError
+
+CHANGED = 1e-9
+"""Two values of one metric that are further apart are not read off the same counts."""
+
+
+class Measured(NamedTuple):
+    """Scores, with the images and with groups of them resampled; the same ones if there are no
+    groups."""
+
+    by_image: Scores
+    by_group: Scores
+
+
+Groups = Mapping[str, "np.ndarray | None"]
+"""By the sample of images, the group of each, (N,) str; None if each image is one."""
+
+
+def values_of(tests: Sequence[TestRecord], name: str, metric: Metric | None) -> np.ndarray:
+    """The value of a metric in each of some tests, (S,) float64, NaN where undefined.
+
+    Args:
+        tests: of one domain.
+        name: the metric's.
+        metric: by which the recorded values are checked, if its score is known.
+
+    Raises:
+        UserError: if a recorded value is not what the metric gives for the recorded counts.
+    """
+    found = [value_of(test.record, name) for test in tests]
+    values = np.array([np.nan if x is None else x for x in found], float)
+    for test, value in zip(tests, values, strict=True):
+        if metric and metric.score and metric.counts in test.counts:
+            own = float(metric.score(test.counts[metric.counts], test.averaged()))
+            if not np.isclose(own, value, rtol=CHANGED, atol=CHANGED, equal_nan=True):
+                raise UserError(
+                    f"{test.folder / 'results.json'}: {name} on {test.record['domain']} is "
+                    f"recorded as {value:.6g}, and its counts give {own:.6g}: the metric or the "
+                    "file has changed; test again"
+                )
+    return values
+
+
+def resampled(
+    tests: Sequence[TestRecord], metric: Metric, groups: Groups
+) -> dict[str, tuple[Spread, Spread]]:
+    """How a metric moves when images, or groups of them, are drawn anew.
+
+    Args:
+        tests: of one network in one domain, each of another training; all with the counts of their
+            images.
+        metric: what is read off them.
+        groups: of the samples.
+
+    Returns:
+        For each sample the spread over images and that over groups, which is the same one without
+        groups; zero for trainings that were tested on another sample.
+    """
+    averaged = tests[0].averaged()
+    found = {}
+    for sample in dict.fromkeys(test.sample for test in tests):
+        same = np.array([test.sample == sample for test in tests])
+        counts = [test.of_images(metric) for test in tests if test.sample == sample]
+        score, seed = (lambda x: metric.score(x, averaged)), int(sample[:16], 16)
+        by_image = by_group = _among(same, spread(counts, score, seed=seed))
+        if groups.get(sample) is not None:
+            sums = [sum_groups(each, groups[sample]) for each in counts]
+            by_group = _among(same, spread(sums, score, seed=seed))
+        found[sample] = by_image, by_group
+    return found
+
+
+def _among(same: np.ndarray, own: Spread) -> Spread:
+    """The spread of some of S trainings, (S,) bool, among all of them; the others' is zero."""
+    deviations = np.zeros((len(same), own.deviations.shape[1]))
+    deviations[same] = own.deviations
+    return Spread(deviations, own.units)
+
+
+def combined(parts: Sequence[Measured], weights: Sequence[float]) -> Measured | None:
+    """The weighted sum of what was measured, over the seeds that all have; None if there are
+    none."""
+    by_image = combine([part.by_image for part in parts], weights)
+    if by_image is None:
+        return None
+    grouped = any(part.by_group is not part.by_image for part in parts)
+    by_group = combine([part.by_group for part in parts], weights) if grouped else by_image
+    return Measured(by_image, by_group)
+
+
+def with_mean(measured: Sequence[Measured | None], away: Sequence[int]) -> list[Measured | None]:
+    """A row, and the mean of some of it at its end; None if one of these is missing."""
+    parts = [measured[i] for i in away]
+    whole = bool(parts) and None not in parts
+    return [*measured, combined(parts, [1 / len(parts)] * len(parts)) if whole else None]
+
+
+def bounds_of(unit: str, difference: bool = False) -> Interval:
+    """Where values in a unit end, or differences of them."""
+    if unit != PERCENT:
+        return Interval(-inf, inf)
+    return Interval(-1.0 if difference else 0.0, 1.0)
+
+
+def cell_of(measured: Measured | None, bounds: Interval, drop: float | None = None) -> Cell | None:
+    """A cell, with intervals that are cut to the bounds; None without a value."""
+    if measured is None or np.isnan(measured.by_image.mean):
+        return None
+
+    def cut(found: Interval | None) -> Interval | None:
+        return found and Interval(*(float(np.clip(x, *bounds)) for x in found))
+
+    scores, grouped = measured.by_image, measured.by_group is not measured.by_image
+    by_group = cut(interval(measured.by_group)) if grouped else None
+    by_image = cut(interval(scores))
+    return Cell(scores.mean, scores.deviation, scores.seeds, by_image, by_group, grouped, drop)
+
+
+def best_of(
+    cells: Sequence[Cell | None],
+    difference: Callable[[int, int], Cell | None],
+    higher_is_better: bool = True,
+) -> int | None:
+    """The row that is better than every other one of its block that has the cell, by the interval
+    of the paired difference; None if there is none, or nothing to compare.
+
+    Args:
+        cells: of the rows, in one column.
+        difference: the cell of one row minus another.
+        higher_is_better: whether the better of two values is the higher one.
+    """
+    rows = [i for i, cell in enumerate(cells) if cell is not None]
+    if len(rows) < 2:
+        return None
+    first = (max if higher_is_better else min)(rows, key=lambda i: cells[i].value)
+    for other in rows:
+        if other != first:
+            paired = difference(*((first, other) if higher_is_better else (other, first)))
+            if paired is None or paired.interval is None or paired.interval.low <= 0:
+                return None
+            if len(paired.seeds) == 1 < max(len(cells[i].seeds) for i in (first, other)):
+                return None  # of the seeds that the values are means of, it knows but one
+    return first
