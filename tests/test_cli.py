@@ -141,7 +141,7 @@ def test_arguments_reach_the_functions(
 def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg.report import formats, gather
 
-    def report(*args: object) -> gather.Report:
+    def report(*args: object, recipe_of: object) -> gather.Report:
         return gather.Report(args, (), (), {}, {})
 
     monkeypatch.setattr(gather, "gather", report)

@@ -24,13 +24,14 @@ class Confusion(BaseMetric):
     Args:
         classes: names of all K classes.
         eval_classes: names of those that are averaged.
-        metrics: names of metrics that count something else and are wanted too, such as
-            ``boundary_iou``.
+        further: names of metrics that count something else and are wanted too, such as
+            ``boundary_iou``. (Not ``metrics``: mmengine takes a dict with that key for another
+            evaluator's.)
 
     Attributes:
         per_image: after ``evaluate``, on the main process, image paths to (K, K) int64, in order of
             path.
-        counts: after ``evaluate``, on the main process, the same of what each of ``metrics``
+        counts: after ``evaluate``, on the main process, the same of what each of ``further``
             counts, by its name.
         weighted: after ``evaluate``, on the main process, the sum of the images'
             :func:`~ibnseg.evaluation.official.weighted_confusion`; None unless all of them came
@@ -44,7 +45,7 @@ class Confusion(BaseMetric):
         self,
         classes: Sequence[str],
         eval_classes: Sequence[str],
-        metrics: Sequence[str] = (),
+        further: Sequence[str] = (),
         **kwargs,
     ) -> None:
         # "gpu" gathers through the process group, gloo included; "cpu" would leave files in the
@@ -52,7 +53,7 @@ class Confusion(BaseMetric):
         super().__init__(collect_device="gpu", **kwargs)
         self.classes = list(classes)
         self.eval_classes = list(eval_classes)
-        self.metrics = [each for each in counted(metrics) if each.applies_to(classes)]
+        self.further = [each for each in counted(further) if each.applies_to(classes)]
         self.per_image: dict[str, np.ndarray] = {}
         self.counts: dict[str, dict[str, np.ndarray]] = {}
         self.weighted: np.ndarray | None = None
@@ -72,7 +73,7 @@ class Confusion(BaseMetric):
                 raise ValueError(f"{path}: {error}") from error
             logits = sample["seg_logits"]["data"] if "seg_logits" in sample else None
             pixels = Pixels(label, prediction, len(self.classes), logits)
-            for metric in self.metrics:
+            for metric in self.further:
                 if metric.needs_logits and logits is None:
                     raise UserError(
                         f"metric '{metric.name}' needs logits, which the network does not give; "
@@ -89,7 +90,7 @@ class Confusion(BaseMetric):
         by_path = {path: found for path, *found in sorted(results, key=lambda result: result[0])}
         self.counts = {
             name: {path: counts[name] for path, (counts, _) in by_path.items()}
-            for name in (CONFUSION, *(metric.name for metric in self.metrics))
+            for name in (CONFUSION, *(metric.name for metric in self.further))
         }
         weighted = [matrix for _, matrix in by_path.values()]
         self.weighted = None if any(matrix is None for matrix in weighted) else sum(weighted)

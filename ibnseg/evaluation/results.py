@@ -169,11 +169,16 @@ def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
     Args:
         results: a results file's content.
         run: of the checkpoint.
-        test: ``domain``, ``split`` and ``protocol``.
+        test: ``domain``, ``split`` and ``protocol``; and ``metrics``, the names of those that count
+            something of their own and have to be there, if there are any.
         folder: the results file's.
     """
     wanted = _identity({**test, "checkpoint_sha256": run["checkpoint_sha256"]})
-    files = [found["per_image"] for found in results["tests"] if _identity(found) == wanted]
+    files = [
+        found["per_image"]
+        for found in results["tests"]
+        if _identity(found) == wanted and set(test.get("metrics", ())) <= found["counts"].keys()
+    ]
     return any(file is not None and (folder / file).is_file() for file in files)
 
 
