@@ -1,7 +1,6 @@
 """The table of published numbers, against the literal numbers of their sources."""
 
 import re
-from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -196,9 +195,6 @@ def test_train_domains_are_split_at_the_plus():
     }
 
 
-def test_the_file_is_package_data_in_the_columns_of_the_tuple():
-    config = ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    assert config["options.package_data"]["ibnseg.report"] == "*.csv"
+def test_the_file_has_the_columns_of_the_tuple():
     with (ROOT / "ibnseg/report/published.csv").open() as file:
         assert file.readline() == ",".join(Published._fields) + "\n"
