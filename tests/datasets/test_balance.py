@@ -1,4 +1,4 @@
-"""Weights of classes by their share, and the shares of a dataset."""
+"""Class weights grow as shares fall; the shares of a dataset are counted."""
 
 import warnings
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_the_drivable_area_has_its_three_classes(tmp_path: Path, release: str) -
     assert balanced_weights(dataset, 0.5) == [1, 1, 1]
 
 
-def test_labels_without_any_class_are_told(tmp_path: Path) -> None:
+def test_labels_without_any_class_are_refused(tmp_path: Path) -> None:
     save_rgb(tmp_path / "images/00001.png", scene(1)[0])
     save_ids(tmp_path / "labels/00001.png", np.zeros((HEIGHT, WIDTH), np.uint8))
     (tmp_path / "split.json").write_text('{"train": [[1, 1]], "val": []}')

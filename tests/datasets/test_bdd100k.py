@@ -85,7 +85,7 @@ def test_images_and_labels_are_of_the_chosen_release(tmp_path, release, folder) 
         BDD100K.images(tmp_path, "test", "2020")
 
 
-def test_no_release_need_be_chosen_where_no_labels_are(tmp_path) -> None:
+def test_no_release_need_be_chosen_without_labels(tmp_path) -> None:
     drivable(tmp_path, "2021")
     drivable(tmp_path, "2018")
     assert sorted(BDD100KDrivable.images(tmp_path, "test")) == list(NAMES)
@@ -95,7 +95,7 @@ def test_no_release_need_be_chosen_where_no_labels_are(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("release", "name"), [("2021", f"{NAMES[0]}_drivable_id.png"), ("2018", f"{NAMES[0]}.png")]
 )
-def test_a_label_called_as_the_other_releases_is_refused(tmp_path, release, name) -> None:
+def test_a_label_named_like_the_other_releases_is_refused(tmp_path, release, name) -> None:
     drivable(tmp_path, release)
     folder = {"2021": "labels/drivable/masks", "2018": "drivable_maps/labels"}[release]
     save_ids(tmp_path / folder / "train" / name, np.zeros((48, 64), np.uint8))

@@ -200,7 +200,7 @@ def warnings(log) -> list[str]:
     return [r.getMessage() for r in log.records if r.levelno == logging.WARNING]
 
 
-def test_instances_are_loaded_where_all_are_there(with_instances, log):
+def test_instances_are_loaded_if_every_label_has_them(with_instances, log):
     root, paths = with_instances
     samples = list(Cityscapes(root, "val", **TESTING))
     assert [sample["instance_map_path"] for sample in samples] == list(map(str, paths))
@@ -217,7 +217,7 @@ def test_instances_are_not_read_in_training(with_instances):
     assert "instance_map_path" not in Cityscapes(root, "val", pipeline=PIPELINE)[0]
 
 
-def test_where_only_some_have_instances_it_is_told_once_and_none_are_read(with_instances, log):
+def test_instances_of_only_some_images_are_not_read_and_one_warning_says_so(with_instances, log):
     root, paths = with_instances
     paths[1].unlink()
     paths[4].unlink()
@@ -229,7 +229,7 @@ def test_where_only_some_have_instances_it_is_told_once_and_none_are_read(with_i
     ]
 
 
-def test_where_none_has_instances_nothing_is_told(with_instances, log):
+def test_without_instances_no_warning_is_logged(with_instances, log):
     root, paths = with_instances
     for path in paths:
         path.unlink()

@@ -1,4 +1,4 @@
-"""Whose ids a drivable map has."""
+"""The release of a drivable map is recognised by its ids."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Images that are alike, by their paths."""
+"""Images that are alike are grouped by their paths."""
 
 import pytest
 

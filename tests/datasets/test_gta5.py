@@ -185,7 +185,7 @@ def in_colours(data, tmp_path):
     return tmp_path / "gta5"
 
 
-def test_labels_stored_as_rgb_are_mapped_by_colour_and_told_once(in_colours, log):
+def test_labels_stored_as_rgb_are_mapped_by_colour_with_one_warning(in_colours, log):
     dataset = GTA5(in_colours, "val", pipeline=PIPELINE)
     log.clear()
     for sample, frame in zip(dataset, GTA5_VAL, strict=True):

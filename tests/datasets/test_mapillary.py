@@ -57,12 +57,12 @@ def test_literal_maps():
     assert IGNORE == 255
 
 
-def test_the_layout_is_named_where_nothing_is(tmp_path):
+def test_an_empty_folder_names_the_expected_layout(tmp_path):
     with pytest.raises(UserError, match=r"no images of split 'train'.*\{training,validation\}"):
         MapillaryVistas(tmp_path, "train")
 
 
-def test_an_image_without_label_is_told(tmp_path):
+def test_an_image_without_label_is_refused(tmp_path):
     write(tmp_path, "labels")
     save_rgb(tmp_path / "validation" / "images" / "c.jpg", scene(0)[0])
     with pytest.raises(UserError, match=r"c\.jpg: image without label"):

@@ -1,4 +1,4 @@
-"""The training stream: the same whatever the number of processes and loader workers."""
+"""The training stream does not depend on the number of processes and loader workers."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Where classes lie, and a stream that shows each equally often."""
+"""The places of classes are indexed, and a stream shows each class equally often."""
 
 import itertools
 import shutil
@@ -59,13 +59,13 @@ def test_a_small_image_is_one_tile() -> None:
     assert class_centroids(label).tolist() == [[0, 4, 1]]
 
 
-def test_of_a_gta5_image_the_left_tile_is_looked_at() -> None:
+def test_the_left_tile_of_a_gta5_image_is_searched() -> None:
     label = np.full((1052, 1914), 255, np.uint8)
     label[1023, 1023], label[:, 1024:], label[1024:] = 2, 4, 4
     assert class_centroids(label).tolist() == [[2, 1023, 1023]]
 
 
-def test_nothing_is_nowhere() -> None:
+def test_a_label_without_classes_has_no_centroids() -> None:
     assert class_centroids(np.full((5, 5), 255, np.uint8), tile=4).shape == (0, 3)
 
 
@@ -242,7 +242,7 @@ def test_other_seed_other_stream(dataset: GTA5) -> None:
     assert [item.centroid for item in first] != [item.centroid for item in second]
 
 
-def test_labels_without_any_class_are_told(dataset: GTA5, monkeypatch) -> None:
+def test_labels_without_any_class_are_refused(dataset: GTA5, monkeypatch) -> None:
     monkeypatch.setattr(
         "ibnseg.datasets.uniform.cached_class_index", lambda dataset: np.empty((0, 4), np.int32)
     )

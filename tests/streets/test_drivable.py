@@ -1,4 +1,4 @@
-"""The drivable area of a scene."""
+"""The drivable area of a scene is labelled lane by lane."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Houses along a street: where their walls and roofs are, in metres."""
+"""Houses have the sizes and places of their kinds, in metres."""
 
 import itertools
 

@@ -226,7 +226,7 @@ def test_step_of_a_board_and_of_the_road():
     assert road.step[26, 32] == pytest.approx((across * ahead) ** 0.5, rel=1e-4)
 
 
-def test_where_a_known_sun_throws_a_shadow():
+def test_a_known_sun_throws_a_shadow_at_the_computed_place():
     """Sun at (1, 1, 0): a board of 2 m along the view at X = 1, Z from 6 to 12, throws its shadow
     to the left, on the ground from X = 1 to -1: rows 16 + 96 / 12 = 24 to 32, and in each from
     31.5 - 64 / Z to 31.5 + 64 / Z."""

@@ -1,4 +1,4 @@
-"""The sheet of streets."""
+"""The sheet shows a column for each appearance."""
 
 from pathlib import Path
 

@@ -134,7 +134,7 @@ def test_noise_continues_across_the_borders():
                 assert border <= 1.6 * inside
 
 
-def test_noise_is_within_one_with_mean_nought():
+def test_noise_is_within_one_and_has_mean_zero():
     noise = _noise(np.random.RandomState(3), 2)
     assert np.abs(noise).max() == 1
     assert abs(noise.mean()) < 1e-3

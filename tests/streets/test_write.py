@@ -138,7 +138,7 @@ def test_seeds_share_no_layout(tmp_path, serial, monkeypatch):
 # --- interrupted ---
 
 
-def test_interrupted_it_goes_on_where_it_was(tmp_path, out, monkeypatch):
+def test_an_interrupted_drawing_continues(tmp_path, out, monkeypatch):
     """The third picture fails in its process: what was drawn before is left alone afterwards, the
     rest is the same as without the interruption, and nothing temporary is left."""
 
@@ -282,21 +282,21 @@ def test_a_folder_that_is_something_else(tmp_path):
         assert files(root) == before
 
 
-def test_a_file_where_the_folder_should_be(tmp_path):
+def test_a_file_with_the_name_of_the_folder_is_refused(tmp_path):
     (tmp_path / "streets_real").write_text("mine")
     with pytest.raises(UserError, match="streets_real is not a folder of streets; give another"):
         write_streets(tmp_path, {"real": (1, 1)}, size=SIZE)
     assert (tmp_path / "streets_real").read_text() == "mine"
 
 
-def test_a_file_where_the_folder_of_all_should_be(tmp_path):
+def test_a_file_with_the_name_of_the_parent_folder_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match=r"streets_real: cannot be written to \(.*"):
         write_streets(tmp_path / "out", {"real": (1, 1)}, size=SIZE)
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_made_is_told_by_a_process_too(tmp_path):
+def test_a_folder_that_a_worker_cannot_make_is_reported(tmp_path):
     """A file where images should lie is met in a worker: its UserError comes through the pool."""
     arguments = tmp_path, {"virtual": (0, 1)}
     (root,) = write_streets(*arguments, size=SIZE)
@@ -315,7 +315,7 @@ def test_a_refused_call_writes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["streets_real"]
 
 
-def test_too_little_memory_is_told(tmp_path, monkeypatch):
+def test_too_little_memory_is_reported(tmp_path, monkeypatch):
     def fail(work, tasks):
         raise MemoryError
 
