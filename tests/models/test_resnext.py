@@ -70,6 +70,16 @@ def test_plain_resnext_is_mmsegs(training):
     assert all(map(torch.equal, net(x), other(x)))
 
 
+def test_same_seed_same_resnext_weights_as_mmseg():
+    nets = []
+    for network in (IBNResNeXt, ResNeXt):
+        torch.manual_seed(0)
+        nets.append(network(depth=50, **NETWORKS[IBNResNeXt]))
+        nets[-1].init_weights()
+    pairs = zip(*(net.state_dict().items() for net in nets), strict=True)
+    assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
 # ---- squeeze and excitation --------------------------------------------------------------------
 
 
