@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,8 +14,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import nn
 
+from ibnseg import load
 from ibnseg.engine import Runner, expand
 from ibnseg.engine.checkpoint import plain
+from ibnseg.engine.run import test as run_test
+from ibnseg.engine.run import train
 from ibnseg.support.errors import UserError
 from tests.engine.test_resume import same
 
@@ -85,7 +90,7 @@ def weights_tested(runner: Runner, checkpoint: Path) -> dict:
 
 
 def test_a_training_with_averaged_weights_is_resumed_exactly(tiny: Config, in_data: Path) -> None:
-    """And the averaged ones are tested: at the end of a training, resumed or not, and later."""
+    """And the averaged ones are tested, at the end of a resumed training and later."""
     whole, halves, checkpoint = require_exactly_resumed(tiny, in_data, [EMA])
     averaged = checkpoint["state_dict"]
     source = {k.removeprefix("module."): v for k, v in checkpoint["ema_state_dict"].items()}
@@ -94,8 +99,29 @@ def test_a_training_with_averaged_weights_is_resumed_exactly(tiny: Config, in_da
     assert_weights(whole.model, source)
     latest = in_data / "whole/latest.pth"
     later = runner_of(tiny, in_data / "later", [EMA])
-    for runner in (whole, halves, later):
+    for runner in (halves, later):
         assert same(weights_tested(runner, latest), averaged)
+
+
+def test_commands_test_and_predict_with_averaged_weights(tiny_config, in_data: Path) -> None:
+    """The same ones at the end of a training, at the end of a resumed one, and of the run alone."""
+    more = f"custom_hooks = [{EMA}]\nmodel['backbone']['norm_eval'] = True\n"
+    config = tiny_config("gta5", ["gta5"], more, name="averaged")
+    train(config, work_dir="whole", show=False)
+    Path("halves/checkpoints").mkdir(parents=True)
+    for name in ("config.py", "checkpoints/iter_4.pth"):
+        shutil.copy(f"whole/{name}", f"halves/{name}")
+    Path("halves/latest.pth").symlink_to("checkpoints/iter_4.pth")
+    train(config, work_dir="halves", resume=True, show=False)
+    run_test("whole", work_dir="later")
+    tests = [
+        json.loads(Path(run, "results.json").read_text())["tests"]
+        for run in ("whole", "halves", "later")
+    ]
+    assert tests[0][0]["confusion"] == tests[1][0]["confusion"] == tests[2][0]["confusion"]
+    averaged = read(Path("whole/latest.pth"))["state_dict"]
+    assert same(averaged, read(Path("halves/latest.pth"))["state_dict"])
+    assert_weights(load("whole"), averaged)
 
 
 def test_a_training_may_start_from_averaged_weights(tiny: Config, in_data: Path) -> None:

@@ -6,11 +6,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from ibnseg.models import Segmentor
+from tests.models.tiny import build
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -63,3 +67,14 @@ def filled(published: dict[str, dict]):
         return {key: fill(key, shape) for key, shape in kept.items()}
 
     return weights
+
+
+@pytest.fixture(scope="module")
+def shared_segmentor() -> Segmentor:
+    return build()
+
+
+@pytest.fixture
+def segmentor(shared_segmentor: Segmentor) -> Segmentor:
+    """A small dilated network for whole-image inference, in evaluation mode."""
+    return deepcopy(shared_segmentor)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ibnseg.models import Segmentor
 from ibnseg.models.activations import recorded
 from ibnseg.support.errors import UserError
-from tests.models.test_segmentor import AUXILIARY, BACKBONE, build, config, images, samples
+from tests.models.tiny import AUXILIARY, BACKBONE, build, config, images, samples
 
 pytestmark = pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning")
 

@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from ibnseg.datasets.transforms import Pack
 from ibnseg.datasets.view import RescaleImage
 from ibnseg.models import Augmented
-from tests.models.test_segmentor import build
+from tests.models.tiny import build
 
 SCALES = (0.5, 1.0, 1.5)
 PREPROCESSOR = dict(

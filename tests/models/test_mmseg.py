@@ -20,7 +20,7 @@ from ibnseg.evaluation.evaluator import Confusion
 from ibnseg.models import Augmented, Preprocessor, build_network
 from ibnseg.models.segmentor import upsamples_twice
 from ibnseg.support.errors import UserError
-from tests.models.test_segmentor import BACKBONE, CLASSES, CROSS_ENTROPY, build, config, head_cfg
+from tests.models.tiny import BACKBONE, CLASSES, CROSS_ENTROPY, build, config, head_cfg
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning"),
