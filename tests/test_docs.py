@@ -226,15 +226,26 @@ def test_conditions_of_the_road(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == printed
 
 
+def test_code_of_the_methods_page_is_that_of_the_examples() -> None:
+    """Each block begins with its file's path and is a part of that file, as tests run it."""
+    found = [
+        block for language, block in blocks(DOCS / "write_a_method.md") if language == "python"
+    ]
+    assert len(found) >= 6
+    for block in found:
+        name, _, code = block.partition("\n")
+        assert code in (ROOT / name.removeprefix("# ")).read_text(), f"not in {name}"
+
+
 def test_links() -> None:
     """Links between the documents lead to files and headings that are there."""
-    for path in [ROOT / "README.md", ROOT / "data" / "README.md", *DOCS.glob("*.md")]:
+    for path in [*ROOT.glob("*.md"), ROOT / "data" / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):
             if target.startswith("http"):
                 continue
             name, _, anchor = target.partition("#")
             file = path.parent / name if name else path
-            assert file.is_file(), f"{path.name}: {target}"
+            assert file.exists(), f"{path.name}: {target}"
             if file.suffix != ".md":
                 continue
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
