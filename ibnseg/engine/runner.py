@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.error import URLError
 
 import mmengine.runner
 import torch
@@ -17,26 +18,29 @@ from torch import Tensor, nn
 
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.support.errors import building
+from ibnseg.support.errors import UserError, building
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar
 
 
 class Runner(mmengine.runner.Runner):
-    """A run: what mmengine's Runner does, and
+    """Trains and tests as mmengine's Runner does, with these differences.
 
-    - checkpoints are written whole or not at all, read with ``weights_only=True``, and fit or are
-    refused;
-    - ``channels_last`` in the config sets the memory layout;
-    - several CPU processes work (gloo), each with its own batch statistics, since torch's SyncBN is
-    for GPUs;
-    - the expanded config is ``config.py`` in the work dir;
-    - the console shows single lines only, or with ``console='bar'`` a bar and errors; the log file
-    has everything.
+    - Checkpoints are written whole or not at all and read with ``weights_only=True``; those that do
+      not fit the network are refused.
+    - Every segmentor of mmseg can be trained and tested
+      (:func:`~ibnseg.models.build.build_network`).
+    - ``channels_last`` in the config sets the memory layout.
+    - Several CPU processes work (gloo), each with batch statistics of its own, because torch's
+      SyncBN is for GPUs.
+    - The expanded config is ``config.py`` in the work dir.
+    - The console shows single lines only, or with ``console='bar'`` a bar and errors; the log file
+      has everything.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """The logger; its console leaves out what takes several lines, its file has everything."""
+        """Builds the logger: its console leaves out what takes several lines, its file has
+        everything."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
@@ -50,8 +54,14 @@ class Runner(mmengine.runner.Runner):
             return super().build_model(build_network(model) if isinstance(model, dict) else model)
 
     def _init_model_weights(self) -> None:
-        with building("model"):
-            super()._init_model_weights()
+        try:
+            with building("model"):
+                super()._init_model_weights()
+        except URLError as error:  # of what mmengine downloads; our backbones say it themselves
+            raise UserError(
+                f"model: weights to start from cannot be downloaded ({error.reason}); set "
+                "model.pretrained or init_cfg to the path of a file, or to None"
+            ) from error
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         with building("optimizer"):
@@ -114,6 +124,6 @@ class Runner(mmengine.runner.Runner):
                 self.cfg.dump(temporary)
 
     def bar(self) -> Progress:
-        """The bar for a loop, hidden where the console shows the log, and on all processes but
+        """Makes the bar for a loop, hidden if the console shows the log, and on all processes but
         one."""
         return bar(hidden=self.cfg.get("console") != "bar" or not is_main_process())

@@ -2,12 +2,14 @@
 
 import logging
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
 from mmengine.config import Config
 
 from ibnseg.engine import Runner, expand
+from ibnseg.support.errors import UserError
 
 
 @pytest.fixture
@@ -65,3 +67,16 @@ def test_bfloat16_and_channels_last_train(tiny: Config, in_data: Path) -> None:
         assert list((in_data / precision).rglob("events.out.tfevents.*"))
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     assert (losses["bfloat16"] != losses["float32"]).any()
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init_weights(self) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(type(runner.model), "init_weights", init_weights)
+    with pytest.raises(
+        UserError, match=r"cannot be downloaded \(no route to host\); set model.pre"
+    ):
+        runner.train()
