@@ -1,9 +1,10 @@
-# make demo: sets everything up in .venv, and shows what this is about.
-# make test: sets everything up in .venv, and runs all tests.
+# make demo:     sets everything up in .venv, and shows what this is about.
+# make test:     sets everything up in .venv, and runs the tests.
+# make test-all: the same, and then the tests that need further packages.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-all test-extras clean
 
 demo: .venv/installed
 	$(BIN)/ibnseg demo $(DEMO)
@@ -11,9 +12,18 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
+test-all: test test-extras
+
+test-extras: .venv/extras
+	$(BIN)/python -m pytest -m "extras or upstream"
+
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/extras: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test,official]'
 	touch $@
 
 clean:

@@ -18,6 +18,14 @@ from ibnseg.datasets.labels import CLASSES, LABELS, PALETTE
 
 torch.set_num_threads(1)  # the networks are tiny, and other work may share the processor
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is compared with the official Cityscapes script needs its package."""
+    for item in items:
+        if "script" in getattr(item, "fixturenames", ()):
+            item.add_marker("extras")
+
+
 WIDTH, HEIGHT = 64, 48
 GTA5_TRAIN = tuple(range(1, 9))
 GTA5_VAL = (22, 23, 24, 27, 43)  # five: uneven for two processes
