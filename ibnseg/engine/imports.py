@@ -40,6 +40,9 @@ def import_modules(cfg: Config) -> None:
     found = {}
     for name in names:
         top = name.split(".")[0]
+        if top == "ibnseg":  # its version is recorded anyway
+            importlib.import_module(name)
+            continue
         try:
             _make_findable(top, recorded.get(top), _beside(cfg))
             importlib.import_module(name)

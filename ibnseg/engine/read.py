@@ -9,12 +9,12 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from ibnseg.engine.imports import import_modules
-from ibnseg.runs.foreign import WORDS
-from ibnseg.runs.keys import KEYS, check_names, is_expanded
+from ibnseg.runs.keys import check_names, check_options, is_expanded
+from ibnseg.runs.literal import read_value
 from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run
 from ibnseg.support.configs import find_config, read_config, require_network
-from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.errors import UserError
 
 
 def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object] = ()) -> Config:
@@ -41,23 +41,13 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
         cfg = Config(contracted(cfg._cfg_dict), filename=str(path))
     else:
         check_names(cfg, str(path))
-    if isinstance(options, Mapping):
-        _check_keys(options, cfg)
-        shown, values = f"options {dict(options)}", lambda: dict(options)
-    else:
-        wrong = [option for option in options if "=" not in option]
-        if wrong:
-            raise UserError(f"option '{wrong[0]}': expected key=value")
-        _check_keys((option.split("=")[0] for option in options), cfg)
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--options", nargs="+", action=DictAction, default={})
-        arguments = ["--options", *options] if options else []
-        shown = f"options {' '.join(options)}"
-        values = lambda: parser.parse_args(arguments).options  # noqa: E731
+    shown = dict(options) if isinstance(options, Mapping) else " ".join(options)
     try:
-        cfg.merge_from_dict(values())
+        values = dict(options) if isinstance(options, Mapping) else _parsed(options)
+        check_options(values, cfg)
+        cfg.merge_from_dict(values)
     except (AssertionError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise UserError(f"{shown}: do not fit ({error})") from error
+        raise UserError(f"options {shown}: do not fit ({error})") from error
     if not is_run:
         check_names(cfg, str(path))
     import_modules(cfg)
@@ -90,9 +80,17 @@ def find_network(
     return cfg, Path(checkpoint)
 
 
-def _check_keys(options: Iterable[str], cfg: Config) -> None:
-    known = {*cfg.keys(), *KEYS, *WORDS}
+def _parsed(options: Iterable[str]) -> dict[str, object]:
+    """Values by dotted key, read as mmengine's command lines read them; one that has a dict in it
+    is read as Python writes it, e.g. ``custom_hooks=[dict(type='EMAHook')]``."""
+    parser, values = argparse.ArgumentParser(), {}
+    parser.add_argument("--options", nargs=1, action=DictAction)
     for option in options:
-        key = option.split(".")[0]
-        if key not in known:
-            raise unknown_name("config key", key, known)
+        key, separator, text = option.partition("=")
+        if not separator:
+            raise UserError(f"option '{option}': expected key=value")
+        if "dict(" in text or "{" in text:
+            values[key] = read_value(text)
+        else:
+            values |= parser.parse_args([f"--options={option}"]).options
+    return values

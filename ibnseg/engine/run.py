@@ -17,7 +17,7 @@ from ibnseg.engine.record import Recorder, describe_run, read_results, write_tab
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
-from ibnseg.runs.recipe import differences, recipe_values
+from ibnseg.runs.recipe import MODULE, differences, recipe_values
 from ibnseg.runs.run import BEST, CONFIG, LATEST, RESULTS, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, require_writable
@@ -171,14 +171,19 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
         raise UserError(f"{file}: {error}") from error
     was["seed"] = before.config.get("seed", KEYS["seed"].default)
     now = {**recipe_values(cfg), "seed": cfg.seed}
+    if "modules" not in before.config:  # by a version that did not record them
+        now = {name: value for name, value in now.items() if not name.startswith(MODULE)}
     for name in differences(was, now):
-        if name not in KEYS or KEYS[name].refuses_resume or name == "iterations":
-            defaults = KEYS[name].default if name in KEYS else None
-            raise UserError(
-                f"{before.folder}: {name} was {was.get(name, defaults)} and is now "
-                f"{now.get(name, defaults)}; resume with what it was, or train anew in another "
-                "--work-dir"
-            )
+        if name in KEYS and not (KEYS[name].refuses_resume or name == "iterations"):
+            continue
+        if name.startswith(MODULE) and name in was and name in now:
+            change = f"{name} has changed since the run was begun; resume with its files as they"
+            change += " were"
+        else:
+            default = KEYS[name].default if name in KEYS else None
+            change = f"{name} was {was.get(name, default)} and is now {now.get(name, default)}; "
+            change += "resume with what it was"
+        raise UserError(f"{before.folder}: {change}, or train anew in another --work-dir")
 
 
 def _build_runner(cfg: Config, folder: Path) -> Runner:

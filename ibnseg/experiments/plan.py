@@ -11,7 +11,7 @@ from mmengine.config import Config
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.runs.keys import KEYS
-from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, train_domains
+from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_domains
 from ibnseg.support.configs import read_config
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folder
@@ -142,6 +142,7 @@ def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
         prefix = "domain" if len(names) == 1 else f"domain {name}"
         facts = {f"{prefix}.{key}": getattr(known[name], key) for key in DOMAIN}
         values |= {key: value for key, value in facts.items() if value is not None}
+    values |= module_hashes(cfg)
     if start is not None:
         own = start.seed == seed
         values["start_from"] = start.identity if own else f"{start.identity}, seed {start.seed}"

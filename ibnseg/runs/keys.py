@@ -6,7 +6,7 @@ two runs that differ in it were trained by the same recipe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
@@ -267,11 +267,13 @@ KEYS = {
 """All keys of this package."""
 
 
+RECORDED = ("domains", "made_from", "modules")
+"""What a config carries with it: its domains, the file that it was made from, and where modules of
+the user's own were found."""
+
 DERIVED = (
     *REFUSED,
-    "domains",
-    "made_from",
-    "modules",
+    *RECORDED,
     "given",
     *(name for name in WORDS if name != "custom_imports"),
 )
@@ -301,16 +303,39 @@ def check_names(cfg: Mapping, source: str) -> None:
             cannot be honoured, with the reason.
     """
     extra = cfg.get("extra") or ()
-    known = {*KEYS, *WORDS, *MODEL_FILE_KEYS, *extra, "domains", "made_from"}
+    known = {*KEYS, *WORDS, *MODEL_FILE_KEYS, *extra, *RECORDED}
     for name, value in cfg.items():
         if name in known:
             continue
         if name in REFUSED:
             if value is None or (name == "resume" and value is False):
                 continue  # says nothing
-            raise UserError(f"{source}: {name} cannot be honoured: {REFUSED[name]}")
+            raise _refused(source, name)
         error = unknown_name("config key", name, known)
         raise UserError(f"{source}: {error}; a variable of the file goes into extra = ('{name}',)")
+
+
+def check_options(names: Iterable[str], cfg: Mapping) -> None:
+    """Checks the keys that are changed on the command line.
+
+    Args:
+        names: dotted keys, e.g. ``model.backbone.depth``.
+        cfg: the config, whose own names may be changed too.
+
+    Raises:
+        UserError: as :func:`check_names`.
+    """
+    known = {*cfg.keys(), *KEYS, *WORDS}
+    for name in names:
+        top = name.split(".")[0]
+        if top in REFUSED:
+            raise _refused(f"option '{name}'", top)
+        if top not in known:
+            raise unknown_name("config key", top, known)
+
+
+def _refused(source: str, name: str) -> UserError:
+    return UserError(f"{source}: {name} cannot be honoured: {REFUSED[name]}")
 
 
 def check_values(cfg: Mapping, source: str) -> None:

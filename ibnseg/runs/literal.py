@@ -27,19 +27,31 @@ def read_config_data(path: str | Path) -> dict:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: not a config ({error})") from error
     values = {}
     for statement in tree.body:
         try:
             (target,) = statement.targets
             values[target.id] = _value(statement.value)
-        except (AttributeError, ValueError, TypeError) as error:
+        except (AttributeError, ValueError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path}: line {statement.lineno} is not plain data, and a run that is only "
                 "compared is not executed"
             ) from error
     return values
+
+
+def read_value(text: str) -> object:
+    """The value of a text such as ``[dict(type='EMAHook')]``; nothing in it is executed.
+
+    Raises:
+        ValueError: if the text is not plain data.
+    """
+    try:
+        return _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"'{text}' is not plain data") from error
 
 
 def _value(node: ast.expr) -> object:

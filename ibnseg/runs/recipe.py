@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ibnseg.runs.foreign import WORDS
-from ibnseg.runs.keys import DERIVED, KEYS, REQUIRED, is_expanded
+from ibnseg.runs.keys import DERIVED, KEYS, RECORDED, REQUIRED, is_expanded
 from ibnseg.support.errors import UserError
 
 DOMAIN = ("dataset", "train_split", "train_resize")
 """Keys of a training domain that decide what is learnt."""
+
+MODULE = "module "
+"""What the name of a package comes after, in a recipe."""
 
 
 def train_domains(cfg: Mapping) -> list[str]:
@@ -34,7 +37,7 @@ def contracted(cfg: Mapping) -> dict:
     if not is_expanded(cfg):
         return dict(cfg)
     kept = {name: value for name, value in cfg.items() if name not in DERIVED}
-    for name in ("domains", "made_from", "modules"):
+    for name in RECORDED:
         if cfg.get(name) is not None:
             kept[name] = cfg[name]
     return kept | dict(cfg.get("given") or {})
@@ -78,9 +81,13 @@ def recipe_values(cfg: Mapping) -> dict[str, object]:
         values["start_from"] = str(Path(start).parent)
     for name, domain in _train_domains_of(cfg).items():
         values |= {f"{name}.{key}": domain.get(key) for key in DOMAIN}
-    for module in cfg.get("modules") or ():
-        values[f"module {module['name']}"] = module["sha256"]
-    return json.loads(json.dumps(values | {"iterations": length}, default=str))
+    values |= module_hashes(cfg) | {"iterations": length}
+    return json.loads(json.dumps(values, default=str))
+
+
+def module_hashes(cfg: Mapping) -> dict[str, str]:
+    """The hash of each package of the user's own that a config imports."""
+    return {MODULE + each["name"]: each["sha256"] for each in cfg.get("modules") or ()}
 
 
 def _train_domains_of(cfg: Mapping) -> dict[str, Mapping]:

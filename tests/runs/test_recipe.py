@@ -1,0 +1,194 @@
+"""What makes two trainings the same recipe, read off the whole table of keys."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from ibnseg.datasets.domain import Domains
+from ibnseg.engine import run as engine
+from ibnseg.engine.expand import expand
+from ibnseg.engine.read import load_config
+from ibnseg.runs.foreign import WORDS
+from ibnseg.runs.keys import KEYS
+from ibnseg.runs.recipe import differences
+from ibnseg.runs.run import Recipe, Run
+from ibnseg.support.errors import UserError
+
+TWO = dict(train_domain=["gta5", "cityscapes"])
+SELECTING = dict(train_domain="cityscapes", test_domains=["gta5"], selection_split="val")
+OTHER = dict(
+    train_domain="cityscapes",
+    train_shares=dict(gta5=0.25, cityscapes=0.75),
+    train_subset="quarter",
+    start_from="other.pth",
+    test_domains=["gta5"],
+    protocol="paper",
+    metrics=["calibration"],
+    tta_scales=[0.5],
+    model=dict(backbone=dict(variant="b")),
+    crop_size=(32, 64),
+    train_resize=None,
+    scale=(0.5, 1.5),
+    aspect=(1.0, 1.25),
+    scale_sampling="uniform",
+    interpolation="bicubic",
+    augment=[dict(type="ibnseg.Invert")],
+    class_uniform=0.5,
+    class_balance=0.5,
+    batch=2,
+    accumulate=2,
+    epochs=7,
+    iterations=7,
+    optimizer=dict(lr=0.5),
+    poly_power=1.0,
+    precision="bfloat16",
+    channels_last=True,
+    sync_bn=None,
+    deterministic=True,
+    workers=1,
+    seed=1,
+    console="bar",
+    tensorboard=True,
+    log_interval=2,
+    checkpoint_interval=3,
+    keep_checkpoints=1,
+    save_best=True,
+    selection_split="test",
+    name="another",
+    model_name="another",
+    model_title="Another",
+    extra=["mine"],
+    optim_wrapper=dict(clip_grad=dict(max_norm=1.0)),
+    param_scheduler=[dict(type="ConstantLR", factor=1.0, by_epoch=False)],
+    custom_hooks=[dict(type="EMAHook")],
+    default_hooks=dict(timer=dict(type="IterTimerHook")),
+    visualizer=dict(name="mine"),
+    env_cfg=dict(cudnn_benchmark=False),
+    custom_imports=dict(imports=["json"]),
+    model_wrapper_cfg=dict(type="MMDistributedDataParallel"),
+    log_level="WARNING",
+)
+"""Another value of every key and word."""
+WITH = dict(train_shares=TWO, save_best=SELECTING, epochs=dict(iterations=None))
+"""What has to be set for that value to make sense."""
+LENGTH = {"epochs", "iterations"}
+"""What decides by the number of steps that it comes to."""
+
+
+@pytest.fixture
+def expanded(in_data: Path, tiny_config):
+    """A function that expands a tiny experiment with changes."""
+    path = tiny_config("gta5", ["gta5", "cityscapes"])
+    (in_data / "other.pth").touch()
+
+    def make(changes: Mapping[str, object]) -> Config:
+        return expand(load_config(path, copy.deepcopy(dict(changes))))
+
+    return make
+
+
+def test_every_key_and_word_is_compared_below() -> None:
+    assert set(OTHER) == {*KEYS, *WORDS}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_key_decides_the_recipe_if_the_table_says_so(name: str, expanded) -> None:
+    common = WITH.get(name, {})
+    before, after = expanded(common), expanded({**common, name: OTHER[name]})
+    decides = KEYS[name].decides == "training" if name in KEYS else WORDS[name].decides
+    one, other = Recipe.of(before), Recipe.of(after)
+    assert (one.hash != other.hash) == (decides or name in LENGTH)
+    if decides:
+        assert name in differences(one.values, other.values)
+
+
+class GoesOn(Exception):
+    """The run is not refused."""
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_run_goes_on_with_the_same_recipe_alone(
+    name: str, expanded, in_data: Path, tiny_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_on(*args: object) -> None:
+        raise GoesOn
+
+    monkeypatch.setattr(engine, "_build_runner", go_on)
+    common = WITH.get(name, {})
+    before = expanded(common)
+    before.work_dir = "run"
+    (in_data / "run").mkdir()
+    before.dump(in_data / "run" / "config.py")
+    (in_data / "run" / "latest.pth").touch()
+    refuses = name in LENGTH or (KEYS[name].refuses_resume if name in KEYS else WORDS[name].decides)
+    with pytest.raises(
+        UserError if refuses else GoesOn, match="was .* and is now" if refuses else None
+    ):
+        engine.train(
+            tiny_config("gta5", ["gta5", "cityscapes"]),
+            options=copy.deepcopy({**common, name: OTHER[name]}),
+            work_dir="run",
+            resume=True,
+        )
+
+
+GTA5 = Domains()["gta5"].as_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "decides"),
+    [
+        (dict(train_split="val"), True),
+        (dict(train_resize=(640, 360)), True),
+        (dict(dataset=dict(type="ibnseg.GTA5", class_map="by_color")), True),
+        (dict(test_split="train"), False),
+        (dict(title="Grand Theft Auto", eval_classes=["road"]), False),
+    ],
+)
+def test_what_a_training_domain_shows_decides(changes: dict, decides: bool, expanded) -> None:
+    other = expanded(dict(domains=dict(gta5={**GTA5, **changes})))
+    assert (Recipe.of(other).hash != Recipe.of(expanded({})).hash) == decides
+
+
+def test_a_domain_that_is_only_tested_decides_nothing(expanded) -> None:
+    city = {**Domains()["cityscapes"].as_dict(), "train_resize": (640, 320)}
+    other = expanded(dict(domains=dict(cityscapes=city)))
+    assert Recipe.of(other).hash == Recipe.of(expanded({})).hash
+
+
+def test_the_code_of_ones_own_package_decides(
+    expanded, in_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(in_data)
+    own = dict(custom_imports=dict(imports=["decisive_package"]))
+    (in_data / "decisive_package").mkdir()
+    file = in_data / "decisive_package" / "__init__.py"
+    file.write_text("RATE = 1\n")
+    before = Recipe.of(expanded(own)).hash
+    assert Recipe.of(expanded(own)).hash == before
+    file.write_text("RATE = 2\n")
+    assert Recipe.of(expanded(own)).hash != before
+
+
+def test_the_seeds_of_a_fine_tuning_start_from_seeds(expanded, in_data: Path) -> None:
+    """Each seed starts from the run of its own seed, and so all are one recipe."""
+    found = set()
+    for seed in (0, 1):
+        folder = in_data / "first" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        (folder / "latest.pth").touch()
+        found.add(Recipe.of(expanded(dict(seed=seed, start_from=str(folder)))).hash)
+    assert len(found) == 1
+
+
+def test_a_recipe_survives_its_way_through_the_runs_config(expanded, in_data: Path) -> None:
+    cfg = expanded(dict(custom_hooks=[dict(type="EMAHook")], augment=[dict(type="ibnseg.Invert")]))
+    cfg.work_dir = "run"
+    (in_data / "run").mkdir()
+    cfg.dump(in_data / "run" / "config.py")
+    assert Run.open("run").recipe == Recipe.of(cfg)
