@@ -114,3 +114,27 @@ def test_a_method_of_ones_own_trains_in_two_phases_and_is_resumed_exactly(projec
     chosen = whole["state_dict"]["further_losses.0.chosen"]
     assert chosen.sum() == 3  # a tenth of 28
     assert "Real streets" in ibnseg(capsys, "test", "whole", "--domains", "streets_real")
+
+
+STREETS = ("streets_virtual", "streets_real")
+
+
+@pytest.fixture
+def streets(data: Path) -> list[str]:
+    """Miniature data in the layouts of the streets, in a command's words."""
+    folders = zip(STREETS, ("gta5", "cityscapes"), strict=True)
+    return ["--data-root", ",".join(f"{name}={data / folder}" for name, folder in folders)]
+
+
+BRIEF = ("iterations=2", "batch=2", "workers=0", "crop_size=(64,64)")
+
+
+def test_a_backbone_of_ones_own_is_compared_with_its_plain_form(project, streets, capsys) -> None:
+    project("own_backbone")
+    for name in ("mobile_plain", "mobile"):
+        ibnseg(capsys, "train", f"configs/{name}.py", *streets, "--cfg-options", *BRIEF)
+    table = ibnseg(capsys, "matrix", "work_dirs/mobile_plain", "work_dirs/mobile")
+    assert "MobileNetV3 with IBN" in table
+    weights = torch.load("work_dirs/mobile/latest.pth", weights_only=True)["state_dict"]
+    instances = {key.split(".")[2] for key in weights if ".IN." in key}
+    assert instances == {"0", "1", "2", "3"}

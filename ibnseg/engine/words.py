@@ -112,24 +112,29 @@ def custom_hooks(cfg: Config) -> list[dict]:
     Raises:
         UserError: if ``custom_hooks`` is not a list of dicts with type.
     """
-    given = cfg.get("custom_hooks") or []
-    right = isinstance(given, Sequence) and not isinstance(given, str)
-    if not right or not all(isinstance(hook, Mapping) and "type" in hook for hook in given):
-        raise UserError(
-            f"{_source(cfg)}: custom_hooks is {given!r}, expected a list of dicts with type"
-        )
-    return [dict(type="ibnseg.HostMemory"), *given]
+    return [dict(type="ibnseg.HostMemory"), *_typed(cfg, "custom_hooks", cfg.get("custom_hooks"))]
 
 
 def visualizer(cfg: Config) -> dict:
     """Where the log goes besides its file: ours, with the user's merged into it, and its backends
-    appended."""
+    appended; one of the same type and name as ours is merged into ours.
+
+    Raises:
+        UserError: if ``vis_backends`` is not a list of dicts with type.
+    """
     given = dict(_mapping(cfg, "visualizer"))
-    backends = [dict(type="LocalVisBackend")]
+    ours = [dict(type="LocalVisBackend")]
     if cfg.tensorboard:
-        backends.append(dict(type="TensorboardVisBackend"))
-    backends += [each for each in given.pop("vis_backends", None) or [] if each not in backends]
-    return merged(dict(type="Visualizer", vis_backends=backends), given)
+        ours.append(dict(type="TensorboardVisBackend"))
+    backends = {_named(each): each for each in ours}
+    for each in _typed(cfg, "visualizer.vis_backends", given.pop("vis_backends", None)):
+        backends[_named(each)] = {**backends.get(_named(each), {}), **each}
+    return merged(dict(type="Visualizer", vis_backends=list(backends.values())), given)
+
+
+def _named(backend: Mapping) -> str:
+    """What mmengine's visualizer calls a backend."""
+    return backend.get("name") or backend["type"]
 
 
 def env_cfg(cfg: Config) -> dict:
@@ -161,6 +166,15 @@ def _mapping(cfg: Config, name: str) -> Mapping:
     value = cfg.get(name) or {}
     if not isinstance(value, Mapping):
         raise UserError(f"{_source(cfg)}: {name} is {value!r}, expected a dict")
+    return value
+
+
+def _typed(cfg: Config, name: str, value: object) -> Sequence[Mapping]:
+    if value is None:
+        return ()
+    right = isinstance(value, Sequence) and not isinstance(value, str)
+    if not right or not all(isinstance(each, Mapping) and "type" in each for each in value):
+        raise UserError(f"{_source(cfg)}: {name} is {value!r}, expected a list of dicts with type")
     return value
 
 

@@ -10,7 +10,7 @@ from ibnseg.support.errors import UserError
 
 def read_config_data(path: str | Path) -> dict:
     """The values of a ``config.py`` as mmengine writes it: assignments of numbers, texts, lists,
-    tuples, sets and dicts, also as ``dict(key=value)``.
+    tuples, sets and dicts, also as ``dict(key=value)`` and ``dict({key: value})``.
 
     Args:
         path: the file.
@@ -59,8 +59,11 @@ def _value(node: ast.expr) -> object:
         case ast.Dict():
             keys, values = map(_value, node.keys), map(_value, node.values)
             return dict(zip(keys, values, strict=True))
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            return {keyword.arg: _value(keyword.value) for keyword in keywords}
+        case ast.Call(func=ast.Name(id="dict"), args=[] | [ast.Dict()], keywords=keywords) if all(
+            keyword.arg for keyword in keywords
+        ):
+            given = {keyword.arg: _value(keyword.value) for keyword in keywords}
+            return {key: each for part in node.args for key, each in _value(part).items()} | given
         case ast.Call(func=ast.Name(id="set"), args=[]):
             return set()
         case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str(text))]):

@@ -31,7 +31,9 @@ param_scheduler = [
 ]
 custom_hooks = [dict(type="EMAHook", momentum=0.5)]
 default_hooks = dict(logger=dict(ignore_last=False), timer=dict(type="IterTimerHook"))
-visualizer = dict(vis_backends=[dict(type="LocalVisBackend", scalar_save_file="mine.json")])
+visualizer = dict(
+    vis_backends=[dict(type="LocalVisBackend", name="mine", scalar_save_file="mine.json")]
+)
 env_cfg = dict(dist_cfg=dict(backend="gloo"))
 log_level = "WARNING"
 keep_checkpoints = 9
@@ -212,6 +214,7 @@ def test_gradients_are_clipped(max_norm: float) -> None:
         (dict(custom_hooks="EMAHook"), "custom_hooks is 'EMAHook', expected a list"),
         (dict(default_hooks=dict(checkpoint=dict(interval=1))), "checkpoint_interval"),
         (dict(visualizer=3), "visualizer is 3, expected a dict"),
+        (dict(visualizer=dict(vis_backends=["x"])), r"vis_backends is \['x'\], expected a list"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(changes: dict, message: str, cfg: Config) -> None:
@@ -219,6 +222,20 @@ def test_what_cannot_be_honoured_is_refused(changes: dict, message: str, cfg: Co
         cfg[name] = value
     with pytest.raises(UserError, match=message):
         expand(cfg)
+
+
+def test_a_backend_like_ours_is_merged_into_ours(cfg: Config) -> None:
+    cfg.tensorboard = True
+    cfg.visualizer = dict(
+        vis_backends=[
+            dict(type="LocalVisBackend"),
+            dict(type="TensorboardVisBackend", save_dir="x"),
+        ]
+    )
+    assert expand(cfg).visualizer.vis_backends == [
+        dict(type="LocalVisBackend"),
+        dict(type="TensorboardVisBackend", save_dir="x"),
+    ]
 
 
 def test_an_optimizer_may_stand_in_the_wrapper(cfg: Config) -> None:

@@ -20,7 +20,6 @@ def test_what_mmengine_dumps_is_read_back(tmp_path: Path) -> None:
         d=[1, (2, 3), None, True],
         e={"with-dash": dict(x=(1,)), 3: []},
         f=dict(end=1e300, name="x"),
-        _g="hidden",
     )
     Config(values).dump(tmp_path / "config.py")
     assert read_config_data(tmp_path / "config.py") == values
@@ -37,6 +36,8 @@ EXECUTED = (
     "a = [open('{}', 'w') for _ in '1']",
     "a = dict(**dict(b=1))",
     "a = dict([('b', 1)])",
+    "a = dict({{'b': open('{}', 'w')}})",
+    "a = dict({{'b': 1}}, {{'c': 2}})",
     "a = float(__import__('os').getpid())",
     "a = f'{{1}}'",
     "a = 1 if True else 2",

@@ -37,7 +37,7 @@ OTHER = dict(
     aspect=(1.0, 1.25),
     scale_sampling="uniform",
     interpolation="bicubic",
-    augment=[dict(type="ibnseg.Invert")],
+    augment=[dict(type="ibnseg.GaussianBlur", sigma=(0.15, 1.3))],
     class_uniform=0.5,
     class_balance=0.5,
     batch=2,
@@ -69,12 +69,12 @@ OTHER = dict(
     default_hooks=dict(timer=dict(type="IterTimerHook")),
     visualizer=dict(name="mine"),
     env_cfg=dict(cudnn_benchmark=False),
-    custom_imports=dict(imports=["json"]),
+    custom_imports=dict(imports=["ibnseg.registry"]),
     model_wrapper_cfg=dict(type="MMDistributedDataParallel"),
     log_level="WARNING",
 )
 """Another value of every key and word."""
-WITH = dict(train_shares=TWO, save_best=SELECTING, epochs=dict(iterations=None))
+WITH = dict(train_shares=TWO, save_best=SELECTING, epochs=dict(epochs=3, iterations=None))
 """What has to be set for that value to make sense."""
 LENGTH = {"epochs", "iterations"}
 """What decides by the number of steps that it comes to."""
@@ -87,7 +87,12 @@ def expanded(in_data: Path, tiny_config):
     (in_data / "other.pth").touch()
 
     def make(changes: Mapping[str, object]) -> Config:
-        return expand(load_config(path, copy.deepcopy(dict(changes))))
+        changes = copy.deepcopy(dict(changes))
+        domains = changes.pop("domains", None)
+        cfg = load_config(path, changes)
+        if domains:
+            cfg.domains = domains
+        return expand(cfg)
 
     return make
 
@@ -187,7 +192,12 @@ def test_the_seeds_of_a_fine_tuning_start_from_seeds(expanded, in_data: Path) ->
 
 
 def test_a_recipe_survives_its_way_through_the_runs_config(expanded, in_data: Path) -> None:
-    cfg = expanded(dict(custom_hooks=[dict(type="EMAHook")], augment=[dict(type="ibnseg.Invert")]))
+    cfg = expanded(
+        dict(
+            custom_hooks=[dict(type="EMAHook")],
+            augment=[dict(type="ibnseg.GaussianBlur", sigma=(0.15, 1.3))],
+        )
+    )
     cfg.work_dir = "run"
     (in_data / "run").mkdir()
     cfg.dump(in_data / "run" / "config.py")
