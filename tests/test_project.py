@@ -249,18 +249,6 @@ def test_a_package_that_moved_is_asked_for(
     assert cli.main(command) == 0
 
 
-def test_a_package_that_changed_is_warned_of_once(place: Path, run: str, capfd) -> None:
-    file = place / "project" / "ownproject" / "__init__.py"
-    before = file.read_text()
-    file.write_text(before + "# changed\n")
-    try:
-        assert cli.main(["test", run, "--domains", "mine", "--work-dir", "changed"]) == 0
-    finally:
-        file.write_text(before)
-    printed = "".join(capfd.readouterr())
-    assert printed.count("has changed since the run was made") == 1
-
-
 def test_another_package_of_the_same_name_is_not_taken_for_it(
     place: Path, run: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,13 +291,6 @@ def test_a_checkpoints_neighbours_are_not_executed(downloaded, run: str, tmp_pat
     image = f"{os.environ['IBNSEG_DATA']}/mine/val/4.png"
     predicted = ["predict", own, str(folder / "latest.pth"), image, "--out", str(tmp_path / "p")]
     assert cli.main(predicted) == 0
-    assert not written.exists()
-
-
-def test_a_comparison_executes_nothing_of_a_run(downloaded, run: str) -> None:
-    folder, written = downloaded
-    assert cli.main(["matrix", str(folder)]) == 0
-    assert cli.main(["matrix", str(folder / "results.json")]) == 0
     assert not written.exists()
 
 

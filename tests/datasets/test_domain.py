@@ -1,5 +1,6 @@
 """Domains by name, and where their data lies."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_the_classes_of_a_domain_are_its_adapters() -> None:
         assert domain(name="x", dataset=dict(type="ibnseg.GTA")).class_set
 
 
-def test_an_unknown_group_is_told(tmp_path: Path) -> None:
+def test_an_unknown_group_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     folder = tmp_path / "_base_" / "domains"
     folder.mkdir(parents=True)
     text = (config_folder() / "_base_" / "domains" / "gta5.py").read_text()
@@ -49,20 +50,46 @@ def test_an_unknown_group_is_told(tmp_path: Path) -> None:
         Domains.of(Config.fromfile(tmp_path / "my.py"))["gta5"]
 
 
-def test_unknown_domain_suggests() -> None:
+def test_an_unknown_domain_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(UserError, match="unknown domain 'citiscapes'; did you mean cityscapes"):
         Domains()["citiscapes"]
 
 
-def test_a_domain_beside_the_config_wins(tmp_path: Path) -> None:
+PLACES = ("made_from", "configs", "first", "second")
+
+
+def test_domains_are_searched_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's record, beside the config that it was made from, ./configs, the folders of
+    $IBNSEG_CONFIGS in turn, the package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IBNSEG_CONFIGS", f"{tmp_path / 'first'}{os.pathsep}{tmp_path / 'second'}")
+    text = (config_folder() / "_base_" / "domains" / "gta5.py").read_text()
+    files = []
+    for place in PLACES:
+        files.append(tmp_path / place / "_base_" / "domains" / "gta5.py")
+        files[-1].parent.mkdir(parents=True)
+        files[-1].write_text(text.replace('title="GTA5"', f'title="{place}"'))
+    recorded = {**Domains()["gta5"].as_dict(), "title": "recorded"}
+    made_from = dict(made_from=str(tmp_path / "made_from" / "my.py"))
+    run = Config(dict(domains=dict(gta5=recorded), **made_from))
+    assert Domains.of(run)["gta5"].title == "recorded"
+    run = Config(made_from)
+    for place, file in zip(PLACES, files, strict=True):
+        assert Domains.of(run)["gta5"].title == place
+        assert Domains.of(run).titles(["gta5"]) == dict(gta5=place)
+        file.unlink()
+    assert Domains.of(run)["gta5"].title == "GTA5"
+
+
+def test_a_domains_file_may_have_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IBNSEG_CONFIGS", str(tmp_path))
     folder = tmp_path / "_base_" / "domains"
     folder.mkdir(parents=True)
     text = (config_folder() / "_base_" / "domains" / "gta5.py").read_text()
-    (folder / "gta5.py").write_text(text.replace('title="GTA5"', 'title="mine"'))
-    (tmp_path / "my.py").write_text("batch = 1")
-    cfg = Config.fromfile(tmp_path / "my.py")
-    assert Domains.of(cfg)["gta5"].title == "mine"
-    assert "cityscapes" in Domains.of(cfg)
+    (folder / "day.py").write_text(text.replace('name="gta5"', 'name="day"'))
+    (folder / "dusk.py").write_text("_base_ = 'day.py'\ndomain = dict(name='dusk', title='Dusk')\n")
+    dusk = Domains()["dusk"]
+    assert dusk.as_dict() == {**Domains()["gta5"].as_dict(), "name": "dusk", "title": "Dusk"}
 
 
 def test_a_domain_with_wrong_keys_names_them(tmp_path: Path) -> None:
@@ -74,7 +101,7 @@ def test_a_domain_with_wrong_keys_names_them(tmp_path: Path) -> None:
         Domains.of(Config.fromfile(tmp_path / "my.py"))["odd"]
 
 
-def test_root_comes_from_the_first_place_that_says_so(
+def test_the_data_is_taken_from_the_first_place_that_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--data-root by domain, then by data; $IBNSEG_DATA; data/."""

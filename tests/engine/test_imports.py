@@ -30,10 +30,15 @@ def package(folder: Path, name: str = "method", text: str = "VALUE = 1\n") -> Pa
     return folder
 
 
-def config(folder: Path, *names: str, **more: object) -> Config:
+def config(folder: Path, *names: str) -> Config:
     """A config in a folder that imports modules."""
-    given = dict(custom_imports=dict(imports=list(names)), **more)
-    return Config(given, filename=str(folder / "mine.py"))
+    return config_of(folder, dict(imports=list(names)))
+
+
+def config_of(folder: Path, given: object) -> Config:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.py").touch()
+    return Config(dict(custom_imports=given), filename=str(folder / "mine.py"))
 
 
 @pytest.mark.parametrize("place", [".", "project/configs", "project"])
@@ -96,9 +101,25 @@ def test_the_package_itself_is_not_recorded(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named(given: object, message: str, tmp_path: Path) -> None:
     package(tmp_path, "method_broken", "1 / 0\n")
-    cfg = Config(dict(custom_imports=given), filename=str(tmp_path / "mine.py"))
+    cfg = config_of(tmp_path, given)
     with pytest.raises(UserError, match=message):
         import_modules(cfg)
+
+
+def test_a_package_that_has_changed_since_the_run_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path)
+    cfg = config(tmp_path, "method")
+    warnings = []
+    monkeypatch.setattr("ibnseg.engine.imports.print_log", lambda text, *_: warnings.append(text))
+    import_modules(cfg)
+    import_modules(cfg)  # which has the record of the first time
+    assert not warnings
+    (tmp_path / "method" / "more.py").write_text("")
+    import_modules(cfg)
+    (warning,) = warnings
+    assert f"method in {tmp_path} has changed since the run was made" in warning
 
 
 def test_an_import_may_fail_if_the_config_says_so(tmp_path: Path) -> None:

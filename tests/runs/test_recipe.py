@@ -30,6 +30,8 @@ OTHER = dict(
     protocol="paper",
     metrics=["calibration"],
     tta_scales=[0.5],
+    test_batch=2,
+    test_precision="bfloat16",
     model=dict(backbone=dict(variant="b")),
     crop_size=(32, 64),
     train_resize=None,
