@@ -243,7 +243,7 @@ def test_a_package_that_moved_is_asked_for(
     command = ["test", str(moved / "work_dirs/mine"), "--domains", "mine", "--work-dir", "t"]
     assert cli.main(command) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"ownproject was in {moved.parent / 'project'}" in line
+    assert f"ownproject was in {moved.parent / 'project'} and is no longer there" in line
     assert "set PYTHONPATH to the folder that holds ownproject" in line
     monkeypatch.syspath_prepend(moved)
     assert cli.main(command) == 0

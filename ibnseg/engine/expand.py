@@ -38,7 +38,7 @@ def expand(
         cfg: an experiment; see ``docs/configs.md`` for its keys.
         roots: data folders from the command line, by name.
         world_size: number of processes, which share the batch.
-        training: without it nothing of the training domains need be there but their names.
+        training: if false, the data of the training domains need not exist.
 
     Raises:
         UserError: for a key that is missing or contradicts another, an unknown domain, protocol or

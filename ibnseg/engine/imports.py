@@ -49,7 +49,7 @@ def import_modules(cfg: Config) -> None:
         except UserError:
             if not wanted.get("allow_failed_imports"):
                 raise
-            print_log(f"custom_imports: {name} is not there, and may fail", "current", 30)
+            print_log(f"custom_imports: {name} cannot be found; the config allows that", "current", 30)
             continue
         except Exception as error:  # a module is code: anything may be wrong with it
             raise UserError(
@@ -91,7 +91,7 @@ def _make_findable(name: str, recorded: Mapping | None, beside: Iterable[Path]) 
             return
     if recorded:
         raise UserError(
-            f"custom_imports: {name} was in {recorded['folder']}, and is not there any more; set "
+            f"custom_imports: {name} was in {recorded['folder']} and is no longer there; set "
             f"PYTHONPATH to the folder that holds {name}"
         )
     raise UserError(

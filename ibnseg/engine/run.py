@@ -41,7 +41,7 @@ def train(
     """Trains in one domain, then tests on all, and writes and prints the table.
 
     Every domain's data is listed before the first step. The last iterate is tested, or the best one
-    on the selection split where the config has ``save_best``.
+    on the selection split if the config has ``save_best``.
 
     Args:
         config: path or name of an experiment.
@@ -92,7 +92,7 @@ def test(
         work_dir: where results go; by default the run, or the one that the checkpoint lies in, else
             ``work_dirs/<config>``.
         resume: leave out the tests whose results are there already.
-        tta: test-time augmentation over ``TTA_SCALES`` and flips, where the config has none.
+        tta: test-time augmentation over ``TTA_SCALES`` and flips, if the config has none.
         batch: images of one size that are tested at a time, instead of its ``test_batch``.
         precision: instead of its ``test_precision``.
         options, roots, domains, protocols: as for :func:`train`.
@@ -164,7 +164,7 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
     other. The run's config is read as data."""
     file = before.folder / CONFIG
     if not file.is_file():
-        raise UserError(f"{before.folder}: no {CONFIG}, so its recipe is not known; train anew")
+        raise UserError(f"{before.folder}: no {CONFIG}, so its recipe is unknown; train again in another --work-dir")
     try:
         was = recipe_values(before.config)
     except UserError as error:
@@ -183,7 +183,7 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
             default = KEYS[name].default if name in KEYS else None
             change = f"{name} was {was.get(name, default)} and is now {now.get(name, default)}; "
             change += "resume with what it was"
-        raise UserError(f"{before.folder}: {change}, or train anew in another --work-dir")
+        raise UserError(f"{before.folder}: {change}, or train again in another --work-dir")
 
 
 def _build_runner(cfg: Config, folder: Path) -> Runner:

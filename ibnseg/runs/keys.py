@@ -277,7 +277,7 @@ DERIVED = (
     "given",
     *(name for name in WORDS if name != "custom_imports"),
 )
-"""What expanding a config adds to it, or sets anew."""
+"""Keys that expanding a config adds or overwrites."""
 
 
 def defaults() -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The recipe of a training: all that decides what is learnt, but the seed."""
+"""The recipe of a training: everything except the seed that decides what is learnt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOMAIN = ("dataset", "train_split", "train_resize")
 """Keys of a training domain that decide what is learnt."""
 
 MODULE = "module "
-"""What the name of a package comes after, in a recipe."""
+"""The beginning of the names under which a recipe holds the hashes of packages."""
 
 
 def train_domains(cfg: Mapping) -> list[str]:
@@ -44,13 +44,13 @@ def contracted(cfg: Mapping) -> dict:
 
 
 def decisive(cfg: Mapping, testing: bool = False) -> dict[str, object]:
-    """The values of a config that decide what is learnt, without those that are defaults.
+    """Selects the values of a config that decide what is learnt and are not the defaults.
 
     A key that is new, with its default, so changes nothing.
 
     Args:
         cfg: an experiment, expanded or not.
-        testing: whether what decides what is measured is wanted, too.
+        testing: whether to include the values that decide what is measured.
     """
     own = contracted(cfg)
     wanted = {"training", "testing"} if testing else {"training"}

@@ -654,7 +654,7 @@ def test_a_run_from_before_a_key_was_there_had_its_default(trained, roots, tmp_p
 def test_a_run_without_its_config_is_not_resumed(trained, roots, tmp_path: Path) -> None:
     config, folder, _ = trained
     shutil.copy(folder / "latest.pth", tmp_path / "latest.pth")
-    with pytest.raises(UserError, match=r"no config.py, so its recipe is not known"):
+    with pytest.raises(UserError, match=r"no config.py, so its recipe is unknown"):
         train(config, work_dir=tmp_path, roots=roots, resume=True)
 
 
