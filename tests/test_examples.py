@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ibnseg import cli
+from ibnseg.datasets.labels import CLASSES
 from ibnseg.streets.write import write_streets
 from tests.engine.test_resume import same
 
@@ -138,3 +139,17 @@ def test_a_backbone_of_ones_own_is_compared_with_its_plain_form(project, streets
     weights = torch.load("work_dirs/mobile/latest.pth", weights_only=True)["state_dict"]
     instances = {key.split(".")[2] for key in weights if ".IN." in key}
     assert instances == {"0", "1", "2", "3"}
+
+
+def test_a_metric_of_ones_own_is_in_results_and_matrix(project, streets, capsys) -> None:
+    project("own_metric")
+    ibnseg(capsys, "train", "configs/mine.py", *streets, "--cfg-options", *TINY)
+    tests = json.loads(Path("work_dirs/mine/results.json").read_text())["tests"]
+    car, road = CLASSES.index("car"), CLASSES.index("road")
+    for test in tests:
+        cars = test["confusion"][car]  # the only road users of these scenes
+        assert test["metrics"]["overlooked"] == cars[road] / sum(cars)
+    words = ("matrix", "work_dirs/mine", "--metric", "overlooked", "--format", "json")
+    shown = json.loads(ibnseg(capsys, *words, "--import", "mymetric"))
+    cells = shown["matrices"][0]["blocks"][0]["rows"][0]["cells"]
+    assert [cell["value"] for cell in cells] == [test["metrics"]["overlooked"] for test in tests]

@@ -294,6 +294,13 @@ def test_a_checkpoints_neighbours_are_not_executed(downloaded, run: str, tmp_pat
     assert not written.exists()
 
 
+def test_a_comparison_executes_nothing_of_a_run(downloaded, run: str) -> None:
+    folder, written = downloaded
+    assert cli.main(["matrix", str(folder)]) == 0
+    assert cli.main(["matrix", str(folder / "results.json")]) == 0
+    assert not written.exists()
+
+
 def test_the_check_before_resuming_executes_nothing_of_the_run(
     downloaded, place: Path, run: str, capsys
 ) -> None:

@@ -49,7 +49,9 @@ def import_modules(cfg: Config) -> None:
         except UserError:
             if not wanted.get("allow_failed_imports"):
                 raise
-            print_log(f"custom_imports: {name} cannot be found; the config allows that", "current", 30)
+            print_log(
+                f"custom_imports: {name} cannot be found; the config allows that", "current", 30
+            )
             continue
         except Exception as error:  # a module is code: anything may be wrong with it
             raise UserError(

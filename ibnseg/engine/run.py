@@ -164,7 +164,10 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
     other. The run's config is read as data."""
     file = before.folder / CONFIG
     if not file.is_file():
-        raise UserError(f"{before.folder}: no {CONFIG}, so its recipe is unknown; train again in another --work-dir")
+        raise UserError(
+            f"{before.folder}: no {CONFIG}, so its recipe is unknown; train again in another "
+            "--work-dir"
+        )
     try:
         was = recipe_values(before.config)
     except UserError as error:

@@ -57,7 +57,9 @@ class Run:
         path = self.folder / CONFIG
         found = read_config_data(path)
         if found.get("work_dir") is None:  # which every run's config has, near its end
-            raise UserError(f"{path}: cut, it lacks its last keys; restore the file, or train again")
+            raise UserError(
+                f"{path}: cut, it lacks its last keys; restore the file, or train again"
+            )
         return found
 
     @cached_property
