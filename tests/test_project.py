@@ -216,6 +216,19 @@ def test_a_suite_lists_its_runs(run: str, capsys) -> None:
     assert [module.name for module in cfg.modules] == ["ownproject"]
 
 
+def test_changed_code_is_another_run_of_a_suite(place: Path, run: str) -> None:
+    from ibnseg.experiments.plan import read_suite
+
+    Path("suite.py").write_text('runs = [dict(config="../project/configs/mine.py")]')
+    file = place / "project" / "ownproject" / "__init__.py"
+    before = file.read_text()
+    identities = []
+    for text in (before, before + "RATE = 2\n", before):
+        file.write_text(text)
+        identities.append(read_suite("suite.py").runs[0].identity)
+    assert identities[0] == identities[2] != identities[1]
+
+
 def test_its_configs_and_domains_are_found_by_name(
     place: Path, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,16 @@ def test_every_suite_has_each_run_once(name):
         assert run.start is None or run.start in runs[:i]
 
 
+IDENTITIES = dict(table6="56f26ab7 6f4acca7 8f2549e4", table8="4008b6ae", evidence="8dc6c940")
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_runs_that_are_there_already_keep_their_folders(name: str) -> None:
+    """A new key, with its default, changes no identity."""
+    known = IDENTITIES[name].split()
+    assert [run.identity for run in read_suite(name).runs[: len(known)]] == known
+
+
 ENTRY = 'dict(config="streets_r18"{})'
 
 
