@@ -66,7 +66,7 @@ def scores(run: Run) -> str:
     for test in _tests(run):
         protocol = test["protocol"].get("name")
         where = test["domain"] if protocol == "native" else f"{test['domain']} ({protocol})"
-        value = test.get("mIoU")
+        value = test["metrics"]["mIoU"]
         found.append(f"{where} {'-' if value is None else f'{100 * value:.1f}'}")
     return f"mIoU {', '.join(found)}" if found else ""
 

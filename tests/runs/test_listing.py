@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from ibnseg import cli
 from ibnseg.support.files import alone_in
+from tests.conftest import WHOLE, save_run
 
 
-def make_run(folder: Path, steps: int | None, total: int = 60, tests: list | None = None) -> Path:
-    """A run with a checkpoint of some step, and with results of some (domain, protocol, mIoU)."""
+def make_run(folder: Path, steps: int | None, total: int = 60) -> Path:
+    """A run with a checkpoint of some step."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.py").write_text(f"train_cfg = dict(max_iters={total})\nwork_dir = 'x'\n")
     if steps is not None:
         (folder / f"checkpoints/iter_{steps}.pth").touch()
         (folder / "latest.pth").symlink_to(f"checkpoints/iter_{steps}.pth")
-    if tests is not None:
-        records = [
-            dict(
-                checkpoint_sha256="x",
-                domain=domain,
-                split="val",
-                protocol=dict(name=protocol),
-                per_image=None,
-                confusion=[],
-                mIoU=score,
-            )
-            for domain, protocol, score in tests
-        ]
-        content = dict(schema=1, run=dict(checkpoint_sha256="x"), tests=records)
-        (folder / "results.json").write_text(json.dumps(content))
     return folder
 
 
@@ -43,8 +28,10 @@ def listed(folder: Path, capsys: pytest.CaptureFixture) -> dict[str, str]:
 
 
 def test_states_and_scores(tmp_path: Path, capsys) -> None:
-    tests = [("gta5", "native", 0.5012), ("cityscapes", "rein", 0.3), ("camvid", "native", None)]
-    make_run(tmp_path / "done", 60, tests=tests)
+    done = make_run(tmp_path / "done", 60)
+    save_run(done, dict(gta5=[[[1, 0], [0, 1]]]))
+    save_run(done, dict(cityscapes=[[[1, 1], [0, 0]]]), protocol={**WHOLE, "name": "rein"})
+    save_run(done, dict(camvid=[[[0, 0], [0, 0]]]))
     make_run(tmp_path / "sub/half", 40)
     make_run(tmp_path / "sub/untested", 60)
     make_run(tmp_path / "empty", None)
@@ -57,7 +44,7 @@ def test_states_and_scores(tmp_path: Path, capsys) -> None:
     with alone_in(now, "is being trained"):
         found = listed(tmp_path, capsys)
     assert found == {
-        "done": "finished mIoU gta5 50.1, cityscapes (rein) 30.0, camvid -",
+        "done": "finished mIoU gta5 100.0, cityscapes (rein) 25.0, camvid -",
         "half": "interrupted at step 40 of 60",
         "untested": "trained 60 steps, not tested",
         "empty": "empty (no checkpoint)",
@@ -69,7 +56,7 @@ def test_states_and_scores(tmp_path: Path, capsys) -> None:
 
 def test_a_real_run(trained, capsys) -> None:
     (found,) = listed(trained[1], capsys).values()
-    tests = {test["domain"]: 100 * test["mIoU"] for test in trained[2]["tests"]}
+    tests = {test["domain"]: 100 * test["metrics"]["mIoU"] for test in trained[2]["tests"]}
     assert found == f"finished mIoU {', '.join(f'{d} {s:.1f}' for d, s in tests.items())}"
 
 
