@@ -82,36 +82,6 @@ def test_two_processes_do_not_train_one_run(trained, roots) -> None:
         train(config, work_dir=folder, roots=roots, resume=True)
 
 
-def test_batches_count_the_same(trained, roots, tmp_path: Path) -> None:
-    """Images of several sizes, each with those of its size; with augmentation one at a time."""
-    data = tmp_path / "gta5"
-    shutil.copytree(roots["gta5"], data)
-    for folder in ("images", "labels"):
-        path = sorted((data / folder).glob("*.png"))[1]
-        Image.open(path).crop((0, 0, 64, 40)).save(path)
-    own = dict(roots={"gta5": str(data)}, domains=["gta5"])
-    (single,) = run_test(trained[1], work_dir=tmp_path / "1", **own)["tests"]
-    (batched,) = run_test(trained[1], work_dir=tmp_path / "4", batch=4, **own)["tests"]
-    assert batched == single
-    scales = ["tta_scales=(1.0,)"]
-    one, four = (
-        run_test(trained[1], work_dir=tmp_path / "tta", batch=n, options=scales, **own)["tests"]
-        for n in (1, 4)
-    )
-    assert one == four
-
-
-def test_another_precision_is_another_record(trained, roots, tmp_path: Path) -> None:
-    own = dict(roots=roots, domains=["gta5"], work_dir=tmp_path)
-    run_test(trained[1], **own)
-    exact, less = run_test(trained[1], precision="bfloat16", **own)["tests"]
-    assert [test["protocol"]["name"] for test in (exact, less)] == ["native", "native-bfloat16"]
-    assert less["confusion"] != exact["confusion"]
-    assert abs(less["pixel_accuracy"] - exact["pixel_accuracy"]) < 0.05
-    with pytest.raises(UserError, match="test_precision is 'half', expected 'float32' or"):
-        run_test(trained[1], precision="half", **own)
-
-
 def test_a_finished_run_is_not_tested_again(trained, roots, monkeypatch) -> None:
     config, folder, content = trained
     monkeypatch.setattr("ibnseg.engine.loops.DomainTestLoop.run", lambda self: pytest.fail("runs"))

@@ -10,12 +10,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from PIL import Image
 
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.run import test as run_test
 from ibnseg.evaluation import results
 from ibnseg.networks.network import load_network, predict_image
+from ibnseg.support.errors import UserError
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_protocols_change_what_is_seen_and_compared(trained, roots, tmp_path: Pa
         tmp_path / "run",
         roots=roots,
         domains=["gta5"],
-        protocols=["native", "rein", "short1024"],
+        protocols=["native", "rein"],
         resume=True,
     )
     assert content["tests"][:2] == before["tests"]  # they were there
@@ -95,9 +97,7 @@ def test_protocols_change_what_is_seen_and_compared(trained, roots, tmp_path: Pa
     tests = {test["protocol"]["name"]: test for test in home}
     assert tests["rein"]["protocol"]["inference"] == "slide 512x512/341x341"
     pixels = {name: np.sum(test["confusion"]) for name, test in tests.items()}
-    # 64x48, of which a row is ignored; under short1024 labels are 1365x1024
-    assert pixels["native"] == pixels["rein"] == 5 * 64 * 47
-    assert pixels["short1024"] == pytest.approx(5 * 1365 * 1024 * 47 / 48, rel=0.001)
+    assert pixels["native"] == pixels["rein"] == 5 * 64 * 47  # a row is ignored
     assert (tmp_path / "run" / tests["rein"]["per_image"]).name == "gta5-rein.npz"
     # 64x48 within 1280x720 is 960x720, seen through windows of 512x512
     slide = dict(mode="slide", crop_size=(512, 512), stride=(341, 341))
@@ -242,3 +242,33 @@ def test_what_is_tested_again(trained, roots, tested, tmp_path: Path) -> None:
     assert content["run"]["iteration"] == 60
     run_test(config, last, **given)
     assert len(tested) == 5
+
+
+def test_batches_count_the_same(trained, roots, tmp_path: Path) -> None:
+    """Images of several sizes, each with those of its size; with augmentation one at a time."""
+    data = tmp_path / "gta5"
+    shutil.copytree(roots["gta5"], data)
+    for folder in ("images", "labels"):
+        path = sorted((data / folder).glob("*.png"))[1]
+        Image.open(path).crop((0, 0, 64, 40)).save(path)
+    own = dict(roots={"gta5": str(data)}, domains=["gta5"])
+    (single,) = run_test(trained[1], work_dir=tmp_path / "1", **own)["tests"]
+    (batched,) = run_test(trained[1], work_dir=tmp_path / "4", batch=4, **own)["tests"]
+    assert batched == single
+    scales = ["tta_scales=(1.0,)"]
+    one, four = (
+        run_test(trained[1], work_dir=tmp_path / "tta", batch=n, options=scales, **own)["tests"]
+        for n in (1, 4)
+    )
+    assert one == four
+
+
+def test_another_precision_is_another_record(trained, roots, tmp_path: Path) -> None:
+    own = dict(roots=roots, domains=["gta5"], work_dir=tmp_path)
+    run_test(trained[1], **own)
+    exact, less = run_test(trained[1], precision="bfloat16", **own)["tests"]
+    assert [test["protocol"]["name"] for test in (exact, less)] == ["native", "native-bfloat16"]
+    assert less["confusion"] != exact["confusion"]
+    assert abs(less["pixel_accuracy"] - exact["pixel_accuracy"]) < 0.05
+    with pytest.raises(UserError, match="test_precision is 'half', expected 'float32' or"):
+        run_test(trained[1], precision="half", **own)
