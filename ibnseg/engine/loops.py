@@ -66,7 +66,9 @@ class TrainLoop(IterBasedTrainLoop):
                 )
                 for i in range(self.accumulate)
             ]
-        mean = {key: sum(part[key] for part in outputs) / len(outputs) for key in outputs[0]}
+        # what a part lacks, e.g. a further loss that found nothing in it, counts as 0
+        keys = dict.fromkeys(key for part in outputs for key in part)
+        mean = {key: sum(part.get(key, 0) for part in outputs) / len(outputs) for key in keys}
         self.runner.call_hook(
             "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=mean
         )

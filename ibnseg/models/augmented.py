@@ -11,8 +11,8 @@ from mmseg.structures import SegDataSample
 
 
 class Augmented(SegTTAModel):
-    """mmseg's SegTTAModel over a :class:`~ibnseg.models.Segmentor`: the mean of the softmaxes of
-    all augmented images, each at the size of the label.
+    """Averages the softmaxes of all augmented images, each at the size of the label; it is mmseg's
+    SegTTAModel over a segmentor.
 
     Takes what mmcv's ``TestTimeAug`` gives: for each image a list of augmented inputs, and of their
     samples, the first of which has the label as it is. A map of instances is flipped in none of

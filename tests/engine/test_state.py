@@ -202,6 +202,24 @@ def test_a_training_in_two_phases_is_resumed_exactly(tiny: Config, in_data: Path
     assert "train/further_0.loss_whitening" in halves.message_hub.log_scalars
 
 
+class Sometimes(nn.Module):
+    """A loss that finds nothing in every other batch."""
+
+    calls = 0
+
+    def forward(self, views: dict, data_samples: list) -> dict:
+        self.calls += 1
+        return {} if self.calls % 2 else dict(loss_found=0 * views["image"].logits.sum() + 4)
+
+
+def test_what_a_part_of_a_batch_lacks_counts_as_nothing(tiny: Config, in_data: Path) -> None:
+    tiny.model.further_losses = [dict(type=f"{__name__}.Sometimes")]
+    runner = runner_of(tiny, in_data / "run", [], accumulate=2)
+    runner.train()
+    logged = runner.message_hub.log_scalars["train/further_0.loss_found"].data[0]
+    assert logged.tolist() == [2.0] * ALL
+
+
 class Careless(Hook):
     """Keeps something in the message hub that a strict reader would not take."""
 
