@@ -121,18 +121,21 @@ def recorded(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Ten
 
 
 def layers_named(network: nn.Module, losses: Mapping[str, nn.Module]) -> list[str]:
-    """Names of the network's modules that the ``layers`` of losses match, e.g.
+    """Names of the modules of backbone and neck that the ``layers`` of losses match, e.g.
     ``backbone.layer[12].*.IN``, in the network's order.
 
     Raises:
         ValueError: for a pattern that matches none.
     """
-    known = [name for name, _ in network.named_modules()]
+    names = (name for name, _ in network.named_modules())
+    known = [name for name in names if name.split(".")[0] in ("backbone", "neck")]
     found = set()
     for of_loss, loss in losses.items():
         for pattern in getattr(loss, "layers", ()):
             matching = {name for name in known if fnmatchcase(name, pattern)}
             if not matching:
-                raise ValueError(f"{of_loss}: no module of the network is called {pattern!r}")
+                raise ValueError(
+                    f"{of_loss}: no module of the backbone or neck is called {pattern!r}"
+                )
             found |= matching
     return [name for name in known if name in found]
