@@ -14,6 +14,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_config(parser)
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument("--seed", type=int, help="random seed; the run lies in a folder seed<k>")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print data, memory, disk and time that the training would take, and do nothing else",
+    )
     arguments.add_device(parser)
     _add_testing(parser)
 
@@ -26,7 +31,7 @@ def train(args: argparse.Namespace) -> None:
     from ibnseg.support.device import use_device
 
     use_device(args.device)
-    run.train(args.config, seed=args.seed, **_testing(args))
+    run.train(args.config, seed=args.seed, dry=args.dry_run, **_testing(args))
     launch.stop_processes()
 
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from ibnseg.engine import dry_run
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.read import find_network, load_config
@@ -37,6 +38,7 @@ def train(
     work_dir: str | Path | None = None,
     resume: bool = False,
     show: bool = True,
+    dry: bool = False,
 ) -> dict:
     """Trains in one domain, then tests on all, and writes and prints the table.
 
@@ -54,9 +56,10 @@ def train(
         resume: go on from the run's latest checkpoint, if it has one, and with the tests that its
             results lack.
         show: print the table, which is in the run's folder in any case.
+        dry: print what the training would take, and write nothing.
 
     Returns:
-        The content of ``results.json``.
+        The content of ``results.json``; nothing if dry.
 
     Raises:
         UserError: for wrong input, and if the folder holds a run that is not to be resumed.
@@ -64,6 +67,9 @@ def train(
     cfg = load_config(config, options)
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = Path(work_dir or _default_folder(cfg, seed))
+    if dry:
+        print(dry_run.describe(cfg, folder))
+        return {}
     require_writable(folder)
     with alone_in(folder, "is being trained") if is_main_process() else nullcontext():
         return _train(cfg, folder, resume, show)
