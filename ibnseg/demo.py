@@ -47,7 +47,7 @@ FULL, QUICK = Scale(400, 40, 500), Scale(16, 4, 8)
 def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = False) -> None:
     """Draws the streets, trains and tests the networks, and prints and draws what came out.
 
-    Interrupted and called again, it goes on where it was.
+    Called again after an interruption, it continues.
 
     Args:
         out: a folder, for all that it writes: ``data/``, ``runs/``, ``table.md`` and a contact

@@ -1,4 +1,4 @@
-"""What tables and plots call networks."""
+"""The names of networks in tables and plots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Network = tuple[str, str, str]
 
 
 def labels(titles: Mapping[Network, str], domains: Mapping[str, str]) -> dict[Network, str]:
-    """Each network's title, with as much more as tells it from the others.
+    """Each network's title, with as much detail as it takes to tell it from the others.
 
     Args:
         titles: of networks.

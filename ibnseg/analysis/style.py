@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from ibnseg.support.files import written_whole
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by colour-blind eyes, too (Okabe and Ito, "Color Universal Design", 2008)."""
+"""Colours that colour-blind readers can tell apart (Okabe and Ito, "Color Universal Design",
+2008)."""
 DASHES = ("-", "--", ":", "-.")
-"""Of lines beyond the last colour."""
+"""Dashes of the lines beyond the last colour."""
 INK, PALE, FAINT = "#333333", "#8A8A8A", "#DDDDDD"
-"""Of text, of axes, and of grids."""
+"""Colours of text, axes and grids."""
 STYLE = {
     "font.size": 10,
     "font.family": "DejaVu Sans",

@@ -1,4 +1,4 @@
-"""Works a suite off, in as many sittings as it takes: what ``ibnseg suite`` does."""
+"""Runs the trainings of a suite, in as many sittings as it takes: what ``ibnseg suite`` does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import sha256, written_whole
 
 OUT = Path("work_dirs", "suites")
-"""Where runs of all suites lie, each once."""
+"""The folder in which the runs of all suites lie, each once."""
 STATES = ("finished", "begun", "waiting")
 
 
@@ -42,13 +42,13 @@ def suite(
     """Trains and tests the runs of a suite that are not finished, in order, and prints a table.
 
     Each run is a process of its own, ``ibnseg train ... --resume``. One that is under way when the
-    time is over is stopped, and goes on in the next sitting from its last checkpoint. A run that
-    fails is told at the end; the others are not held up.
+    time is over is stopped, and continues in the next sitting from its last checkpoint. A run that
+    fails is reported at the end, and does not stop the others.
 
     Args:
-        source: as of :func:`ibnseg.experiments.plan.read_suite`.
+        source: as for :func:`ibnseg.experiments.plan.read_suite`.
         out: where the runs lie, by their identity.
-        minutes: of this sitting; ``None`` for as long as it takes.
+        minutes: length of this sitting; ``None`` for as long as it takes.
         task: the index of the only run to do, for an array of jobs.
         roots: data folders by name.
 
@@ -139,7 +139,7 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
     process = subprocess.Popen(command)
     try:
         return process.wait(seconds)
-    except KeyboardInterrupt:  # the terminal has told the run, too
+    except KeyboardInterrupt:  # the terminal has interrupted the run, too
         _end(process)
         raise
     except subprocess.TimeoutExpired:
@@ -192,7 +192,7 @@ def report(plan: Suite, out: Path) -> None:
             temporary.write_text(f"# {plan.title}\n\n{as_markdown(table)}\n")
         print(f"\n{as_terminal(table)}\n\nResults: {out / f'{plan.name}.md'}")
     counts = ", ".join(f"{states.count(s)} {s}" for s in STATES if s in states)
-    more = "" if len(finished) == len(states) else "; the same command goes on"
+    more = "" if len(finished) == len(states) else "; the same command continues"
     print(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")
 
 

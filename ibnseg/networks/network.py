@@ -46,7 +46,7 @@ def load(
         options: changes to the config, ``key=value``.
 
     Raises:
-        UserError: for a folder that is no run, a config without checkpoint, a checkpoint that
+        UserError: for a folder that is not a run, a config without checkpoint, a checkpoint that
             cannot be read or is of another network.
     """
     return load_network(*find_network(source, checkpoint, options))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ibnseg.evaluation import results
-from ibnseg.runs.run import CONFIG, Run
+from ibnseg.runs.run import CONFIG, RESULTS, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import is_locked
 
@@ -57,7 +57,10 @@ def state(run: Run) -> str:
         return "unknown length"
     if last < total:
         return f"interrupted at step {last} of {total}"
-    return "finished" if _tests(run) else f"trained {total} steps, not tested"
+    try:
+        return "finished" if run.results else f"trained {total} steps, not tested"
+    except UserError:
+        return f"damaged ({RESULTS} cannot be read)"
 
 
 def scores(run: Run) -> str:
@@ -89,6 +92,7 @@ def _steps(run: Run) -> tuple[int | None, int | None]:
 
 
 def _tests(run: Run) -> list[dict]:
+    """The tests of the checkpoint that was tested last; none if they cannot be read."""
     try:
         return results.current(run.results)["tests"] if run.results else []
     except UserError:

@@ -46,7 +46,7 @@ def submit(
     """Predicts a split and writes the archive that a target takes, checked.
 
     Predictions are kept in a folder ``<out>.parts`` until the archive is there, so that an
-    interrupted command goes on.
+    interrupted command continues.
 
     Args:
         source, checkpoint, options: the network, as for :func:`ibnseg.load`.

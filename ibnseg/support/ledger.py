@@ -38,7 +38,7 @@ class Ledger:
     """The record of some work that may be interrupted."""
 
     path: Path
-    """Of the file: ``.json``, or ``.npz`` if it holds arrays."""
+    """The file: ``.json``, or ``.npz`` if it holds arrays."""
     what: str
     """The results, in the words of messages: ``predictions``."""
     identity: Mapping[str, object]

@@ -1,4 +1,4 @@
-"""Too little memory, told in a line that says of what there was too much and what to do."""
+"""Turns out-of-memory errors into one actionable message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
     """Turns running out of memory, of the GPU or the machine, into a UserError.
 
     Args:
-        what: what there is too little memory for.
+        what: what the memory was needed for.
         advice: what to do.
 
     Raises:
@@ -46,6 +46,6 @@ def enough_memory_for_image(
     height, width = size
     return enough_memory(
         f"{name or 'the image'} ({width}x{height})",
-        "take a smaller image, or sliding windows, as --cfg-options model.test_cfg.mode=slide "
+        "take a smaller image, or sliding windows: --cfg-options model.test_cfg.mode=slide "
         "model.test_cfg.crop_size=512,512 model.test_cfg.stride=384,384",
     )

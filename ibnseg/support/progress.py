@@ -9,7 +9,7 @@ def bar(hidden: bool = False) -> Progress:
     """A rich ``Progress`` in the house's columns.
 
     Args:
-        hidden: whether nothing is shown, where something else tells the progress.
+        hidden: whether nothing is shown, because something else reports the progress.
     """
     name = TextColumn("{task.description}")
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

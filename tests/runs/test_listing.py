@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from ibnseg import cli
-from ibnseg.evaluation import results
 from ibnseg.support.files import alone_in
-from tests.conftest import WHOLE, save_run
+from tests.conftest import save_run
 
 
 def make_run(folder: Path, steps: int | None, total: int = 60) -> Path:
@@ -30,9 +29,10 @@ def listed(folder: Path, capsys: pytest.CaptureFixture) -> dict[str, str]:
 
 def test_states_and_scores(tmp_path: Path, capsys) -> None:
     done = make_run(tmp_path / "done", 60)
-    save_run(done, dict(gta5=[[[1, 0], [0, 1]]]))
-    save_run(done, dict(cityscapes=[[[1, 1], [0, 0]]]), protocol={**WHOLE, "name": "rein"})
-    save_run(done, dict(camvid=[[[0, 0], [0, 0]]]))
+    save_run(done, {"gta5": [[[5, 5], [0, 10]]], "camvid": [[[0, 0], [0, 0]]]})
+    rein = dict(name="rein", version=1, inference="whole")
+    save_run(done, {"cityscapes": [[[10, 0], [0, 10]]]}, protocol=rein)
+    (make_run(tmp_path / "torn", 60) / "results.json").write_text("{")
     make_run(tmp_path / "sub/half", 40)
     make_run(tmp_path / "sub/untested", 60)
     make_run(tmp_path / "empty", None)
@@ -45,7 +45,8 @@ def test_states_and_scores(tmp_path: Path, capsys) -> None:
     with alone_in(now, "is being trained"):
         found = listed(tmp_path, capsys)
     assert found == {
-        "done": "finished mIoU gta5 100.0, cityscapes (rein) 25.0, camvid -",
+        "done": "finished mIoU gta5 58.3, camvid -, cityscapes (rein) 100.0",
+        "torn": "damaged (results.json cannot be read)",
         "half": "interrupted at step 40 of 60",
         "untested": "trained 60 steps, not tested",
         "empty": "empty (no checkpoint)",
@@ -57,8 +58,7 @@ def test_states_and_scores(tmp_path: Path, capsys) -> None:
 
 def test_a_real_run(trained, capsys) -> None:
     (found,) = listed(trained[1], capsys).values()
-    content = results.read(trained[1] / "results.json")  # other tests may have added to it
-    tests = {test["domain"]: 100 * test["metrics"]["mIoU"] for test in content["tests"]}
+    tests = {test["domain"]: 100 * test["mIoU"] for test in trained[2]["tests"]}
     assert found == f"finished mIoU {', '.join(f'{d} {s:.1f}' for d, s in tests.items())}"
 
 

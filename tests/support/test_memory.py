@@ -47,7 +47,7 @@ def test_other_errors_stay(error: Exception) -> None:
 
 
 SLIDE = (
-    "; take a smaller image, or sliding windows, as --cfg-options model.test_cfg.mode=slide "
+    "; take a smaller image, or sliding windows: --cfg-options model.test_cfg.mode=slide "
     "model.test_cfg.crop_size=512,512 model.test_cfg.stride=384,384"
 )
 

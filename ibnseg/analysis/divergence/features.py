@@ -64,7 +64,7 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
 
     Args:
         network: mmseg's kind of model, with a ``backbone``.
-        patterns: names of modules, or shell-style patterns of them, as ``backbone.layer?``; by
+        patterns: names of modules, or shell-style patterns of them, e.g. ``backbone.layer?``; by
             default those of ``DEFAULTS``.
 
     Raises:

@@ -23,7 +23,7 @@ EPSILON = 1e-8
 one."""
 
 FEWEST_REPLICATES = 40
-"""Without so many usable ones there is no interval."""
+"""The least number of usable replicates for an interval."""
 
 
 def symmetric_kl(
@@ -62,7 +62,7 @@ class LayerDivergence:
     varying: float | None
     """Mean over the channels that are constant in neither set; None without any."""
     images: int
-    """Of the smaller set."""
+    """The number of images in the smaller set."""
     replicates: np.ndarray = field(compare=False, repr=False)
     """(R,) float64, the divergence in each replicate of the bootstrap; NaN where a set has fewer
     than 2 different images in it."""
@@ -162,7 +162,7 @@ def ratio(
 
 
 def _scores(layers: Mapping[int | None, LayerDivergence]) -> tuple[Scores, np.ndarray]:
-    """``log(1 + D)``, on which scale errors are alike: without what few images add; and with it."""
+    """``log(1 + D)``, on whose scale errors are alike, corrected for few images; and as it is."""
     value = np.log1p([layer.divergence for layer in layers.values()])
     replicates = np.log1p([layer.replicates for layer in layers.values()])
     if np.isfinite(replicates[0]).sum() < FEWEST_REPLICATES:

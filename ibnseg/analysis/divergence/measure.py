@@ -36,7 +36,7 @@ from ibnseg.support.progress import bar
 
 SCHEMA = 2
 SEED = 0
-"""Of the bootstrap."""
+"""The seed of the bootstrap."""
 
 
 class Pass(NamedTuple):
@@ -122,7 +122,7 @@ def measure_divergence(
     ]
     check_seeds(zip(map(Path, runs), described, strict=True))
     question = _question(found[0][0], domains, transform, content, min_share, roots or {})
-    for cfg, checkpoint in found:  # what is wrong with the last is told before the first is run
+    for cfg, checkpoint in found:  # errors of the last are found before the first is run
         find_layers(load_network(cfg, checkpoint), layers)
     trained = [run["train_domain"] for run in described]
     titles = Domains.of(found[0][0]).titles(trained)
@@ -210,8 +210,7 @@ def _moments(
     name: str,
     cfg: Config,
 ) -> tuple[FeatureMoments, FeatureMoments]:
-    """Of both sets, each image in the first or, without the content that is asked for, the
-    second."""
+    """The moments of both sets; with content, an image without it is in the second."""
     sets = []
     with watching(network, layers) as means_of:
         for each in question.passes:

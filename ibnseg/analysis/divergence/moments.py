@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 REPLICATES = 200
-"""Of the bootstrap, where nothing else is asked for."""
+"""The default number of bootstrap replicates."""
 
 BUFFER = 64
 """Images whose features are held until they are added in one matrix product."""
@@ -36,7 +36,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray, weights: np.ndarray) -> Moments:
-        """Of some images at once.
+        """The moments of some images at once.
 
         Args:
             values: (N, C), N at least 1.
@@ -53,8 +53,8 @@ class Moments:
         return cls((weights > 0).sum(axis=1), weight, mean, m2.clip(min=0))
 
     def merge(self, other: Moments) -> Moments:
-        """Of both sets of images (Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm
-        for computing sample variances", 1979).
+        """The moments of both sets of images (Chan, Golub, LeVeque, "Updating formulae and a
+        pairwise algorithm for computing sample variances", 1979).
 
         Raises:
             ValueError: for other numbers of weightings or channels.
@@ -146,7 +146,7 @@ class FeatureMoments:
         return dict(self._layers)
 
     def merge(self, other: FeatureMoments) -> FeatureMoments:
-        """Of both sets, as from two processes that each saw a part of the images by its indices.
+        """The moments of both sets, e.g. of two processes that each saw a part of the images.
 
         Raises:
             ValueError: for other layers, replicates or key.

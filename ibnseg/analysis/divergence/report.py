@@ -23,7 +23,8 @@ COLUMNS = (
     "network", "seeds", "layer", "channels", "divergence", "low", "high", "constant_a",
     "constant_b", "varying", "ratio", "ratio_low", "ratio_high",
 )  # fmt: skip
-"""Of the CSV, which has a line for each layer of each network; constant channels of all seeds."""
+"""Columns of the CSV, which has a line for each layer of each network; constant channels are those
+of all seeds."""
 
 
 class Measured(NamedTuple):

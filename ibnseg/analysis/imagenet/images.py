@@ -24,7 +24,7 @@ class Listing(NamedTuple):
     classes: list[str]
     """Names of the sub-folders, sorted."""
     paths: list[str]
-    """Of the N images, relative to the folder."""
+    """Paths of the N images, relative to the folder."""
     truth: np.ndarray
     """(N,) int64 indices of their classes."""
     stamps: np.ndarray

@@ -176,6 +176,6 @@ def _caption(corruption: Corruption) -> str:
 
 
 def _with_unit(corruption: Corruption) -> str:
-    """The parameter, as ``sigma 0.7 pixels``."""
+    """The parameter in words, e.g. ``sigma 0.7 pixels``."""
     what, _, unit = CONDITIONS[corruption.name].parameter.partition(" (")
     return f"{what} {corruption.parameter:g} {unit.rstrip(')')}".strip()

@@ -27,7 +27,7 @@ COLUMNS = (
     "run", "model", "train_domain", "seed", "domain", "appearance", "severity", "parameter",
     "parameter_is", "images", "mIoU", "drop",
 )  # fmt: skip
-"""Of the CSV; fractions in full."""
+"""Columns of the CSV; fractions are not rounded."""
 
 
 def write(
@@ -90,7 +90,7 @@ def sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
 
 
 def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
-    """In each appearance a row a network: mIoU, drop, and the mIoU at each severity."""
+    """A table with a row for each network in each appearance: mIoU, drop, mIoU at each severity."""
     several = len({r["seed"] for r in records}) > 1
     severities = sorted({r["severity"] for r in records} - {None})
     means = {key: over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
@@ -133,7 +133,7 @@ def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: s
 
 
 def _differences(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
-    """In each appearance each network minus the first, over the seeds that both have."""
+    """A table of each network minus the first in each appearance, over the seeds that both have."""
     values = {key: by_seed(records, key, by_severity=False) for key in ("mIoU", "drop")}
     domain, (first, *others) = records[0]["domain"], dict.fromkeys(map(network_of, records))
     parts, seen = [], set()
