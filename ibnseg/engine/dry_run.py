@@ -128,8 +128,8 @@ class _Cost:
             + (" (measured)" if self.device == "cuda" else " (estimated)"),
             "checkpoint": f"{checkpoint / MIB:.0f} MiB each, {kept} kept; {free / GIB:.1f} GiB are "
             f"free at {folder}",
-            "step": f"about {step:.3g} s",
-            "loading": f"about {loading:.3g} s a step with {self.cfg.workers} workers"
+            "step": f"about {step:.2g} s",
+            "loading": f"about {loading:.2g} s a step with workers={self.cfg.workers}"
             + ("" if waits or loading <= step else ", slower than the step: raise workers"),
             "training": f"about {_duration(whole * self.cfg.train_cfg.max_iters)}, and the tests",
         }
