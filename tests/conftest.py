@@ -265,13 +265,14 @@ def save_run(
     name: str = "plain",
     title: str | None = None,
     seed: int | None = 0,
-    train: str = "gta5",
+    train: str | list[str] = "gta5",
     protocol: dict = WHOLE,
     groups: dict[str, list[str]] | None = None,
     classes: tuple[str, ...] = ("road", "car"),
     averaged: tuple[str, ...] | None = None,
     iteration: int = 10,
-    recipe: str | None = None,
+    recipe: str | dict | None = None,
+    counts: dict[str, dict[str, list]] | None = None,
 ) -> Path:
     """Writes the results of a run as testing does.
 
@@ -279,6 +280,8 @@ def save_run(
         folder: the run's; results that it has are added to.
         tests: by domain the (K, K) confusion matrix of each image.
         groups: by domain the group of each image; each its own where it is not there.
+        train: the training domain, or several.
+        counts: by domain and metric what the metric counts in each image.
     """
     from ibnseg.evaluation import results
     from ibnseg.evaluation.per_image import write_per_image
@@ -289,18 +292,20 @@ def save_run(
         file = f"per_image/{domain}-{protocol['name']}.npz"
         names = [f"{domain}/{i}.png" for i in range(len(stack))]
         own = (groups or {}).get(domain, names)
-        write_per_image(folder / file, dict(zip(names, stack, strict=True)), own)
+        further = {k: np.array(x) for k, x in (counts or {}).get(domain, {}).items()}
+        write_per_image(folder / file, dict(zip(names, stack, strict=True)), own, further)
         records.append(
             results.test_record(
                 domain, "val", protocol, classes, averaged or classes, stack.sum(axis=0),
-                len(stack), [], file,
+                len(stack), [], file, counts={k: x.sum(axis=0) for k, x in further.items()},
             )
         )  # fmt: skip
     run = dict(
         name=name,
         model=f"model_{name}",
         title=title or name.capitalize(),
-        train_domain=train,
+        train_domain=train if isinstance(train, str) else "+".join(train),
+        train_domains=[train] if isinstance(train, str) else train,
         checkpoint_sha256=f"{name}{seed}",
         iteration=iteration,
         seed=seed,

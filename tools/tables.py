@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
+from ibnseg.evaluation.metrics import metrics_table
 from ibnseg.models.complexity import of_backbone
 from ibnseg.models.names import FAMILIES
 from ibnseg.models.variants import VARIANTS
@@ -127,6 +128,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "configs": ("README.md", experiments),
     "published": ("docs/networks.md", published),
     "costs": ("docs/networks.md", costs),
+    "metrics": ("docs/matrix.md", metrics_table),
     "keys": ("docs/configs.md", keys.markdown),
 }
 """What stands between the markers of this name, in which file."""

@@ -90,6 +90,6 @@ def score(way: Way, confusion: np.ndarray) -> float | np.ndarray:
     return found if found.ndim else float(found)
 
 
-def further_scores(confusion: np.ndarray) -> dict[str, dict[str, float]]:
+def scores_by_way(confusion: np.ndarray) -> dict[str, dict[str, float]]:
     """``drivable``: the :func:`score` of a (3, 3) matrix by each of the ``WAYS``, by their keys."""
     return {"drivable": {way.key: score(way, confusion) for way in WAYS}}

@@ -292,8 +292,8 @@ def metrics_table() -> str:
     for metric in METRICS.values():
         when = "on request" if metric.count else "always"
         if metric.classes is not None:
-            names = {CITYSCAPES.classes: CITYSCAPES.name, DRIVABLE.classes: DRIVABLE.name}
-            when = f"with the classes of {names.get(metric.classes, ', '.join(metric.classes))}"
+            names = {CITYSCAPES.classes: "the 19 classes", DRIVABLE.classes: "the drivable area"}
+            when = f"for {names.get(metric.classes, ', '.join(metric.classes))}"
         rows.append((f"`{metric.name}`", metric.title, when, metric.source))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -54,7 +54,7 @@ def test_record(
         has the value of every metric of ``ibnseg.evaluation.metrics``. A test that averages all 19
         classes of Cityscapes also has the :func:`~ibnseg.evaluation.official.further_scores` of its
         benchmark, and one of the drivable area
-        :func:`those <ibnseg.evaluation.drivable.further_scores>` of BDD100K's.
+        :func:`those <ibnseg.evaluation.drivable.scores_by_way>` of BDD100K's.
     """
     averaged = [list(classes).index(name) for name in eval_classes]
     benchmark = _BENCHMARKS.get(tuple(classes))
@@ -87,7 +87,7 @@ def _cityscapes(confusion: np.ndarray, weighted: np.ndarray | None, averaged: se
 
 
 def _drivable(confusion: np.ndarray, weighted: np.ndarray | None, averaged: set[str]) -> dict:
-    return drivable.further_scores(confusion)
+    return drivable.scores_by_way(confusion)
 
 
 _BENCHMARKS = {CITYSCAPES.classes: _cityscapes, DRIVABLE.classes: _drivable}
@@ -127,7 +127,7 @@ def merge(
             merged[places.index(_identity(test))] = test
         else:
             merged.append(test)
-    occurring = {*train_domains(run), *(test["domain"] for test in merged)}
+    occurring = {*trained_in(run), *(test["domain"] for test in merged)}
     found = {name: (domains or {}).get(name) for name in occurring}
     told = {
         name: {key: domain[key] for key in ("title", "group")}
@@ -150,7 +150,7 @@ def merge(
     )
 
 
-def train_domains(run: Mapping) -> tuple[str, ...]:
+def trained_in(run: Mapping) -> tuple[str, ...]:
     """Names of the domains that a ``run`` of results was trained in."""
     several = run.get("train_domains")
     return tuple(several) if several else (run["train_domain"],)

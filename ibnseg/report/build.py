@@ -11,11 +11,11 @@ from functools import cache
 import numpy as np
 
 from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
-from ibnseg.evaluation.results import train_domains
+from ibnseg.evaluation.results import trained_in
 from ibnseg.report.gaps import at_home, drop
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Remark, Row
 from ibnseg.report.measured import (
-    Measured,
+    Measurement,
     best_of,
     bounds_of,
     cell_of,
@@ -82,7 +82,7 @@ class _Builder:
         for test in tests:
             row = self.tests.setdefault(network_of(test.run), {})
             row.setdefault(column_of(test), []).append(test)
-        self.trains = {row: train_domains(self._any(row).run) for row in self.tests}
+        self.trains = {row: trained_in(self._any(row).run) for row in self.tests}
         found = dict.fromkeys(column for row in self.tests.values() for column in row)
         columns = [column for column in found if domains is None or column[0] in domains]
         self.rows = [row for row, cells in self.tests.items() if cells.keys() & set(columns)]
@@ -158,7 +158,7 @@ class _Builder:
 
     # --- what is measured ---
 
-    def _measure(self, row: tuple, column: tuple) -> Measured | None:
+    def _measure(self, row: tuple, column: tuple) -> Measurement | None:
         tests = self.tests[row].get(column)
         if not tests:
             return None
@@ -169,7 +169,7 @@ class _Builder:
         if why := self._why_not_resampled(row, column, tests, metric):
             if not np.isnan(values).all():
                 self._remark(why, column)
-            return Measured(plain, plain)
+            return Measurement(plain, plain)
         samples = dict.fromkeys(test.sample for test in tests)
         groups = {sample: self._groups(sample) for sample in samples}
         spreads = resampled(tests, metric, groups)
@@ -189,7 +189,7 @@ class _Builder:
                 f"{self.titles[row]}: defined in one group of images only, no interval by group",
                 column,
             )
-        return Measured(by_image, by_group if grouped else by_image)
+        return Measurement(by_image, by_group if grouped else by_image)
 
     def _why_not_resampled(
         self, row: tuple, column: tuple, tests: Sequence[TestRecord], metric: Metric | None

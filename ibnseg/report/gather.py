@@ -10,7 +10,7 @@ from pathlib import Path
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
-from ibnseg.evaluation.results import train_domains
+from ibnseg.evaluation.results import trained_in
 from ibnseg.report.build import build, describe_metric
 from ibnseg.report.matrix import Matrix
 from ibnseg.report.published import Published, PublishedRow, as_rows, read_published, select
@@ -80,7 +80,7 @@ def gather(
     shown = [test for test in tests if protocols is None or _protocol(test) in protocols]
     matrices = build(shown, metric, domains)
     if runs:
-        trained = {name for test in tests for name in train_domains(test.run)}
+        trained = {name for test in tests for name in trained_in(test.run)}
         tested = {test.record["domain"] for test in tests} & set(domains or _domains(tests))
     else:
         trained, tested = None, domains
@@ -107,7 +107,7 @@ def _protocol(test: TestRecord) -> str:
 
 
 def _domains(tests: Iterable[TestRecord]) -> set[str]:
-    return {name for test in tests for name in (test.record["domain"], *train_domains(test.run))}
+    return {name for test in tests for name in (test.record["domain"], *trained_in(test.run))}
 
 
 def _check_names(

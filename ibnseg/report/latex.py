@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import NOTHING, Best, Lines, Sheet
-from ibnseg.report.sheets import sheets
+from ibnseg.report.sheets import report_sheets
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -24,7 +24,7 @@ def as_latex(report: Report) -> str:
     """A ``table*`` for each sheet, with its notes below it; one that is wider than the text is made
     smaller."""
     packages = "% \\usepackage{booktabs,graphicx}"
-    return "\n\n".join([packages, *map(_sheet, sheets(report))])
+    return "\n\n".join([packages, *map(_sheet, report_sheets(report))])
 
 
 def _sheet(sheet: Sheet) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import Best, Sheet
-from ibnseg.report.sheets import sheets
+from ibnseg.report.sheets import report_sheets
 
 
 def as_markdown(report: Report) -> str:
     """A heading, a table and a list of notes for each sheet."""
-    return "\n\n".join(map(sheet_markdown, sheets(report)))
+    return "\n\n".join(map(sheet_markdown, report_sheets(report)))
 
 
 def sheet_markdown(sheet: Sheet) -> str:

@@ -18,7 +18,7 @@ CHANGED = 1e-9
 """Two values of one metric that are further apart are not read off the same counts."""
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """Scores, with the images and with groups of them resampled; the same ones if there are no
     groups."""
 
@@ -91,7 +91,7 @@ def _among(same: np.ndarray, own: Spread) -> Spread:
     return Spread(deviations, own.units)
 
 
-def combined(parts: Sequence[Measured], weights: Sequence[float]) -> Measured | None:
+def combined(parts: Sequence[Measurement], weights: Sequence[float]) -> Measurement | None:
     """The weighted sum of what was measured, over the seeds that all have; None if there are
     none."""
     by_image = combine([part.by_image for part in parts], weights)
@@ -99,10 +99,12 @@ def combined(parts: Sequence[Measured], weights: Sequence[float]) -> Measured | 
         return None
     grouped = any(part.by_group is not part.by_image for part in parts)
     by_group = combine([part.by_group for part in parts], weights) if grouped else by_image
-    return Measured(by_image, by_group)
+    return Measurement(by_image, by_group)
 
 
-def with_mean(measured: Sequence[Measured | None], away: Sequence[int]) -> list[Measured | None]:
+def with_mean(
+    measured: Sequence[Measurement | None], away: Sequence[int]
+) -> list[Measurement | None]:
     """A row, and the mean of some of it at its end; None if one of these is missing."""
     parts = [measured[i] for i in away]
     whole = bool(parts) and None not in parts
@@ -116,7 +118,9 @@ def bounds_of(unit: str, difference: bool = False) -> Interval:
     return Interval(-1.0 if difference else 0.0, 1.0)
 
 
-def cell_of(measured: Measured | None, bounds: Interval, drop: float | None = None) -> Cell | None:
+def cell_of(
+    measured: Measurement | None, bounds: Interval, drop: float | None = None
+) -> Cell | None:
     """A cell, with intervals that are cut to the bounds; None without a value."""
     if measured is None or np.isnan(measured.by_image.mean):
         return None

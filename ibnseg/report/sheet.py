@@ -41,7 +41,7 @@ def percent(fraction: float | None, sign: str = "") -> str:
 
 
 def shown(value: float | None, unit: str, sign: str = "") -> str:
-    """A metric's value as text: a fraction in percent, anything else with three digits."""
+    """A metric's value as text: a fraction in percent, anything else with at least three digits."""
     if unit == PERCENT or value is None:
         return percent(value, sign)
-    return f"{value:{sign}.3g}"
+    return f"{value:{sign}.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"

@@ -13,7 +13,7 @@ from ibnseg.report.sheet import NOTHING, Best, Lines, Sheet, shown
 from ibnseg.report.statistics import RESAMPLES, Interval
 
 
-def sheets(report: Report, best: str = "Bold") -> list[Sheet]:
+def report_sheets(report: Report, best: str = "Bold") -> list[Sheet]:
     """All tables of a report.
 
     Args:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from ibnseg.evaluation.metrics import METRICS, PERCENT
-from ibnseg.evaluation.results import train_domains
+from ibnseg.evaluation.results import trained_in
 from ibnseg.report.gaps import drop
 from ibnseg.report.markdown import table
 from ibnseg.report.sheet import NOTHING, percent, shown
@@ -19,7 +19,7 @@ FIRST = ("mIoU", "pixel_accuracy")
 
 def drops(results: Mapping) -> list[float | None]:
     """The :func:`~ibnseg.report.gaps.drop` of each test, of mIoU."""
-    tests, trains = results["tests"], train_domains(results["run"])
+    tests, trains = results["tests"], trained_in(results["run"])
     return [drop(test, tests, trains) for test in tests]
 
 
@@ -34,7 +34,7 @@ def run_markdown(results: Mapping) -> str:
     title = {name: facts["title"] for name, facts in results["domains"].items()}
     rows = [
         (
-            " + ".join(title.get(name, name) for name in train_domains(run)),
+            " + ".join(title.get(name, name) for name in trained_in(run)),
             title.get(test["domain"], test["domain"]),
             run["title"],
             *(percent(test["metrics"].get(name)) for name in FIRST),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import Best, Sheet
-from ibnseg.report.sheets import sheets
+from ibnseg.report.sheets import report_sheets
 
 WIDTH = 100
 """Of the notes, in characters; tables are as wide as they are."""
@@ -21,7 +21,7 @@ WIDTH = 100
 
 def as_terminal(report: Report) -> str:
     """Tables as wide as they need be; bold only for a terminal, the star also in a file."""
-    return "\n\n".join(sheet_text(sheet) for sheet in sheets(report, best="*"))
+    return "\n\n".join(sheet_text(sheet) for sheet in report_sheets(report, best="*"))
 
 
 def sheet_text(sheet: Sheet) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
-from ibnseg.evaluation.drivable import WAYS, further_scores, score
+from ibnseg.evaluation.drivable import WAYS, score, scores_by_way
 
 quick = settings(deadline=None, max_examples=50)
 
@@ -149,4 +149,4 @@ def test_further_scores_are_keyed_by_the_ways():
     confusion = np.array([[2, 0, 0], [0, 2, 0], [2, 2, 0]])
     keys = ("with_background", "direct_alternative", "background_dropped")
     expected = dict(zip(keys, scores(confusion), strict=True))
-    assert further_scores(confusion) == {"drivable": expected}
+    assert scores_by_way(confusion) == {"drivable": expected}

@@ -12,6 +12,7 @@ from ibnseg.report import tables
 from ibnseg.report.build import build
 from ibnseg.report.matrix import Matrix
 from ibnseg.report.records import read_runs
+from ibnseg.support.errors import UserError
 from tests.conftest import save_run
 
 SLIDE = dict(name="native-slide2x2-1x1", version=1, inference="slide 2x2/1x1")
@@ -124,6 +125,82 @@ def test_undefined_is_none(tmp_path):
     (row,) = matrix(run, metric="car").blocks[0].rows
     assert row.cells == (None,)
     assert row.unseen is None
+
+
+def test_the_drop_from_several_training_domains_is_from_their_mean(tmp_path):
+    """0.9 and 0.5 at home, 0.4 abroad; unseen is what is not at home."""
+    tests = {"a": images(9), "b": images(5), "c": images(4)}
+    run = save_run(tmp_path, tests, train=["b", "a"])
+    found = matrix(run)
+    assert [column.domain for column in found.columns] == ["b", "a", "c"]
+    (block,) = found.blocks
+    assert (block.train, block.trains) == ("b+a", ("b", "a"))
+    (row,) = block.rows
+    assert [cell.drop for cell in row.cells] == [None, None, pytest.approx(0.3)]
+    assert row.unseen.value == row.cells[2].value
+    other = save_run(tmp_path / "other", {"a": images(9), "c": images(4)}, train=["b", "a"])
+    assert [cell.drop for cell in matrix(other).blocks[0].rows[0].cells] == [None, None]
+
+
+# --- metrics of other counts ---
+
+LOW, HIGH = ([[[0, 0, 0]] * 14 + [[10, 8, own]]] * 2 for own in (9.0, 9.5))
+"""Two images of ten pixels each, 8 right: confidence 0.9 or 0.95, an error of 0.1 or 0.15."""
+
+
+def test_a_metric_of_its_own_counts_has_values_drops_and_intervals(tmp_path):
+    away = [[[0, 0, 0]] * 14 + [[10, right, 9.0]] for right in (5, 6, 8)]
+    run = save_run(
+        tmp_path,
+        {"gta5": images(8, 8), "x": images(5, 6, 8)},
+        counts={"gta5": dict(calibration=LOW), "x": dict(calibration=away)},
+    )
+    home, abroad = matrix(run, metric="calibration").blocks[0].rows[0].cells
+    assert (home.value, *home.interval) == pytest.approx((0.1, 0.1, 0.1))
+    assert abroad.value == pytest.approx((4 + 3 + 1) / 30)
+    assert abroad.drop == pytest.approx(0.1 - 8 / 30)
+    half = abroad.interval.high - abroad.value
+    assert half == pytest.approx(min(classical([0.4, 0.3, 0.1]), 1), rel=0.07)
+
+
+def test_the_lower_error_is_the_better_one(tmp_path):
+    runs = [
+        save_run(
+            tmp_path / name,
+            {"gta5": images(8, 8)},
+            name=name,
+            counts={"gta5": dict(calibration=own)},
+        )
+        for name, own in (("a", HIGH), ("b", LOW))
+    ]
+    block = matrix(*runs, metric="calibration").blocks[0]
+    assert [row.cells[0].best for row in block.rows] == [False, True]
+    assert block.differences[0].cells[0].value == pytest.approx(-0.05)
+
+
+def test_a_metric_that_was_not_counted_is_missing(tmp_path):
+    found = matrix(save_run(tmp_path, {"gta5": images(8, 8)}), metric="boundary_iou")
+    assert found.blocks[0].rows[0].cells == (None,)
+    assert found.remarks == ()
+
+
+def test_counts_of_images_that_do_not_add_up_are_refused(tmp_path):
+    counts = {"gta5": dict(calibration=LOW)}
+    run = save_run(tmp_path, {"gta5": images(8, 8)}, counts=counts)
+    content = results.read(run / "results.json")
+    content["tests"][0]["counts"]["calibration"][14][2] += 1
+    results.write(run / "results.json", content)
+    with pytest.raises(UserError, match="gta5-native.npz: does not add up"):
+        matrix(run)
+
+
+def test_a_recorded_value_that_its_counts_do_not_give_is_refused(tmp_path):
+    run = save_run(tmp_path, {"gta5": images(8, 8)})
+    content = results.read(run / "results.json")
+    content["tests"][0]["metrics"]["pixel_accuracy"] = 0.9
+    results.write(run / "results.json", content)
+    with pytest.raises(UserError, match="recorded as 0.9, and its counts give 0.8: the metric or"):
+        matrix(run)
 
 
 # --- rows, columns, blocks ---
@@ -423,6 +500,17 @@ def test_other_seeds_are_not_paired(tmp_path):
     assert found.blocks[0].differences[0].cells == (None,)
     assert found.blocks[0].differences[0].seeds == ()
     assert found.remarks[0].text == "B minus A: not paired, no seed in common"
+
+
+def test_a_row_of_seeds_whose_recipes_are_partly_known_is_marked(tmp_path):
+    known = dict(hash="x", values=dict(batch=8))
+    for recipes, marked in (((known, known), False), ((known, "0123"), True), ((None,), False)):
+        runs = [
+            save_run(tmp_path / f"{i}", {"gta5": images(4, 5)}, seed=i, recipe=recipe)
+            for i, recipe in enumerate(recipes)
+        ]
+        texts = [remark.text for remark in matrix(*runs).remarks]
+        assert any("recipe partly known" in text for text in texts) == marked
 
 
 def test_runs_of_different_length_are_remarked(tmp_path):

@@ -31,6 +31,37 @@ def test_seeds_that_were_trained_differently(tmp_path):
             read_runs(runs)
 
 
+def recipe(**values) -> dict:
+    return dict(hash=str(sorted(values.items())), values=values)
+
+
+def test_recipes_that_differ_are_refused_with_the_keys_that_differ(tmp_path):
+    own = (dict(batch=8, precision="float32"), dict(batch=8, precision="bfloat16", augment=["x"]))
+    a, b = (
+        save_run(tmp_path / f"{seed}", {"gta5": IMAGES}, seed=seed, recipe=recipe(**values))
+        for seed, values in enumerate(own)
+    )
+    with pytest.raises(UserError, match=r"trained differently \(augment, precision\); give one an"):
+        read_runs([a, b])
+    same = [
+        save_run(tmp_path / f"x{i}", {"gta5": IMAGES}, seed=i, recipe=recipe(batch=8))
+        for i in range(2)
+    ]
+    assert len(read_runs(same)) == 2
+
+
+def test_runs_of_schema_1_are_compared_by_the_recipe_that_their_config_gives(tmp_path):
+    runs = [
+        save_run(tmp_path / f"{i}", {"gta5": IMAGES}, seed=i, recipe=old)
+        for i, old in enumerate(("0123456789ab", "0123456789ab", recipe(batch=8)))
+    ]
+    batches = {runs[0]: 8, runs[1]: 16}
+    with pytest.raises(UserError, match=r"trained differently \(batch\)"):
+        read_runs(runs, lambda folder: recipe(batch=batches[folder]))
+    for unknown in (lambda folder: None, None):
+        assert [test.run["seed"] for test in read_runs(runs, unknown)] == [0, 1, 2]
+
+
 def test_seeds_of_one_recipe_other_names_and_old_results(tmp_path):
     runs = [
         save_run(tmp_path / f"{i}", {"gta5": IMAGES}, name=name, seed=i, recipe=recipe)

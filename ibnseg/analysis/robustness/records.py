@@ -9,14 +9,14 @@ import numpy as np
 from ibnseg.analysis.networks import Network, labels
 
 
-def network_of(record: Mapping) -> Network:
+def network_of_record(record: Mapping) -> Network:
     """The network that a record is of."""
     return record["train_domain"], record["run"], record["model"]
 
 
 def called(records: Sequence[Mapping], domains: Mapping[str, str]) -> dict[Network, str]:
     """What each network of some records is called, in their order."""
-    return labels({network_of(record): record["title"] for record in records}, domains)
+    return labels({network_of_record(record): record["title"] for record in records}, domains)
 
 
 def by_seed(
@@ -34,7 +34,7 @@ def by_seed(
     """
     found: dict[tuple, dict] = {}
     for record in records:
-        place = (record["domain"], network_of(record), record["appearance"])
+        place = (record["domain"], network_of_record(record), record["appearance"])
         place += (record["severity"],) if by_severity else ()
         value = np.nan if record[key] is None else 100 * record[key]
         found.setdefault(place, {}).setdefault(record["seed"], []).append(value)

@@ -14,7 +14,7 @@ import numpy as np
 from ibnseg.analysis.networks import Network
 from ibnseg.analysis.robustness.corruptions import Corruption
 from ibnseg.analysis.robustness.plot import contact_sheet, plot
-from ibnseg.analysis.robustness.records import by_seed, called, network_of, over_seeds
+from ibnseg.analysis.robustness.records import by_seed, called, network_of_record, over_seeds
 from ibnseg.analysis.style import STYLE, save
 from ibnseg.appearance import CONDITIONS
 from ibnseg.report.markdown import sheet_markdown
@@ -95,7 +95,7 @@ def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: s
     severities = sorted({r["severity"] for r in records} - {None})
     means = {key: over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
     single = over_seeds(records, "mIoU")
-    domain, networks = records[0]["domain"], list(dict.fromkeys(map(network_of, records)))
+    domain, networks = records[0]["domain"], list(dict.fromkeys(map(network_of_record, records)))
     parts = []
     for appearance in dict.fromkeys(record["appearance"] for record in records):
         rows = []
@@ -135,7 +135,7 @@ def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: s
 def _differences(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
     """A table of each network minus the first in each appearance, over the seeds that both have."""
     values = {key: by_seed(records, key, by_severity=False) for key in ("mIoU", "drop")}
-    domain, (first, *others) = records[0]["domain"], dict.fromkeys(map(network_of, records))
+    domain, (first, *others) = records[0]["domain"], dict.fromkeys(map(network_of_record, records))
     parts, seen = [], set()
     for appearance in dict.fromkeys(record["appearance"] for record in records):
         rows = []
