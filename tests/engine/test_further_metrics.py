@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from ibnseg.datasets.cityscapes import Cityscapes
-from ibnseg.datasets.labels import ids_to_train_ids
-from ibnseg.datasets.transforms import read_image, read_label
+from ibnseg.datasets import Cityscapes
+from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.run import test as run_test
 from ibnseg.evaluation.boundary import boundary_counts
 from ibnseg.evaluation.calibration import calibration_counts
