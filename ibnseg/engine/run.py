@@ -183,7 +183,7 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
     if "modules" not in before.config:  # by a version that did not record them
         now = {name: value for name, value in now.items() if not name.startswith(MODULE)}
     for name in differences(was, now):
-        if name in KEYS and not (KEYS[name].refuses_resume or name == "iterations"):
+        if name in KEYS and not KEYS[name].refuses_resume:
             continue
         if name.startswith(MODULE) and name in was and name in now:
             change = f"{name} has changed since the run was begun; resume with its files as they"

@@ -149,16 +149,12 @@ def env_cfg(cfg: Config) -> dict:
 def merged(ours: Mapping, given: Mapping) -> dict:
     """``ours`` with ``given`` merged into it key by key, as a config is with its base;
     ``_delete_=True`` in a dict replaces ours as a whole."""
+    if given.get("_delete_"):
+        return {name: each for name, each in given.items() if name != "_delete_"}
     result = dict(ours)
-    for key, value in given.items():
-        before = result.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            if value.get("_delete_"):
-                result[key] = {name: each for name, each in value.items() if name != "_delete_"}
-            else:
-                result[key] = merged(before, value)
-        else:
-            result[key] = value
+    for name, each in given.items():
+        both = isinstance(each, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = merged(result[name], each) if both else each
     return result
 
 

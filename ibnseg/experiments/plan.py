@@ -136,7 +136,8 @@ def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
             f"{where}: train_domain is {cfg.get('train_domain')!r}, expected {key.kind.words}"
         )
     values = decisive(cfg, testing=True)
-    values |= {key: cfg[key] for key in ("epochs", "iterations") if cfg.get(key) is not None}
+    lengths = (key.name for key in KEYS.values() if key.decides == "length")
+    values |= {name: cfg[name] for name in lengths if cfg.get(name) is not None}
     names, known = train_domains(cfg), Domains.of(cfg)
     for name in names:
         prefix = "domain" if len(names) == 1 else f"domain {name}"

@@ -19,7 +19,9 @@ WORDS = {
     "default_hooks": Word(False, "merged key by key with ours, but the checkpoint's"),
     "visualizer": Word(False, "merged key by key; its `vis_backends` are appended to ours"),
     "env_cfg": Word(False, "merged key by key with ours"),
-    "custom_imports": Word(False, "modules of yours that are imported, and found again by the run"),
+    "custom_imports": Word(
+        True, "modules of yours, found again by the run; their code is part of the recipe"
+    ),
     "model_wrapper_cfg": Word(False, "how the network is wrapped for several processes"),
     "log_level": Word(False, "of the log"),
 }

@@ -51,7 +51,8 @@ class Key:
     """For the table in docs/configs.md."""
     decides: str = ""
     """``"training"`` if it decides what is learnt: two runs that differ in it have different
-    recipes, and are never averaged as seeds. ``"testing"`` if it decides what is measured."""
+    recipes, and are never averaged as seeds. ``"length"`` if it does so by the number of steps that
+    it comes to. ``"testing"`` if it decides what is measured."""
     refuses_resume: bool = False
     """Whether a run cannot be resumed with another value; true of all that decides a training."""
 
@@ -178,8 +179,17 @@ KEYS = {
             None,
             or_none(COUNT),
             "the length in passes over the data: N = epochs x ceil(images / batch) steps",
+            decides="length",
+            refuses_resume=True,
         ),
-        Key("iterations", None, or_none(COUNT), "the length in steps, instead of `epochs`"),
+        Key(
+            "iterations",
+            None,
+            or_none(COUNT),
+            "the length in steps, instead of `epochs`",
+            decides="length",
+            refuses_resume=True,
+        ),
         _learns(
             "optimizer",
             None,
@@ -358,7 +368,12 @@ def check_values(cfg: Mapping, source: str) -> None:
 def _rows() -> Iterator[tuple[str, str, str, str]]:
     for name, key in KEYS.items():
         default = "" if key.default is REQUIRED else f"`{_shown(key.default)}`"
-        yield f"`{name}`", key.meaning, default, "yes" if key.decides == "training" else ""
+        yield (
+            f"`{name}`",
+            key.meaning,
+            default,
+            "yes" if key.decides in ("training", "length") else "",
+        )
     for name, word in WORDS.items():
         yield f"`{name}`", f"mmengine's: {word.meaning}", "", "yes" if word.decides else ""
 

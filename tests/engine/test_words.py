@@ -249,4 +249,5 @@ def test_delete_replaces_ours_as_a_whole() -> None:
     ours = dict(a=dict(x=1, y=2), b=1)
     assert words.merged(ours, dict(a=dict(y=3), c=4)) == dict(a=dict(x=1, y=3), b=1, c=4)
     assert words.merged(ours, dict(a=dict(_delete_=True, z=5))) == dict(a=dict(z=5), b=1)
+    assert words.merged(ours, dict(_delete_=True, c=1)) == dict(c=1)
     assert ours == dict(a=dict(x=1, y=2), b=1)

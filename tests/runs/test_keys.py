@@ -15,8 +15,9 @@ def test_a_name_has_one_meaning() -> None:
 
 
 def test_what_decides_a_training_refuses_a_resume() -> None:
-    """But for sync_bn, which CPU processes turn off, and the length, which the steps say."""
-    free = {k.name for k in KEYS.values() if k.decides == "training" and not k.refuses_resume}
+    """But for sync_bn, which CPU processes turn off."""
+    deciding = [key for key in KEYS.values() if key.decides in ("training", "length")]
+    free = {key.name for key in deciding if not key.refuses_resume}
     assert free == {"sync_bn"}
 
 
