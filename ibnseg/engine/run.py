@@ -40,7 +40,7 @@ def train(
     show: bool = True,
     dry: bool = False,
 ) -> dict:
-    """Trains in one domain, then tests on all, and writes and prints the table.
+    """Trains in one domain or several, then tests on all, and writes and prints the table.
 
     Every domain's data is listed before the first step. The last iterate is tested, or the best one
     on the selection split if the config has ``save_best``.
