@@ -63,8 +63,8 @@ WRONG = {
     "demo --out file": "file/data/streets_virtual",
     # matrix
     "matrix": "no run to show; give folders of runs, or --published",
-    "matrix nowhere": "nowhere: no run, which would have a results.json",
-    "matrix empty": "empty: no run, which would have a results.json",
+    "matrix nowhere": "nowhere is not a tested run (no results.json)",
+    "matrix empty": "empty is not a tested run (no results.json)",
     "matrix file": "file: not JSON",
     "matrix run run": "run and run: both are trained with seed 0; give one of them",
     "matrix run --metric miou": "unknown metric 'miou'; did you mean mIoU?",
@@ -87,7 +87,7 @@ WRONG = {
     f"{TEST} --cfg-options tta_scales=(1,1)": "tta_scales is (1, 1), expected a list of different",
     f"{TRAIN} --cfg-options save_best=True selection_split=tset": "did you mean test?",
     f"{TRAIN} --cfg-options train_subset=quater": "did you mean quarter?",
-    f"{TRAIN} --cfg-options btach=2": "unknown config key 'btach'; did you mean batch?",
+    f"{TRAIN} --cfg-options btach=2": "unknown config key 'btach'; did you mean batch",
     f"{TRAIN} --cfg-options optimizer.type=SDG": "unknown optimizer 'SDG'; did you mean SGD",
     f"{TRAIN} --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
     "env --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
@@ -148,7 +148,7 @@ WRONG = {
     "predict config.py other.pth photos": "other.pth: does not fit Segmentor",
     "predict run nowhere": "nowhere: no such folder or image",
     "predict run empty": "empty: no images",
-    "predict run file": "file: no image",
+    "predict run file": "file is not an image or video",
     "predict run photos --out file": "file: cannot be written to (File exists)",
     "predict run photos --out file/x": "file/x: cannot be written to (Not a directory)",
 }
