@@ -183,9 +183,12 @@ def test_metrics_of_one_test_are_not_repeated_for_the_next(trained) -> None:
     assert not any("gta5/mIoU" in line for line in lines)
 
 
-def test_a_test_leaves_the_runs_config_and_adds_to_its_results(trained, roots) -> None:
+def test_a_test_leaves_the_runs_config_and_adds_to_its_results(
+    trained, roots, tmp_path: Path
+) -> None:
     """config.py stays that of the training, and the new record joins the run's results."""
-    config, folder, _ = trained
+    config, run, _ = trained
+    folder = Path(shutil.copytree(run, tmp_path / "run", symlinks=True))
     before = (folder / "config.py").read_text()
     content = run_test(config, folder / "latest.pth", roots=roots, domains=["camvid"])
     assert (folder / "config.py").read_text() == before
