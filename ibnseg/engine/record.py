@@ -59,8 +59,8 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         folder: the run's.
 
     Returns:
-        Among others the ``recipe``, as :class:`ibnseg.runs.run.Recipe` has it; None if it is not
-        known.
+        Among others the ``recipe``, as :class:`ibnseg.runs.run.Recipe` has it (None if it is not
+        known), and the ``source`` of the network: ``run``, or ``config and checkpoint``.
 
     Raises:
         UserError: if the checkpoint was trained in another domain than the config's.
@@ -87,6 +87,7 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         iteration=meta.get("iter"),
         seed=meta.get("seed"),
         recipe=recipe and recipe.as_dict(),
+        source="run" if run else "config and checkpoint",
         versions={
             "ibnseg": ibnseg.__version__,
             "python": platform.python_version(),

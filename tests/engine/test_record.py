@@ -204,9 +204,11 @@ def test_the_recorded_recipe_is_that_of_the_checkpoints_run(trained, tmp_path: P
     _, folder, content = trained
     recipe = Run.open(folder).recipe.as_dict()
     assert content["run"]["recipe"] == recipe
+    assert content["run"]["source"] == "run"
     cfg = Config.fromfile(folder / "config.py")
     cfg.batch = 1000
     path = folder / "checkpoints" / "iter_60.pth"
     assert describe_run(cfg, path, {}, folder)["recipe"] == recipe
     alone = Path(shutil.copy(path, tmp_path))
-    assert describe_run(cfg, alone, {}, folder)["recipe"] is None
+    described = describe_run(cfg, alone, {}, folder)
+    assert (described["recipe"], described["source"]) == (None, "config and checkpoint")
