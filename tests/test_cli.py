@@ -13,7 +13,6 @@ import pytest
 from ibnseg import cli
 from ibnseg.commands import training
 from ibnseg.commands.table import COMMANDS
-from ibnseg.support.configs import config_files
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
 
@@ -46,123 +45,6 @@ def test_nothing_but_the_table_is_on_the_standard_output() -> None:
     done = run("-m", "ibnseg.cli", "matrix", "--published", "--format", "csv")
     assert done.returncode == 0
     assert done.stdout.startswith("kind,protocol,")
-
-
-CALLS = [
-    (
-        "train gta2city_r50 --data-root gta5=/a,cityscapes=/b --data-root camvid=/c=d --domains a,b"
-        " --protocol paper --seed 3 --resume",
-        "engine.run.train",
-        ["gta2city_r50"],
-        dict(
-            options=[],
-            roots={"gta5": "/a", "cityscapes": "/b", "camvid": "/c=d"},
-            domains=["a", "b"],
-            protocols=["paper"],
-            work_dir=None,
-            seed=3,
-            resume=True,
-        ),
-    ),
-    (
-        "test gta2city_r50 y.pth --cfg-options a=1 b.c=2",
-        "engine.run.test",
-        ["gta2city_r50", "y.pth"],
-        dict(options=["a=1", "b.c=2"], resume=False, batch=None, precision=None),
-    ),
-    (
-        "predict run photos",
-        "networks.folder.predict_folder",
-        ["run", None, "photos", "predictions"],
-        dict(options=[]),
-    ),
-    (
-        "predict gta2city_r50 x.pth a.png --out o --cfg-options a=1 b=2",
-        "networks.folder.predict_folder",
-        ["gta2city_r50", "x.pth", "a.png", "o"],
-        dict(options=["a=1", "b=2"]),
-    ),
-    (
-        "imagenet resnet50 val",
-        "analysis.imagenet.measure.measure_imagenet",
-        ["resnet50", "val"],
-        dict(checkpoint=None, styled=None, out=None, batch=64, workers=4),
-    ),
-    (
-        "imagenet resnet50 val --checkpoint x.pth --styled m --out o --batch 8 --workers 0",
-        "analysis.imagenet.measure.measure_imagenet",
-        ["resnet50", "val"],
-        dict(checkpoint="x.pth", styled="m", out="o", batch=8, workers=0),
-    ),
-    (
-        "robustness run run",
-        "analysis.robustness.measure.measure_robustness",
-        [["run", "run"], None, "robustness"],
-        dict(conditions=None, severities=[1, 2, 3, 4, 5], looks=[], protocol="native", roots={}),
-    ),
-    (
-        "robustness run --domains x,y --out o --conditions RGB+50,blur --severities 1,3 "
-        "--look z,p/q --protocol paper --data-root x=/d",
-        "analysis.robustness.measure.measure_robustness",
-        [["run"], ["x", "y"], "o"],
-        dict(
-            conditions=["RGB+50", "blur"],
-            severities=[1, 3],
-            looks=["z", "p/q"],
-            protocol="paper",
-            roots={"x": "/d"},
-        ),
-    ),
-    (
-        "divergence run --domains a --transform R+50 --layers s,t --min-share 2 --out o "
-        "--content car --data-root a=/d",
-        "analysis.divergence.measure.measure_divergence",
-        [["run"], ["a"], "o"],
-        dict(transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}),
-    ),
-]
-
-
-@pytest.mark.parametrize(("line", "function", "args", "kwargs"), CALLS)
-def test_arguments_reach_the_functions(
-    line: str, function: str, args: list, kwargs: dict, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.py").touch()
-    calls = []
-    monkeypatch.setattr(f"ibnseg.{function}", lambda *a, **k: calls.append(([*a], k)))
-    assert cli.main(line.split()) == 0
-    ((found, by_name),) = calls
-    assert found == args
-    assert {key: by_name[key] for key in kwargs} == kwargs
-
-
-def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from ibnseg.report import formats, gather
-
-    def report(*args: object, recipe_of: object) -> gather.Report:
-        return gather.Report(args, (), (), {}, {})
-
-    monkeypatch.setattr(gather, "gather", report)
-    monkeypatch.setitem(formats.FORMATS, "csv", lambda report: f"csv of {report.metric}")
-    line = "matrix a b --metric car --protocol native,rein --domains x --format csv --published"
-    assert cli.main(line.split()) == 0
-    expected = (["a", "b"], "car", ["native", "rein"], ["x"], True)
-    out, err = capsys.readouterr()
-    assert out == f"csv of {expected}\n"
-    assert err == "ibnseg: no published car for these domains\n"
-    monkeypatch.setitem(formats.FORMATS, "terminal", lambda report: str(report.metric))
-    assert cli.main(["matrix", "a"]) == 0
-    assert capsys.readouterr().out == f"{(['a'], 'mIoU', None, None, False)}\n"
-
-
-def test_formats_are_those_of_the_reports() -> None:
-    from ibnseg.report.formats import FORMATS
-
-    parser = cli.build_parser()
-    for name in FORMATS:
-        assert parser.parse_args(["matrix", "--format", name]).format == name
 
 
 def test_wrong_input_is_one_line_and_exit_1(in_data: Path, capsys) -> None:
@@ -372,48 +254,6 @@ def test_examples_can_be_parsed(command) -> None:
     words = command.example.removeprefix('eval "$(').removesuffix(')"').split()
     assert words[:2] == ["ibnseg", command.name]
     assert cli.build_parser().parse_args(words[1:]).command == command.name
-
-
-def complete(script: Path, folder: Path, *words: str) -> set[str]:
-    """What bash offers for the last of some words."""
-    source = f"""
-source {script}
-COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
-COMP_CWORD={len(words) - 1}
-_shtab_ibnseg 2>/dev/null
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-    done = subprocess.run(["bash", "-c", source], capture_output=True, text=True, cwd=folder)
-    return set(done.stdout.split())
-
-
-def test_bash_completes(tmp_path: Path, capsys) -> None:
-    assert cli.main(["completion", "bash"]) == 0
-    script = tmp_path / "completion.sh"
-    script.write_text(capsys.readouterr().out)
-    assert subprocess.run(["bash", "-n", script]).returncode == 0
-    here = tmp_path / "here"
-    (here / "folder").mkdir(parents=True)
-    (here / "file.py").touch()
-    assert complete(script, here, "ibnseg", "") >= COMMANDS.keys()
-    assert complete(script, here, "ibnseg", "tr") == {"train"}
-    offered = complete(script, here, "ibnseg", "train", "")
-    assert offered >= {*config_files(), "file.py"}
-    assert complete(script, here, "ibnseg", "train", "city2gta_i") == {
-        "city2gta_ibn50a",
-        "city2gta_ibn50b",
-    }
-    assert "file.py" in complete(script, here, "ibnseg", "test", "x", "f")
-    assert complete(script, here, "ibnseg", "predict", "x", "y", "--out", "f") == {"folder"}
-    assert complete(script, here, "ibnseg", "matrix", "f") == {"folder"}
-    assert "--resume" in complete(script, here, "ibnseg", "test", "--re")
-
-
-@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
-def test_other_shells_scripts_hold_the_commands(shell: str, capsys) -> None:
-    assert cli.main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert all(word in script for word in (*COMMANDS, *config_files(), "protocol"))
 
 
 def test_upstream_packages_are_refused(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
