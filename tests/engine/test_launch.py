@@ -22,9 +22,11 @@ SLURM = dict(
 )
 
 
-def test_slurm_step_reads_as_torchrun() -> None:
-    assert slurm_as_torchrun(SLURM) == dict(
-        RANK="3", LOCAL_RANK="1", WORLD_SIZE="4", MASTER_ADDR="node7", MASTER_PORT="23456"
+@pytest.mark.parametrize("tasks", ["2", "4"])
+def test_slurm_step_of_several_tasks_reads_as_torchrun(tasks: str) -> None:
+    env = {**SLURM, "SLURM_STEP_NUM_TASKS": tasks}
+    assert slurm_as_torchrun(env) == dict(
+        RANK="3", LOCAL_RANK="1", WORLD_SIZE=tasks, MASTER_ADDR="node7", MASTER_PORT="23456"
     )
 
 

@@ -54,7 +54,8 @@ def out_of_range(ids: np.ndarray) -> bytes:
 
 BROKEN = {
     "missing": (lambda ids: None, "is missing; expected one file an image"),
-    "resized": (lambda ids: png(ids[::2, ::2].copy()), "is of 32x24, expected 64x48, the size of"),
+    "narrower": (lambda ids: png(ids[:, :-1].copy()), "is of 63x48, expected 64x48, the size of"),
+    "lower": (lambda ids: png(ids[:-1].copy()), "is of 64x47, expected 64x48, the size of"),
     "rgb": (lambda ids: png(np.repeat(ids[..., None], 3, axis=2)), "has mode RGB, expected one"),
     "16 bits": (lambda ids: png(ids.astype(np.uint16)), "has mode I;16, expected one channel"),
     "out of range": (out_of_range, "has ids 255; .* takes [07] "),
