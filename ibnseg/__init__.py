@@ -1,7 +1,13 @@
 """Semantic segmentation of driving scenes across domains, with IBN-Net, on mmsegmentation."""
 
+import warnings
 from importlib import import_module
 from typing import Any
+
+# mmcv's compiled operators are not used, and need not be there
+warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
+# with class weights, which need it so, mmseg leaves out ignored pixels all the same
+warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False")
 
 __version__ = "0.2.0"
 
@@ -27,4 +33,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES} - {"Any", "import_module"})
+    return sorted({*globals(), *_HOMES} - {"Any", "import_module", "warnings"})

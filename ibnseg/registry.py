@@ -6,16 +6,10 @@ registry, by itself.
 """
 
 import pkgutil
-import warnings
 from pathlib import Path
 
 from mmengine import registry as root
 from mmengine.registry import Registry
-
-# mmcv's compiled operators are not used, and need not be there
-warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
-# with class weights, which need it so, mmseg leaves out ignored pixels all the same
-warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False")
 
 
 def _modules(package: str) -> list[str]:
