@@ -87,7 +87,7 @@ def _make_findable(name: str, recorded: Mapping | None, beside: Iterable[Path]) 
         return
     folders = [Path(recorded["folder"])] if recorded else list(beside)
     for folder in folders:
-        if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
+        if _holds(folder, name):
             sys.path.append(str(folder))
             importlib.invalidate_caches()
             return
@@ -100,6 +100,11 @@ def _make_findable(name: str, recorded: Mapping | None, beside: Iterable[Path]) 
         f"custom_imports: no module {name} in Python's path, nor in "
         f"{', '.join(map(str, folders))}; set PYTHONPATH to the folder that holds it"
     )
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Whether a folder holds a package, or a module that is a single file."""
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
 
 
 def _describe(name: str) -> dict[str, str]:
@@ -120,7 +125,7 @@ def _describe(name: str) -> dict[str, str]:
 def _check(found: dict[str, str], recorded: Mapping | None) -> dict[str, str]:
     if recorded and found["sha256"] != recorded["sha256"]:
         name = found["name"]
-        if found["folder"] != recorded["folder"] and Path(recorded["folder"], name).is_dir():
+        if found["folder"] != recorded["folder"] and _holds(Path(recorded["folder"]), name):
             raise UserError(
                 f"custom_imports: {name} is loaded from {found['folder']}, and the run has another "
                 f"one, in {recorded['folder']}; give each its own name, or its own command"

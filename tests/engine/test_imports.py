@@ -122,6 +122,22 @@ def test_a_package_that_has_changed_since_the_run_is_warned_of(
     assert f"method in {tmp_path} has changed since the run was made" in warning
 
 
+@pytest.mark.parametrize("name", ["method", "method.py"])
+def test_another_package_of_the_name_is_not_taken_for_the_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name.endswith(".py"):
+        (tmp_path / name).write_text("VALUE = 1")
+    else:
+        package(tmp_path)
+    cfg = config(tmp_path, "method")
+    import_modules(cfg)
+    del sys.modules["method"]
+    monkeypatch.syspath_prepend(package(tmp_path / "other", text="VALUE = 2\n"))
+    with pytest.raises(UserError, match=f"loaded from {tmp_path / 'other'}, and the run has"):
+        import_modules(cfg)
+
+
 def test_an_import_may_fail_if_the_config_says_so(tmp_path: Path) -> None:
     cfg = config(tmp_path, "method")
     cfg.custom_imports.allow_failed_imports = True
