@@ -258,7 +258,7 @@ def test_a_package_that_moved_is_asked_for(
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"ownproject was in {moved.parent / 'project'} and is no longer there" in line
     assert "set PYTHONPATH to the folder that holds ownproject" in line
-    monkeypatch.syspath_prepend(moved)
+    monkeypatch.setattr(sys, "path", [str(moved), *sys.path])
     assert cli.main(command) == 0
 
 
@@ -266,7 +266,7 @@ def test_another_package_of_the_same_name_is_not_taken_for_it(
     place: Path, run: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ownproject.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert cli.main(["test", run, "--work-dir", "another"]) == 1
     assert f"ownproject is loaded from {tmp_path}" in capsys.readouterr().err
 

@@ -55,7 +55,9 @@ def test_a_package_is_found_in_the_working_folder_or_beside_the_config(
 
 def test_pythons_own_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(tmp_path)
-    monkeypatch.syspath_prepend(package(tmp_path / "first", text="VALUE = 2\n"))
+    monkeypatch.setattr(
+        sys, "path", [str(package(tmp_path / "first", text="VALUE = 2\n")), *sys.path]
+    )
     import_modules(config(tmp_path, "method"))
     assert sys.modules["method"].VALUE == 2
 
@@ -133,7 +135,9 @@ def test_another_package_of_the_name_is_not_taken_for_the_runs(
     cfg = config(tmp_path, "method")
     import_modules(cfg)
     del sys.modules["method"]
-    monkeypatch.syspath_prepend(package(tmp_path / "other", text="VALUE = 2\n"))
+    monkeypatch.setattr(
+        sys, "path", [str(package(tmp_path / "other", text="VALUE = 2\n")), *sys.path]
+    )
     with pytest.raises(UserError, match=f"loaded from {tmp_path / 'other'}, and the run has"):
         import_modules(cfg)
 
