@@ -33,9 +33,15 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
     """
     path = find_config(config)
     try:
-        cfg = read_config(path, import_custom_modules=False)
+        imports_types = Config._is_lazy_import(str(path))
+        cfg = None if imports_types else read_config(path, import_custom_modules=False)
     except Exception as error:  # a config is code: anything may be wrong with it
         raise UserError(f"{path}: cannot be read as a config ({error})") from error
+    if cfg is None:
+        raise UserError(
+            f"{path}: configs that import their bases or types (read_base) are not supported; name "
+            "bases in _base_, types as texts, e.g. type='SGD', and modules in custom_imports"
+        )
     is_run = is_expanded(cfg)
     if is_run:
         cfg = Config(contracted(cfg._cfg_dict), filename=str(path))

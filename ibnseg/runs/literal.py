@@ -50,7 +50,7 @@ def read_value(text: str) -> object:
     """
     try:
         return _value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, AttributeError, TypeError, RecursionError) as error:
+    except (SyntaxError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"'{text}' is not plain data") from error
 
 

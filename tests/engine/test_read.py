@@ -41,3 +41,30 @@ def test_a_broken_config_is_named(in_data: Path) -> None:
     Path("broken.py").write_text("batch = (")
     with pytest.raises(UserError, match="broken.py: cannot be read as a config"):
         load_config("broken.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from mmengine.config import read_base\nwith read_base():\n    from .base import *\n",
+        "from torch.optim import SGD\noptimizer = dict(type=SGD)\n",
+    ],
+)
+def test_configs_that_import_types_are_refused_with_what_to_write_instead(
+    text: str, in_data: Path
+) -> None:
+    Path("imports.py").write_text(text)
+    with pytest.raises(UserError, match="imports.py: configs that import .*name bases in _base_"):
+        load_config("imports.py")
+
+
+def test_options_may_hold_dicts(in_data: Path) -> None:
+    options = [
+        "augment=[dict(type='ibnseg.GaussianBlur', sigma=(0.1, 1.0))]",
+        "protocol=native,rein",
+    ]
+    cfg = load_config("gta2city_r50", options)
+    assert cfg.augment == [dict(type="ibnseg.GaussianBlur", sigma=(0.1, 1.0))]
+    assert cfg.protocol == ["native", "rein"]
+    with pytest.raises(UserError, match="do not fit .*is not plain data"):
+        load_config("gta2city_r50", ["augment=[dict(type=print('x'))]"])
