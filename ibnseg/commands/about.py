@@ -24,9 +24,9 @@ def runs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def runs(args: argparse.Namespace) -> None:
     """Prints a line for each run."""
-    from ibnseg.runs.listing import listing
+    from ibnseg.runs.listing import list_runs
 
-    print(listing(args.folder))
+    print(list_runs(args.folder))
 
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:

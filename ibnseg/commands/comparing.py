@@ -98,7 +98,7 @@ def suite(args: argparse.Namespace) -> None:
 
     roots = dict(args.data_root)
     if args.list:
-        print(suite.listing(args.suite, args.out))
+        print(suite.list_suite(args.suite, args.out))
     elif args.slurm:
         print(suite.slurm(args.suite, args.out, roots))
     else:

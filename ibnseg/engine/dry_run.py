@@ -30,7 +30,7 @@ AT_ONCE = 2
 """Crops that are tried on a CPU; the rest of a batch is taken to cost as much each."""
 
 
-def describe(cfg: Config, folder: Path) -> str:
+def describe_training(cfg: Config, folder: Path) -> str:
     """Describes a training in aligned lines, after two steps on some of its images.
 
     The steps are discarded, and nothing is written but to a temporary folder.

@@ -68,7 +68,7 @@ def train(
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = Path(work_dir or _default_folder(cfg, seed))
     if dry:
-        print(dry_run.describe(cfg, folder))
+        print(dry_run.describe_training(cfg, folder))
         return {}
     require_writable(folder)
     with alone_in(folder, "is being trained") if is_main_process() else nullcontext():

@@ -196,7 +196,7 @@ def report(plan: Suite, out: Path) -> None:
     print(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")
 
 
-def listing(source: str | Path, out: str | Path = OUT) -> str:
+def list_suite(source: str | Path, out: str | Path = OUT) -> str:
     """The runs of a suite, a line each: index, state, title, seed, folder."""
     plan, out = read_suite(source), Path(out)
     width = max(len(run.title) for run in plan.runs)

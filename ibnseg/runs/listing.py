@@ -15,7 +15,7 @@ LOGS = "vis_data"
 """A folder of mmengine's logs in a run, which has a copy of the config."""
 
 
-def listing(folder: str | Path) -> str:
+def list_runs(folder: str | Path) -> str:
     """A line for each run below a folder: its path, its state, and its mIoU in each test domain.
 
     Raises:
@@ -24,7 +24,7 @@ def listing(folder: str | Path) -> str:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; runs are kept in work_dirs by default")
-    rows = [(str(run.folder), state(run), scores(run)) for run in find_runs(folder)]
+    rows = [(str(run.folder), run_state(run), scores(run)) for run in find_runs(folder)]
     if not rows:
         raise UserError(f"{folder}: no runs in it (folders with a {CONFIG})")
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
@@ -41,7 +41,7 @@ def find_runs(folder: Path) -> Iterator[Run]:
             yield Run(Path(place))
 
 
-def state(run: Run) -> str:
+def run_state(run: Run) -> str:
     """A run's state in words: training now, finished, interrupted, not tested, or empty."""
     if is_locked(run.folder):
         return f"training now{_progress(run)}"

@@ -108,7 +108,7 @@ def submit(
         )
         shutil.rmtree(parts)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
-    print(f"{out}: {describe(summary, target)}{before}, checked (a form {target.basis})")
+    print(f"{out}: {describe_archive(summary, target)}{before}, checked (a form {target.basis})")
     return summary
 
 
@@ -138,12 +138,13 @@ def check(
     sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
     summary = check_archive(path, target, sizes)
     print(
-        f"{path}: {describe(summary, target)}, as {target.title} takes them (a form {target.basis})"
+        f"{path}: {describe_archive(summary, target)}, as {target.title} takes them (a form "
+        f"{target.basis})"
     )
     return summary
 
 
-def describe(summary: Summary, target: Target) -> str:
+def describe_archive(summary: Summary, target: Target) -> str:
     """An archive's content in words: the number of members, and the share of each class."""
     total = sum(summary.pixels.values())
     shares = ", ".join(

@@ -23,7 +23,7 @@ from ibnseg.engine.read import load_config
 from ibnseg.evaluation import results
 from ibnseg.experiments import suite as module
 from ibnseg.experiments.plan import read_suite
-from ibnseg.experiments.suite import listing, slurm, state, suite, write_config
+from ibnseg.experiments.suite import list_suite, slurm, state, suite, write_config
 from ibnseg.report.gather import gather
 from ibnseg.report.terminal import as_terminal
 from ibnseg.runs.run import Run as Folder
@@ -196,7 +196,7 @@ def test_a_run_that_fails_holds_up_none_but_what_starts_from_it(
 
 def test_a_list_of_the_runs(mine, trained_runs, tmp_path):
     finish(read_suite(mine).runs[0], tmp_path)
-    lines = listing(mine, tmp_path).splitlines()
+    lines = list_suite(mine, tmp_path).splitlines()
     assert [line.rpartition("  ")[0].split() for line in lines] == [
         ["0", "finished", "the", "first", "seed", "0"],
         ["1", "waiting", "the", "first", "seed", "1"],

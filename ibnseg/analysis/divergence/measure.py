@@ -17,7 +17,7 @@ from ibnseg.analysis.divergence.content import classes_present, parse_query
 from ibnseg.analysis.divergence.features import Layer, find_layers, watching
 from ibnseg.analysis.divergence.formula import EPSILON, divergence
 from ibnseg.analysis.divergence.moments import REPLICATES, FeatureMoments
-from ibnseg.analysis.divergence.report import Measured, networks, write
+from ibnseg.analysis.divergence.report import Measured, networks, write_divergence
 from ibnseg.appearance import PAPER
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
@@ -147,7 +147,7 @@ def measure_divergence(
         runs=[each.record() for each in measured],
         versions=versions(),
     )
-    write(out, result)
+    write_divergence(out, result)
     return result
 
 

@@ -112,14 +112,14 @@ def _over_seeds(
     )
 
 
-def write(out: Path, result: Mapping) -> None:
+def write_divergence(out: Path, result: Mapping) -> None:
     """Writes ``divergence.json``, ``.csv``, ``.md``, ``.png`` and ``.svg``, and prints the tables.
 
     Args:
         out: the folder.
         result: as of :func:`ibnseg.analysis.divergence.measure.measure`.
     """
-    shown = sheets(result)
+    shown = divergence_sheets(result)
     texts = dict(
         json=json.dumps(result, indent=1) + "\n",
         md="\n\n".join(map(sheet_markdown, shown)) + "\n",
@@ -159,7 +159,7 @@ def _rows(result: Mapping) -> list[tuple]:
     ]
 
 
-def sheets(result: Mapping) -> list[Sheet]:
+def divergence_sheets(result: Mapping) -> list[Sheet]:
     """The tables of a result, a row a layer and a column a network: the divergence D, with a note
     for each layer that has constant channels; and of several networks how many times as large as
     the first's 1 + D is."""

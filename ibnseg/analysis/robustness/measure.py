@@ -105,7 +105,7 @@ def measure_robustness(
     pictures = [
         (each, each.change(np.ascontiguousarray(image), generator(seed, ""))) for each in shown
     ]
-    report.write(out, result, titles, pictures)
+    report.write_robustness(out, result, titles, pictures)
     return result
 
 

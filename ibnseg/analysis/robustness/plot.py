@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ibnseg.analysis.robustness.corruptions import Corruption
-from ibnseg.analysis.robustness.records import called, over_seeds
+from ibnseg.analysis.robustness.records import called, values_over_seeds
 from ibnseg.analysis.style import FAINT, INK, line_style
 from ibnseg.appearance import CONDITIONS, SEVERITIES
 
@@ -23,14 +23,14 @@ LEFT, RIGHT, TOP, TITLE, BOTTOM = 0.6, 0.2, 0.5, 0.7, 0.45
 """Margins, the space of the legend, that above a domain's panels, and below the last ones."""
 
 
-def plot(result: Mapping, titles: Mapping[str, str]) -> Figure:
+def plot_robustness(result: Mapping, titles: Mapping[str, str]) -> Figure:
     """Small multiples: for each domain a panel for each condition, mIoU against severity with a
     line a network, and a panel for the appearances without severity.
 
     Severity 0 is the images as they are. Lines are means over seeds, bands standard deviations.
     """
     records = result["records"]
-    names, values = called(records, titles), over_seeds(records, "mIoU")
+    names, values = called(records, titles), values_over_seeds(records, "mIoU")
     known = list(dict.fromkeys(record["appearance"] for record in records))
     conditions = [name for name in known if name in CONDITIONS]
     others = [name for name in known if name not in CONDITIONS and name != "origin"]
@@ -135,7 +135,7 @@ CELL = 300
 """Width of a picture on the sheet, in pixels."""
 
 
-def contact_sheet(pictures: Sequence[tuple[Corruption, np.ndarray]]) -> Figure:
+def corruption_sheet(pictures: Sequence[tuple[Corruption, np.ndarray]]) -> Figure:
     """One image in every appearance: a row a condition, by severity, and others in rows of their
     own; floats are clipped to be shown.
 

@@ -44,7 +44,7 @@ def by_seed(
     }
 
 
-def over_seeds(
+def values_over_seeds(
     records: Sequence[Mapping], key: str, by_severity: bool = True
 ) -> dict[tuple, np.ndarray]:
     """The same as :func:`by_seed`, as (seeds,) float64 each."""

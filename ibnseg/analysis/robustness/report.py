@@ -13,8 +13,8 @@ import numpy as np
 
 from ibnseg.analysis.networks import Network
 from ibnseg.analysis.robustness.corruptions import Corruption
-from ibnseg.analysis.robustness.plot import contact_sheet, plot
-from ibnseg.analysis.robustness.records import by_seed, called, network_of_record, over_seeds
+from ibnseg.analysis.robustness.plot import corruption_sheet, plot_robustness
+from ibnseg.analysis.robustness.records import by_seed, called, network_of_record, values_over_seeds
 from ibnseg.analysis.style import STYLE, save
 from ibnseg.appearance import CONDITIONS
 from ibnseg.report.markdown import sheet_markdown
@@ -30,7 +30,7 @@ COLUMNS = (
 """Columns of the CSV; fractions are not rounded."""
 
 
-def write(
+def write_robustness(
     out: Path,
     result: Mapping,
     titles: Mapping[str, str],
@@ -44,18 +44,18 @@ def write(
         titles: of domains.
         pictures: corruptions, and an image in each: (H, W, 3) RGB on the scale of 0 to 255.
     """
-    shown = sheets(result, titles)
+    shown = robustness_sheets(result, titles)
     texts = {
         "robustness.json": json.dumps(result, indent=1) + "\n",
-        "robustness.csv": as_csv(result["records"]),
+        "robustness.csv": robustness_csv(result["records"]),
         "robustness.md": "\n\n".join(map(sheet_markdown, shown)) + "\n",
     }
     for name, text in texts.items():
         with written_whole(out / name) as temporary:
             temporary.write_text(text)
     with matplotlib.rc_context(STYLE):
-        figure = plot(result, titles)
-        sheet = contact_sheet(pictures)
+        figure = plot_robustness(result, titles)
+        sheet = corruption_sheet(pictures)
     save(figure, out / "robustness")
     save(sheet, out / "conditions", ["png"])
     print("\n" + "\n\n".join(map(sheet_text, shown)))
@@ -63,7 +63,7 @@ def write(
     print(f"Plot: {out}/robustness.png, .svg; what was shown: {out / 'conditions.png'}")
 
 
-def as_csv(records: Sequence[Mapping]) -> str:
+def robustness_csv(records: Sequence[Mapping]) -> str:
     """A line for each network, seed, domain, appearance and severity; fractions unrounded."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -74,7 +74,7 @@ def as_csv(records: Sequence[Mapping]) -> str:
     return file.getvalue()
 
 
-def sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
+def robustness_sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
     """For each domain a table of the appearances, and one of the networks' paired differences
     where they have two seeds in common."""
     names = called(result["records"], titles)
@@ -93,8 +93,8 @@ def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: s
     """A table with a row for each network in each appearance: mIoU, drop, mIoU at each severity."""
     several = len({r["seed"] for r in records}) > 1
     severities = sorted({r["severity"] for r in records} - {None})
-    means = {key: over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
-    single = over_seeds(records, "mIoU")
+    means = {key: values_over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
+    single = values_over_seeds(records, "mIoU")
     domain, networks = records[0]["domain"], list(dict.fromkeys(map(network_of_record, records)))
     parts = []
     for appearance in dict.fromkeys(record["appearance"] for record in records):

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from ibnseg.analysis.divergence.formula import LayerDivergence
-from ibnseg.analysis.divergence.report import Measured, networks, sheets, write
+from ibnseg.analysis.divergence.report import (
+    Measured,
+    divergence_sheets,
+    networks,
+    write_divergence,
+)
 from ibnseg.report.sheet import Sheet
 
 
@@ -67,7 +72,7 @@ def cells(sheet: Sheet) -> list[tuple[str, ...]]:
 
 
 def test_the_tables() -> None:
-    one, two = sheets(result(*TWO))
+    one, two = divergence_sheets(result(*TWO))
     assert one.title == "A | B, 20 and 30 images"
     assert one.head == ("layer", "A", "B")
     stem, block, more = cells(one)
@@ -89,14 +94,14 @@ def test_the_tables() -> None:
 
 
 def test_one_network_has_no_ratios() -> None:
-    (sheet,) = sheets(result(TWO[2]))
+    (sheet,) = divergence_sheets(result(TWO[2]))
     (note,) = sheet.notes
     assert note.endswith("intervals for other images.")
 
 
 def test_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     content = result(*TWO)
-    write(tmp_path, content)
+    write_divergence(tmp_path, content)
     assert json.loads((tmp_path / "divergence.json").read_text())["networks"][1]["seeds"] == [1]
     page = (tmp_path / "divergence.md").read_text()
     assert page.startswith("**A \\| B, 20 and 30 images**\n\n| layer ")

@@ -32,7 +32,7 @@ def measure(run: Path, out: Path, roots: dict, **kwargs) -> dict:
 @pytest.fixture
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the table and the pictures, which are slow."""
-    monkeypatch.setattr(report, "write", lambda *args: None)
+    monkeypatch.setattr(report, "write_robustness", lambda *args: None)
 
 
 def record(result: dict, domain: str, name: str, severity: int | None = None) -> dict:

@@ -44,7 +44,7 @@ RESULT = dict(
 
 
 def test_the_table_by_hand() -> None:
-    (sheet,) = report.sheets(RESULT, {})
+    (sheet,) = report.robustness_sheets(RESULT, {})
     assert sheet.head == ("appearance", "network", "mIoU", "drop", "1", "2")
     rows = [row for part in sheet.parts for (row,) in part]
     assert rows == [
@@ -70,7 +70,7 @@ def test_paired_differences_by_hand() -> None:
         *made_up("b", 0, scores(0.4, 0.4, 0.3, 0.1)),
         *made_up("c", 0, scores(0.4, 0.4, 0.3, 0.1)),
     ]
-    _, sheet = report.sheets(dict(RESULT, records=records), {})
+    _, sheet = report.robustness_sheets(dict(RESULT, records=records), {})
     assert sheet.title == "Paired differences in points on City, protocol native"
     names = "B minus A"
     assert [row for part in sheet.parts for (row,) in part] == [
@@ -82,7 +82,7 @@ def test_paired_differences_by_hand() -> None:
 
 
 def test_the_plot_shows_the_numbers() -> None:
-    figure = drawing.plot(RESULT, {})
+    figure = drawing.plot_robustness(RESULT, {})
     blur, others = figure.axes
     assert (blur.get_title(loc="left"), others.get_title(loc="left")) == ("blur", "others")
     first, second = blur.lines
@@ -101,7 +101,7 @@ def test_the_plot_shows_the_numbers() -> None:
 def test_the_plot_of_origin_alone_and_of_many_networks(tmp_path: Path) -> None:
     many = [r for i in range(10) for r in made_up(f"n{i}", 0, scores(0.5, 0.4, 0.1 * i / 2))]
     for records in (made_up("a", 0, {("origin", None): 0.5}), many):
-        figure = drawing.plot(dict(RESULT, records=records), {})
+        figure = drawing.plot_robustness(dict(RESULT, records=records), {})
         style.save(figure, tmp_path / "x")
     styles = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(styles) == 10
@@ -111,7 +111,7 @@ def test_the_contact_sheet_shows_each_picture() -> None:
     image = scene(0)[0]
     shown = corruptions(["RGB+50", "R+50", "blur", "temperature"], [1, 5])
     pictures = [(each, each.change(image, generator(0, ""))) for each in shown]
-    figure = drawing.contact_sheet(pictures)
+    figure = drawing.corruption_sheet(pictures)
     captions = [ax.get_title(loc="left") for ax in figure.axes]
     assert captions == [
         "origin", "RGB+50", "R+50",
