@@ -13,11 +13,12 @@ from mmengine.config import Config
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.evaluation.metrics import metrics_table
+from ibnseg.evaluation.protocols import protocols_table
 from ibnseg.models.complexity import of_backbone
 from ibnseg.models.names import FAMILIES
 from ibnseg.models.variants import VARIANTS
 from ibnseg.models.zoo import PAPER_PLAIN, PUBLISHED
-from ibnseg.runs import keys
+from ibnseg.runs.keys import keys_table
 from ibnseg.support.files import config_folder
 
 ROOT = Path(__file__).parents[1]
@@ -128,8 +129,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "configs": ("README.md", experiments),
     "published": ("docs/networks.md", published),
     "costs": ("docs/networks.md", costs),
+    "keys": ("docs/configs.md", keys_table),
     "metrics": ("docs/matrix.md", metrics_table),
-    "keys": ("docs/configs.md", keys.markdown),
+    "protocols": ("docs/protocols.md", protocols_table),
 }
 """What stands between the markers of this name, in which file."""
 

@@ -382,7 +382,7 @@ def _shown(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def markdown() -> str:
+def keys_table() -> str:
     """The table in Markdown."""
     head = ("key", "meaning", "default", "decides what is learnt")
     rows = [head, ("---",) * 4, *_rows()]
@@ -390,4 +390,4 @@ def markdown() -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(keys_table(), end="")
