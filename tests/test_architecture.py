@@ -114,7 +114,6 @@ def test_the_page_lists_every_room_once() -> None:
     assert sorted(floors()) == sorted({room(module) for module in modules()})
 
 
-@pytest.mark.xfail(reason="report and the doubled names are under way")
 def test_no_room_imports_one_above_it() -> None:
     height = {name: -place for place, name in enumerate(floors())}
     upward = [each for each in imports() if height[room(each.target)] > height[room(each.source)]]
@@ -139,7 +138,6 @@ def reached_from(module: str, targets: dict[str, set[str]]) -> set[str]:
     return found
 
 
-@pytest.mark.xfail(reason="report and the doubled names are under way")
 @pytest.mark.parametrize("folder", ["ibnseg", "tools"])
 def test_files_are_short_enough_to_be_read(folder: str) -> None:
     lengths = {
