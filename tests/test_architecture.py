@@ -17,10 +17,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ibnseg"
 LONGEST = 400  # lines of a file
 
-SAME_NAME = {}
-"""Public names that two modules may have, and why. The commands' functions, which are called as
-what they call, need not be here."""
-
 
 class Import(NamedTuple):
     """That a module imports another, wherever in the file it says so."""
@@ -147,8 +143,8 @@ def test_files_are_short_enough_to_be_read(folder: str) -> None:
     assert not {name: lines for name, lines in lengths.items() if lines > LONGEST}
 
 
-@pytest.mark.xfail(reason="report and the doubled names are under way")
 def test_a_public_name_is_one_thing() -> None:
+    """The commands' functions are called as what they call."""
     homes = defaultdict(list)
     for module in modules():
         if room(module) == "commands":
@@ -156,9 +152,7 @@ def test_a_public_name_is_one_thing() -> None:
         for node in tree(module).body:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name[0] != "_":
                 homes[node.name].append(module)
-    doubles = {name: where for name, where in homes.items() if len(where) > 1}
-    assert {name: where for name, where in doubles.items() if name not in SAME_NAME} == {}
-    assert SAME_NAME.keys() <= doubles.keys(), "lists names that are one thing now"
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
 
 
 def test_the_wheel_has_every_package() -> None:

@@ -21,7 +21,7 @@ ENTRY = ("config", "title", "options", "seeds", "start")
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One training of a suite; two of the same identity and seed are the same."""
 
     identity: str
@@ -34,7 +34,7 @@ class Run:
     """What tables call its network."""
     cfg: Config = field(compare=False, repr=False)
     """The config with its options."""
-    start: Run | None = field(compare=False, default=None)
+    start: PlannedRun | None = field(compare=False, default=None)
     """The run whose weights it starts from."""
 
     @property
@@ -50,7 +50,7 @@ class Suite:
 
     name: str
     title: str
-    runs: tuple[Run, ...]
+    runs: tuple[PlannedRun, ...]
 
 
 def suites() -> dict[str, Path]:
@@ -85,7 +85,7 @@ def read_suite(source: str | Path) -> Suite:
     entries, title = cfg.get("runs"), cfg.get("title", path.stem)
     if isinstance(entries, str) or not isinstance(entries, Sequence) or not entries:
         raise UserError(f"{path}: runs is {entries!r}, expected a list of dicts")
-    runs: list[Run] = []
+    runs: list[PlannedRun] = []
     for i, entry in enumerate(entries):
         where = f"{path}: runs[{i}]"
         for run in _runs(where, entry, cfg.get("seeds", (0,)), runs):
@@ -99,7 +99,9 @@ def read_suite(source: str | Path) -> Suite:
     return Suite(path.stem, title, tuple(runs))
 
 
-def _runs(where: str, entry: object, seeds: object, earlier: Sequence[Run]) -> Iterator[Run]:
+def _runs(
+    where: str, entry: object, seeds: object, earlier: Sequence[PlannedRun]
+) -> Iterator[PlannedRun]:
     if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*ENTRY}:
         raise UserError(f"{where} is {entry!r}, expected a dict with config, of {ENTRY}")
     config, options, seeds = entry["config"], entry.get("options", {}), entry.get("seeds", seeds)
@@ -113,10 +115,10 @@ def _runs(where: str, entry: object, seeds: object, earlier: Sequence[Run]) -> I
     title = entry.get("title") or cfg.get("model_title") or Path(config).stem
     for seed in seeds:
         start = None if "start" not in entry else _start(where, entry["start"], seed, earlier)
-        yield Run(_identity(where, cfg, seed, start), seed, config, title, cfg, start)
+        yield PlannedRun(_identity(where, cfg, seed, start), seed, config, title, cfg, start)
 
 
-def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
+def _start(where: str, title: str, seed: int, earlier: Sequence[PlannedRun]) -> PlannedRun:
     """The run of this title, and of this seed if there are several."""
     titled = [run for run in earlier if run.title == title]
     found = titled if len(titled) == 1 else [run for run in titled if run.seed == seed]
@@ -129,7 +131,7 @@ def _start(where: str, title: str, seed: int, earlier: Sequence[Run]) -> Run:
     return found[0]
 
 
-def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
+def _identity(where: str, cfg: Config, seed: int, start: PlannedRun | None) -> str:
     key = KEYS["train_domain"]
     if not key.kind.accepts(cfg.get("train_domain")):
         raise UserError(
@@ -150,9 +152,9 @@ def _identity(where: str, cfg: Config, seed: int, start: Run | None) -> str:
     return hash_of(values)[:8]
 
 
-def waves(runs: Sequence[Run]) -> Iterator[list[int]]:
+def waves(runs: Sequence[PlannedRun]) -> Iterator[list[int]]:
     """Indices of runs, in groups each of which needs only runs of the groups before."""
-    depth: dict[Run, int] = {}
+    depth: dict[PlannedRun, int] = {}
     for run in runs:
         depth[run] = 0 if run.start is None else depth[run.start] + 1
     for level in sorted(set(depth.values())):

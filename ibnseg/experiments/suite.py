@@ -15,14 +15,14 @@ from pathlib import Path
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.expand import several
 from ibnseg.evaluation import results
-from ibnseg.experiments.plan import Run, Suite, read_suite, waves
+from ibnseg.experiments.plan import PlannedRun, Suite, read_suite, waves
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.report.gather import gather
 from ibnseg.report.markdown import as_markdown
 from ibnseg.report.terminal import as_terminal
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
-from ibnseg.runs.run import Run as Folder
+from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import sha256, written_whole
 
@@ -98,16 +98,16 @@ def _ending_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def state(run: Run, out: Path) -> str:
+def state(run: PlannedRun, out: Path) -> str:
     """One of :data:`STATES`: finished when the last iteration's checkpoint, or with ``save_best``
     the best one, has been tested in every domain of its config under every protocol."""
-    folder = Folder(out / run.name)
+    folder = Run(out / run.name)
     if not folder.is_begun:
         return "waiting"
     return "finished" if _is_finished(run, folder) else "begun"
 
 
-def _is_finished(run: Run, there: Folder) -> bool:
+def _is_finished(run: PlannedRun, there: Run) -> bool:
     try:
         done, found = there.config, there.results
         iteration = read_checkpoint(there.latest)["meta"]["iter"]
@@ -132,7 +132,7 @@ GRACE = 60.0
 """Seconds that a run is given to stop in."""
 
 
-def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None) -> int:
+def _train(run: PlannedRun, out: Path, roots: Mapping[str, str], seconds: float | None) -> int:
     folder = out / run.name
     command = [sys.executable, "-m", "ibnseg.cli", "train", str(write_config(run, out)), "--resume"]
     command += ["--seed", str(run.seed), "--work-dir", str(folder), *_data_root(roots)]
@@ -150,7 +150,7 @@ def _train(run: Run, out: Path, roots: Mapping[str, str], seconds: float | None)
             _end(process)
 
 
-def write_config(run: Run, out: Path) -> Path:
+def write_config(run: PlannedRun, out: Path) -> Path:
     """Writes a run's config, whole, below ``out/configs``; returns its path."""
     cfg = copy.deepcopy(run.cfg)
     domains = dict.fromkeys([*train_domains(cfg), *several(cfg.get("test_domains", ()))])

@@ -18,7 +18,7 @@ from ibnseg.models.activations import IMAGE, layers_named, views_of
 from ibnseg.registry import MODELS
 
 
-def pixel_accuracy(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
+def accuracy_of_logits(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
     """Computes the share of right pixels: those whose largest logit is that of their label, among
     those that are not ignored.
 
@@ -62,7 +62,7 @@ def head_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[st
     for criterion in criteria:
         value = criterion(logits, labels, weight=weight, ignore_index=head.ignore_index)
         losses[criterion.loss_name] = losses.get(criterion.loss_name, 0) + value
-    losses["acc_seg"] = 100 * pixel_accuracy(logits, labels, head.ignore_index)
+    losses["acc_seg"] = 100 * accuracy_of_logits(logits, labels, head.ignore_index)
     return losses
 
 

@@ -26,7 +26,7 @@ from ibnseg.experiments.plan import read_suite
 from ibnseg.experiments.suite import list_suite, slurm, state, suite, write_config
 from ibnseg.report.gather import gather
 from ibnseg.report.terminal import as_terminal
-from ibnseg.runs.run import Run as Folder
+from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder, sha256
 from tests.conftest import save_run
@@ -266,7 +266,7 @@ def test_seeds_that_start_from_their_seeds_are_one_network(mine, tmp_path):
         more = f"seed = {run.seed}\nstart_from = {start!r}\ntrain_cfg = dict(max_iters=3)\n"
         more += "test_cfg = dict(type='ibnseg.DomainTestLoop')\nwork_dir = 'x'\n"
         config.write_text(write_config(run, tmp_path).read_text() + more)
-        return load_config(config).name, Folder(config.parent).recipe
+        return load_config(config).name, Run(config.parent).recipe
 
     runs = read_suite(mine).runs[2:]
     own = [told(run, f"runs/seed{run.seed}") for run in runs]

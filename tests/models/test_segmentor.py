@@ -12,7 +12,7 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.models.segmentors import EncoderDecoder
 
 from ibnseg.models import Segmentor
-from ibnseg.models.segmentor import head_losses, pixel_accuracy
+from ibnseg.models.segmentor import accuracy_of_logits, head_losses
 from ibnseg.registry import MODELS
 from tests.models.tiny import (
     AUXILIARY,
@@ -60,7 +60,7 @@ def test_pixel_accuracy_by_hand():
         ([[[255, 255, 255, 0]]], 1.0),
         ([[[255, 255, 255, 255]]], 0.0),
     ):
-        got = pixel_accuracy(logits, torch.tensor(labels))
+        got = accuracy_of_logits(logits, torch.tensor(labels))
         assert got.shape == ()
         assert got.dtype == torch.float32
         assert got.item() == pytest.approx(want, abs=1e-7)
@@ -78,7 +78,7 @@ def test_pixel_accuracy(shape, ignore, seed):
     logits = rng.normal(size=shape)
     labels = rng.integers(0, classes + 1, (n, height, width))
     labels[labels == classes] = ignore
-    got = pixel_accuracy(torch.from_numpy(logits), torch.from_numpy(labels), ignore)
+    got = accuracy_of_logits(torch.from_numpy(logits), torch.from_numpy(labels), ignore)
     assert got.item() == pytest.approx(accuracy(logits, labels, ignore), abs=1e-6)
 
 
@@ -87,10 +87,10 @@ def test_pixel_accuracy_of_many_pixels_is_exact():
     labels = torch.zeros(1, 4100, 4100, dtype=torch.uint8)
     labels[0, 0, 0] = 1
     logits = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4100, 4100)
-    wrong = 1 - pixel_accuracy(logits, labels).double().item()
+    wrong = 1 - accuracy_of_logits(logits, labels).double().item()
     assert wrong == pytest.approx(0, abs=1.2e-7)
     labels[0, 1:] = 255
-    assert pixel_accuracy(logits, labels).item() == pytest.approx(4099 / 4100, abs=1e-7)
+    assert accuracy_of_logits(logits, labels).item() == pytest.approx(4099 / 4100, abs=1e-7)
 
 
 # ---- losses ------------------------------------------------------------------------------------
