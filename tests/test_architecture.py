@@ -147,7 +147,7 @@ def test_a_public_name_is_one_thing() -> None:
     """The commands' functions are called as what they call."""
     homes = defaultdict(list)
     for module in modules():
-        if room(module) == "commands":
+        if room(module) == "commands":  # whose functions are called as what they call
             continue
         for node in tree(module).body:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name[0] != "_":
