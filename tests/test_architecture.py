@@ -110,6 +110,14 @@ def test_the_page_lists_every_room_once() -> None:
     assert sorted(floors()) == sorted({room(module) for module in modules()})
 
 
+def test_the_nouns_are_classes_where_the_page_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    nouns = re.findall(r"^\| \*\*(\w+)\*\* \| `([\w/.]+)`", text, re.MULTILINE)
+    assert len(nouns) >= 7
+    for noun, file in nouns:
+        assert f"\nclass {noun}" in (PACKAGE / file).read_text(), f"{noun} in {file}"
+
+
 def test_no_room_imports_one_above_it() -> None:
     height = {name: -place for place, name in enumerate(floors())}
     upward = [each for each in imports() if height[room(each.target)] > height[room(each.source)]]
