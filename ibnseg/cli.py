@@ -19,6 +19,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
+    def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:
+        """Reports what is left over here, where a command's own options are known."""
+        parsed, left = super().parse_known_args(args, namespace)
+        option = next((each.partition("=")[0] for each in left if each.startswith("--")), None)
+        if option:
+            known = [each for each in self._option_string_actions if each.startswith("--")]
+            self.error(str(unknown_name("option", option, known)))
+        if left:
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return parsed, left
+
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             kind = action.dest.replace("_", " ")

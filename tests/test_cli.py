@@ -155,12 +155,16 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
         ("train", "the following arguments are required: config"),
         ("test", "the following arguments are required: RUN|CONFIG"),
         ("predict x", "the following arguments are required: INPUT"),
-        ("predict a b c d", "unrecognized arguments: d"),
+        ("predict a b c d", "unrecognized arguments: d (see ibnseg predict --help)"),
         ("fly", "unknown command 'fly'; known: "),
         ("pretict x y", "unknown command 'pretict'; did you mean predict?"),
         ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
         ("train x --seed a", "argument --seed: invalid int value: 'a'"),
-        ("env --dataroot x=y", "unrecognized arguments: --dataroot"),
+        ("env --dataroot x=y", "unknown option '--dataroot'; did you mean --data-root"),
+        (
+            "train x --wrk-dir y",
+            "unknown option '--wrk-dir'; did you mean --work-dir? (see ibnseg train --help)",
+        ),
         ("imagenet x y --batch 0", "argument --batch: '0': expected a whole number, 1 or more"),
         (
             "imagenet x y --workers -1",
@@ -228,7 +232,7 @@ for line in {lines!r}:
     for message in (
         "unknown command 'trian'; did you mean train or matrix?",
         "unknown config 'no_such_config'; known: ",
-        "no/such/run: no such config; ",
+        "no/such/run: no such run folder or config; ",
         "empty is not a run folder (no config.py)",
         "gta2city_r50: a config needs a checkpoint",
     ):

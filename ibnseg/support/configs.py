@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +37,20 @@ def find_config(config: str | Path) -> Path:
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
-        raise UserError(f"{path}: no such config; these go by name: {', '.join(sorted(known))}")
+        what = "config" if path.suffix else "run folder or config"
+        raise UserError(f"{path}: no such {what}; {_nearest(path, known)}")
     if str(config) not in known:
         raise unknown_name("config", str(config), known)
     return known[str(config)]
+
+
+def _nearest(path: Path, known: Iterable[str]) -> str:
+    """A hint for a path that is not there: what lies beside it, else the configs' names."""
+    beside = {str(each) for each in path.parent.glob(f"*{path.suffix}")}
+    near = difflib.get_close_matches(str(path), beside, n=3, cutoff=0.8)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"these go by name: {', '.join(sorted(known))}"
 
 
 def read_config(path: str | Path, **kwargs: bool) -> Config:

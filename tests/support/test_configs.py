@@ -56,9 +56,13 @@ def test_a_base_lies_beside_the_file_or_in_a_config_folder(here: Path, monkeypat
     [
         ("streets_r81", "unknown config 'streets_r81'; did you mean streets_r18"),
         ("no/such.py", "no/such.py: no such config; these go by name: .*streets_r18"),
+        ("configs/mines.py", "no such config; did you mean configs/mine.py"),
+        ("configs/myne", "no such run folder or config; did you mean configs/mine"),
     ],
 )
 def test_a_config_that_is_not_there(config: str, message: str, here: Path) -> None:
+    (here / "configs").mkdir()
+    (here / "configs/mine.py").touch()
     with pytest.raises(UserError, match=message):
         find_config(config)
 
