@@ -169,6 +169,7 @@ def test_words_of_a_run_are_changed_on_the_command_line(cfg: Config, tmp_path: P
 
 
 def test_hooks_backends_and_environment_stand_beside_ours(cfg: Config) -> None:
+    cfg.env_cfg.mp_cfg = dict(opencv_num_threads=2)
     found = expand(cfg)
     assert found.default_hooks.logger == dict(
         type="LoggerHook", interval=1, log_metric_by_epoch=False, ignore_last=False
@@ -176,7 +177,7 @@ def test_hooks_backends_and_environment_stand_beside_ours(cfg: Config) -> None:
     assert found.default_hooks.timer.type == "IterTimerHook"
     assert len(found.visualizer.vis_backends) == 2
     assert found.env_cfg.dist_cfg.backend == "gloo"
-    assert found.env_cfg.mp_cfg.opencv_num_threads == 0
+    assert found.env_cfg.mp_cfg == dict(mp_start_method="fork", opencv_num_threads=2)
     assert found.log_level == "WARNING"
 
 
