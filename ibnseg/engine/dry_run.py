@@ -44,6 +44,7 @@ def describe_training(cfg: Config, folder: Path) -> str:
     """
     with tempfile.TemporaryDirectory() as temporary:
         cfg.work_dir, cfg.console = temporary, "bar"
+        cfg.visualizer = dict(type="Visualizer")  # no run is begun at a tracker
         runner = Runner.from_cfg(cfg)
         dataset = runner.train_loop.dataloader.dataset
         data = dict(_data(cfg, dataset, runner))

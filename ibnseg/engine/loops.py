@@ -81,7 +81,7 @@ class TrainLoop(IterBasedTrainLoop):
         larger = next((n for n in range(parts + 1, images + 1) if images % n == 0), None)
         advice = "lower crop_size or batch"
         if larger:
-            advice += f", or raise accumulate, as --cfg-options accumulate={larger}"
+            advice += f", or raise accumulate, e.g. --cfg-options accumulate={larger}"
         return enough_memory(
             f"a training step: {images} crops of {width}x{height}, {-(-images // parts)} at a time",
             advice,

@@ -18,7 +18,7 @@ from ibnseg.engine.record import Recorder, describe_run, read_results, write_tab
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
-from ibnseg.runs.recipe import MODULE, differences, recipe_values
+from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.run import BEST, CONFIG, LATEST, RESULTS, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, require_writable
@@ -183,7 +183,7 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
     if "modules" not in before.config:  # by a version that did not record them
         now = {name: value for name, value in now.items() if not name.startswith(MODULE)}
     for name in differences(was, now):
-        if name in KEYS and not KEYS[name].refuses_resume:
+        if name == OF_A_PROCESS or (name in KEYS and not KEYS[name].refuses_resume):
             continue
         if name.startswith(MODULE) and name in was and name in now:
             change = f"{name} has changed since the run was begun; resume with its files as they"

@@ -70,17 +70,19 @@ class Runner(mmengine.runner.Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):
             model = model.to(memory_format=torch.channels_last)
-        if self.distributed and model_wrapper_cfg is None:
+        if self.distributed:
             gpu = torch.cuda.is_available()
             if not gpu:
                 self.logger.info("No GPU: batch normalisation is not synchronised over processes.")
                 self.cfg.sync_bn = None
                 model = revert_sync_batchnorm(model)
-            model_wrapper_cfg = dict(
+            ours = dict(
                 type="MMDistributedDataParallel",
                 device_ids=[torch.cuda.current_device()] if gpu else None,
                 broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get("find_unused_parameters") or False,
             )
+            model_wrapper_cfg = {**ours, **(model_wrapper_cfg or {})}
         return super().wrap_model(model_wrapper_cfg, model)
 
     @master_only

@@ -10,19 +10,30 @@ class Word(NamedTuple):
 
     decides: bool
     meaning: str
+    but: tuple[str, ...] = ()
+    """Keys in it that decide nothing."""
 
 
 WORDS = {
     "optim_wrapper": Word(True, "merged key by key with ours, e.g. `paramwise_cfg`, `clip_grad`"),
     "param_scheduler": Word(True, "replaces the poly schedule; by iterations"),
     "custom_hooks": Word(True, "run beside ours, e.g. `EMAHook`"),
-    "default_hooks": Word(False, "merged key by key with ours, but the checkpoint's"),
+    "default_hooks": Word(
+        True,
+        "merged key by key with ours, but the checkpoint's; those of the log decide nothing",
+        but=("logger", "timer", "runtime_info", "visualization"),
+    ),
     "visualizer": Word(False, "merged key by key; its `vis_backends` are appended to ours"),
     "env_cfg": Word(False, "merged key by key with ours"),
     "custom_imports": Word(
         True, "modules of yours, found again by the run; their code is part of the recipe"
     ),
-    "model_wrapper_cfg": Word(False, "how the network is wrapped for several processes"),
+    "model_wrapper_cfg": Word(
+        False, "how the network is wrapped for several processes; merged key by key with ours"
+    ),
+    "find_unused_parameters": Word(
+        False, "for several processes, if a step leaves out parameters, as a phase may"
+    ),
     "log_level": Word(False, "of the log"),
 }
 """mmengine's keys that are the user's: merged with what this package sets."""
@@ -36,7 +47,6 @@ MODEL_FILE_KEYS = (
     "checkpoint",
     "checkpoint_file",
     "num_classes",
-    "find_unused_parameters",
     "default_scope",
 )
 """Top-level keys that mmseg's model files have, which nothing here reads."""

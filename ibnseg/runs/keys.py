@@ -52,7 +52,8 @@ class Key:
     decides: str = ""
     """``"training"`` if it decides what is learnt: two runs that differ in it have different
     recipes, and are never averaged as seeds. ``"length"`` if it does so by the number of steps that
-    it comes to. ``"testing"`` if it decides what is measured."""
+    it comes to, ``"selection"`` if with ``save_best``. ``"testing"`` if it decides what is
+    measured."""
     refuses_resume: bool = False
     """Whether a run cannot be resumed with another value; true of all that decides a training."""
 
@@ -222,12 +223,7 @@ KEYS = {
             SWITCH,
             "take deterministic algorithms alone, which are slower on GPUs",
         ),
-        Key(
-            "workers",
-            4,
-            WHOLE,
-            "loader processes of each process",
-        ),
+        Key("workers", 4, WHOLE, "loader processes of each process"),
         Key(
             "seed",
             0,
@@ -244,13 +240,15 @@ KEYS = {
         ),
         Key("tensorboard", False, SWITCH, "also log for TensorBoard (`pip install tensorboard`)"),
         Key("log_interval", 50, COUNT, "iterations between two lines of the log"),
-        Key("checkpoint_interval", 1000, COUNT, "iterations between two checkpoints"),
         Key(
-            "keep_checkpoints",
-            2,
-            WHOLE,
-            "how many checkpoints stay",
+            "checkpoint_interval",
+            1000,
+            COUNT,
+            "iterations between two checkpoints, and between two looks of `save_best`",
+            decides="selection",
+            refuses_resume=True,
         ),
+        Key("keep_checkpoints", 2, WHOLE, "how many checkpoints stay"),
         _learns(
             "save_best",
             False,
@@ -372,7 +370,7 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
             f"`{name}`",
             key.meaning,
             default,
-            "yes" if key.decides in ("training", "length") else "",
+            {"": "", "testing": "", "selection": "with `save_best`"}.get(key.decides, "yes"),
         )
     for name, word in WORDS.items():
         yield f"`{name}`", f"mmengine's: {word.meaning}", "", "yes" if word.decides else ""

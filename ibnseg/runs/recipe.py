@@ -14,6 +14,9 @@ from ibnseg.support.errors import UserError
 DOMAIN = ("dataset", "train_split", "train_resize")
 """Keys of a training domain that decide what is learnt."""
 
+OF_A_PROCESS = "images of a process"
+"""The name under which a recipe holds what batch statistics are of, if each process has its own."""
+
 MODULE = "module "
 """The beginning of the names under which a recipe holds the hashes of packages."""
 
@@ -53,11 +56,16 @@ def decisive(cfg: Mapping, testing: bool = False) -> dict[str, object]:
         testing: whether to include the values that decide what is measured.
     """
     own = contracted(cfg)
-    wanted = {"training", "testing"} if testing else {"training"}
+    wanted = {"training"}
+    wanted |= {"testing"} if testing else set()
+    wanted |= {"selection"} if own.get("save_best") else set()
     keys = [key for key in KEYS.values() if key.decides in wanted]
     values = {key.name: own.get(key.name, key.default) for key in keys}
     found = {name: v for name, v in values.items() if not _same(v, KEYS[name].default)}
-    words = {name: own.get(name) for name, word in WORDS.items() if word.decides}
+    words = {name: own.get(name) for name, word in WORDS.items() if word.decides and own.get(name)}
+    for name, value in words.items():
+        if WORDS[name].but:
+            words[name] = {key: each for key, each in value.items() if key not in WORDS[name].but}
     return found | {name: value for name, value in words.items() if value}
 
 
@@ -79,6 +87,8 @@ def recipe_values(cfg: Mapping) -> dict[str, object]:
     start = values.get("start_from")
     if start and Path(start).name == f"seed{cfg.get('seed')}":  # a run of the same seed
         values["start_from"] = str(Path(start).parent)
+    if values.get("sync_bn", "torch") is None:
+        values[OF_A_PROCESS] = (cfg.get("train_dataloader") or {}).get("batch_size")
     for name, domain in _train_domains_of(cfg).items():
         values |= {f"{name}.{key}": domain.get(key) for key in DOMAIN}
     values |= module_hashes(cfg) | {"iterations": length}

@@ -68,20 +68,33 @@ OTHER = dict(
     optim_wrapper=dict(clip_grad=dict(max_norm=1.0)),
     param_scheduler=[dict(type="ConstantLR", factor=1.0, by_epoch=False)],
     custom_hooks=[dict(type="EMAHook")],
-    default_hooks=dict(timer=dict(type="IterTimerHook")),
+    default_hooks=dict(param_scheduler=None),
     visualizer=dict(name="mine"),
     env_cfg=dict(cudnn_benchmark=False),
     custom_imports=dict(imports=["ibnseg.registry"]),
     model_wrapper_cfg=dict(type="MMDistributedDataParallel"),
+    find_unused_parameters=True,
     log_level="WARNING",
 )
 """Another value of every key and word."""
-WITH = dict(train_shares=TWO, save_best=SELECTING, epochs=dict(epochs=3, iterations=None))
+WITH = dict(
+    train_shares=TWO,
+    save_best=SELECTING,
+    checkpoint_interval=dict(SELECTING, save_best=True),
+    epochs=dict(epochs=3, iterations=None),
+)
+"""What has to be set for that value to make sense."""
+WITH = dict(
+    train_shares=TWO,
+    save_best=SELECTING,
+    checkpoint_interval=dict(SELECTING, save_best=True),
+    epochs=dict(epochs=3, iterations=None),
+)
 """What has to be set for that value to make sense."""
 FREE = {
     *("test_domains", "protocol", "metrics", "tta_scales", "test_batch", "test_precision"),
     *("workers", "seed", "console", "tensorboard", "log_interval", "log_level", "visualizer"),
-    *("checkpoint_interval", "keep_checkpoints", "default_hooks", "env_cfg", "model_wrapper_cfg"),
+    *("keep_checkpoints", "env_cfg", "model_wrapper_cfg", "find_unused_parameters"),
     *("name", "model_name", "model_title", "extra"),
 }
 """What decides nothing of what is learnt, or the seed alone. It is not read off the table, which
@@ -167,6 +180,23 @@ GTA5 = Domains()["gta5"].as_dict()
 def test_what_a_training_domain_shows_decides(changes: dict, decides: bool, expanded) -> None:
     other = expanded(dict(domains=dict(gta5={**GTA5, **changes})))
     assert (Recipe.of(other).hash != Recipe.of(expanded({})).hash) == decides
+
+
+def test_how_often_it_is_saved_decides_nothing_if_the_last_iterate_is_tested(expanded) -> None:
+    assert Recipe.of(expanded(dict(checkpoint_interval=3))) == Recipe.of(expanded({}))
+
+
+def test_hooks_of_the_log_decide_nothing(expanded) -> None:
+    hooks = dict(logger=dict(interval=3), timer=dict(type="IterTimerHook"))
+    assert Recipe.of(expanded(dict(default_hooks=hooks))) == Recipe.of(expanded({}))
+
+
+def test_processes_with_batch_statistics_of_their_own_decide_by_their_images(expanded) -> None:
+    alone = expanded(dict(sync_bn=None))
+    shared = copy.deepcopy(alone)
+    shared.train_dataloader.batch_size //= 2
+    names = differences(Recipe.of(alone).values, Recipe.of(shared).values)
+    assert names == ["images of a process"]
 
 
 def test_a_domain_that_is_only_tested_decides_nothing(expanded) -> None:

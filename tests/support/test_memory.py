@@ -84,7 +84,7 @@ def test_training(tiny_config, in_data: Path, too_large) -> None:
         train(config)
     assert str(told.value) == (
         "too little memory for a training step: 4 crops of 32x32, 2 at a time; lower crop_size or "
-        "batch, or raise accumulate, as --cfg-options accumulate=4"
+        "batch, or raise accumulate, e.g. --cfg-options accumulate=4"
     )
 
 

@@ -65,7 +65,7 @@ def _tokens(text: str) -> list[str]:
 def _unreadable(text: str) -> UserError:
     return UserError(
         f"--content '{text}': cannot be read; expected classes with and, or, not and parentheses, "
-        "as 'car and not (person or traffic light)'"
+        "e.g. 'car and not (person or traffic light)'"
     )
 
 

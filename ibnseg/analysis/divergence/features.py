@@ -77,7 +77,7 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
                 return layers(network.backbone)
         raise UserError(
             f"no layers are known of {type(network.backbone).__name__}; name modules with "
-            "--layers, as backbone.layer1,backbone.layer2"
+            "--layers, e.g. backbone.layer1,backbone.layer2"
         )
     names = [name for name, _ in network.named_modules() if name]
     for pattern in patterns:
