@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.registry import DATASETS
-from ibnseg.support.configs import read_config
+from ibnseg.support.configs import first_by_name, read_config
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folders
 
@@ -164,10 +164,7 @@ class Domains:
     ) -> None:
         self._recorded = dict(recorded or {})
         folders = [*beside, *config_folders()]
-        self._files: dict[str, Path] = {}
-        for folder in folders:
-            for path in sorted((folder / "_base_" / "domains").glob("*.py")):
-                self._files.setdefault(path.stem, path)
+        self._files = first_by_name(folder / "_base_" / "domains" for folder in folders)
 
     @classmethod
     def of(cls, cfg: Config) -> Domains:

@@ -33,7 +33,7 @@ AT_ONCE = 2
 def describe_training(cfg: Config, folder: Path) -> str:
     """Describes a training in aligned lines, after two steps on some of its images.
 
-    The steps are discarded, and nothing is written but to a temporary folder.
+    The steps are discarded, and nothing is written but to a temporary folder and caches.
 
     Args:
         cfg: an expanded config.

@@ -9,6 +9,7 @@ from urllib.error import URLError
 
 import mmengine.runner
 import torch
+from mmengine.device import get_device
 from mmengine.dist import is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
@@ -71,7 +72,7 @@ class Runner(mmengine.runner.Runner):
         if self.cfg.get("channels_last"):
             model = model.to(memory_format=torch.channels_last)
         if self.distributed:
-            gpu = torch.cuda.is_available()
+            gpu = get_device() == "cuda"
             if not gpu:
                 self.logger.info("No GPU: batch normalisation is not synchronised over processes.")
                 self.cfg.sync_bn = None

@@ -12,9 +12,8 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_domains
-from ibnseg.support.configs import read_config
+from ibnseg.support.configs import config_files, read_config
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import config_folder
 
 ENTRY = ("config", "title", "options", "seeds", "start")
 """The keys of an entry in a suite's list."""
@@ -54,21 +53,21 @@ class Suite:
 
 
 def suites() -> dict[str, Path]:
-    """The suites that come with the package, by name."""
-    return {path.stem: path for path in sorted((config_folder() / "suites").glob("*.py"))}
+    """The suites that go by name, in the folders of configs."""
+    return config_files("suites")
 
 
 def read_suite(source: str | Path) -> Suite:
     """Reads a suite.
 
     A suite's file has ``title``, ``seeds``, and ``runs``, a list of dicts: ``config``, a name or a
-    path; and, where wanted, ``title``, instead of the config's ``model_title``; ``options``, a
+    path; and, if wanted, ``title``, instead of the config's ``model_title``; ``options``, a
     dict of values by dotted keys; ``seeds``, instead of the suite's; ``start``, the title of an
     earlier entry, whose run of the same seed (or of its only one) is finished first, and whose
     weights are started from.
 
     Args:
-        source: a path, or the name of a suite that comes with the package.
+        source: a path, or the name of a suite.
 
     Raises:
         UserError: if there is no such suite, or it is not as above, or lists a training twice.

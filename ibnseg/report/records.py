@@ -142,7 +142,7 @@ def _differing(one: str | Mapping, other: str | Mapping) -> str:
     if isinstance(one, str) or isinstance(other, str):
         return ""
     before, after = one["values"], other["values"]
-    keys = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
+    keys = sorted(k for k in {*before, *after} if before.get(k, ...) != after.get(k, ...))
     return f" ({', '.join(keys)})" if keys else ""
 
 

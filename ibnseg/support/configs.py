@@ -14,12 +14,22 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def config_files() -> dict[str, Path]:
+def config_files(kind: str = "") -> dict[str, Path]:
     """The configs that go by name, each the first that
-    :func:`~ibnseg.support.files.config_folders` have."""
+    :func:`~ibnseg.support.files.config_folders` have.
+
+    Args:
+        kind: the folder in those folders, e.g. ``suites``; the configs themselves by default.
+    """
+    return first_by_name(folder / kind for folder in config_folders())
+
+
+def first_by_name(folders: Iterable[Path]) -> dict[str, Path]:
+    """The Python files of some folders by their names without suffix, each in the first folder that
+    has it; hidden files are left out."""
     files = {}
-    for folder in config_folders():
-        for path in sorted(folder.glob("*.py")):
+    for folder in folders:
+        for path in sorted(folder.glob("[!.]*.py")):
             files.setdefault(path.stem, path)
     return files
 

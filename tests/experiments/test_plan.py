@@ -42,6 +42,15 @@ def test_table_8_fine_tunes_what_table_6_trains():
     assert list(waves(runs)) == [[0, 1], [2, 3, 4, 5, 6, 7, 8, 9]]
 
 
+def test_a_suite_of_ones_own_goes_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "configs" / "suites"
+    folder.mkdir(parents=True)
+    written(folder, "runs = [dict(config='gta2city_r50')]\n")
+    assert [run.config for run in read_suite("mine").runs] == ["gta2city_r50"]
+    assert {"mine", "table6"} <= suites().keys()
+
+
 @pytest.mark.parametrize("name", suites())
 def test_every_suite_has_each_run_once(name):
     runs = read_suite(name).runs
