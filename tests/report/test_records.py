@@ -36,12 +36,17 @@ def recipe(**values) -> dict:
 
 
 def test_recipes_that_differ_are_refused_with_the_keys_that_differ(tmp_path):
-    own = (dict(batch=8, precision="float32"), dict(batch=8, precision="bfloat16", augment=["x"]))
+    own = (
+        dict(batch=8, precision="float32"),
+        dict(batch=8, precision="bfloat16", augment=["x"], sync_bn=None),
+    )
     a, b = (
         save_run(tmp_path / f"{seed}", {"gta5": IMAGES}, seed=seed, recipe=recipe(**values))
         for seed, values in enumerate(own)
     )
-    with pytest.raises(UserError, match=r"trained differently \(augment, precision\); give one an"):
+    with pytest.raises(
+        UserError, match=r"trained differently \(augment, precision, sync_bn\); giv"
+    ):
         read_runs([a, b])
     same = [
         save_run(tmp_path / f"x{i}", {"gta5": IMAGES}, seed=i, recipe=recipe(batch=8))

@@ -84,13 +84,6 @@ WITH = dict(
     epochs=dict(epochs=3, iterations=None),
 )
 """What has to be set for that value to make sense."""
-WITH = dict(
-    train_shares=TWO,
-    save_best=SELECTING,
-    checkpoint_interval=dict(SELECTING, save_best=True),
-    epochs=dict(epochs=3, iterations=None),
-)
-"""What has to be set for that value to make sense."""
 FREE = {
     *("test_domains", "protocol", "metrics", "tta_scales", "test_batch", "test_precision"),
     *("workers", "seed", "console", "tensorboard", "log_interval", "log_level", "visualizer"),
