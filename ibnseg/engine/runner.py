@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -32,6 +33,8 @@ class Runner(mmengine.runner.Runner):
     - Every segmentor of mmseg can be trained and tested
       (:func:`~ibnseg.models.build.build_network`).
     - ``channels_last`` in the config sets the memory layout.
+    - With ``deterministic``, torch warns of what has no deterministic algorithm on GPUs, e.g. the
+      loss over pixels, and the training goes on.
     - Several CPU processes work (gloo), each with batch statistics of its own, because torch's
       SyncBN is for GPUs.
     - The expanded config is ``config.py`` in the work dir.
@@ -49,6 +52,15 @@ class Runner(mmengine.runner.Runner):
                 if self.cfg.get("console") == "bar":
                     handler.setLevel(logging.ERROR)
         return logger
+
+    def set_randomness(
+        self, seed: int, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seeds the generators, and asks for deterministic algorithms if they are wanted."""
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS needs
+            torch.use_deterministic_algorithms(True, warn_only=True)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         with building("model"):

@@ -221,7 +221,7 @@ KEYS = {
             "deterministic",
             False,
             SWITCH,
-            "take deterministic algorithms alone, which are slower on GPUs",
+            "take deterministic algorithms, slower on GPUs; torch warns of what has none there",
         ),
         Key("workers", 4, WHOLE, "loader processes of each process"),
         Key(

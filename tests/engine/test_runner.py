@@ -1,6 +1,7 @@
 """What the runner adds to mmengine's."""
 
 import logging
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -67,6 +68,25 @@ def test_bfloat16_and_channels_last_train(tiny: Config, in_data: Path) -> None:
         assert list((in_data / precision).rglob("events.out.tfevents.*"))
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     assert (losses["bfloat16"] != losses["float32"]).any()
+
+
+def test_a_deterministic_training_goes_on_where_torch_has_no_such_algorithm(
+    tiny: Config, in_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On GPUs the cross entropy over pixels has none, and would stop the training."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    tiny.deterministic, tiny.name = True, "deterministic"
+    cfg = expand(tiny)
+    cfg.work_dir = str(in_data / "run")
+    try:
+        Runner.from_cfg(cfg)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line(
