@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
+from mmengine.hooks import EMAHook
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -99,10 +100,12 @@ class _Cost:
                 with _bytes_saved(saved):
                     runner.model.train_step(pseudo_collate(samples), optim_wrapper=wrapper)
                 self.seconds = (self._now() - begin) / self.tried
-        self.weights = _bytes(runner.model.state_dict())
-        self.state = _bytes(wrapper.optimizer.state_dict()) if self.cfg.optim_wrapper else 0
+        weights = _bytes(runner.model.state_dict())
+        state = _bytes(wrapper.optimizer.state_dict()) if self.cfg.optim_wrapper else 0
+        averages = sum(isinstance(hook, EMAHook) for hook in runner.hooks)
+        self.stored = weights * (1 + averages) + state
         gradients = sum(p.numel() * p.element_size() for p in _trained(runner.model))
-        fixed = self.weights + self.state + gradients
+        fixed = self.stored + gradients
         self.memory = (
             torch.cuda.max_memory_allocated()
             if self.device == "cuda"
@@ -122,13 +125,12 @@ class _Cost:
         whole = step + loading if waits else max(step, loading)
         kept = self.cfg.keep_checkpoints + bool(self.cfg.save_best)
         free = shutil.disk_usage(_existing(folder)).free
-        checkpoint = self.weights + self.state
         return {
             "device": _device_words(self.device),
             "memory": f"about {self.memory / GIB:.2f} GiB"
             + (" (measured)" if self.device == "cuda" else " (estimated)"),
-            "checkpoint": f"{checkpoint / MIB:.0f} MiB each, {kept} kept; {free / GIB:.1f} GiB are "
-            f"free at {folder}",
+            "checkpoint": f"{self.stored / MIB:.0f} MiB each, {kept} kept; {free / GIB:.1f} GiB "
+            f"are free at {folder}",
             "step": f"about {step:.2g} s",
             "loading": f"about {loading:.2g} s a step with workers={self.cfg.workers}"
             + ("" if waits or loading <= step else ", slower than the step: raise workers"),

@@ -30,3 +30,13 @@ def test_data_memory_disk_and_time(in_data: Path, tiny_config, capsys) -> None:
     assert re.match(r"about \S+ s$", found["step"])
     assert found["training"].startswith("about ")
     assert sorted(in_data.rglob("*")) == before
+
+
+def test_averaged_weights_count_in_the_checkpoint(in_data: Path, tiny_config, capsys) -> None:
+    config = tiny_config("gta5", ["gta5"])
+    line = f"train {config} --dry-run --cfg-options model.decode_head.channels=512"
+    ema = "custom_hooks=[dict(type='EMAHook')]"
+    plain, averaged = (
+        int(described(each, capsys)["checkpoint"].split()[0]) for each in (line, f"{line} {ema}")
+    )
+    assert averaged > plain
