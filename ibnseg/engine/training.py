@@ -189,7 +189,8 @@ EDGES = ("STDCHead",)
 
 
 def check_heads(model: Mapping, num_classes: int) -> None:
-    """Compares ``num_classes`` of every head, decode and auxiliary, with the dataset's.
+    """Compares ``num_classes`` and ``class_weight`` of every head, decode and auxiliary, with the
+    number of the dataset's classes.
 
     Raises:
         UserError: naming the head.
@@ -204,6 +205,15 @@ def check_heads(model: Mapping, num_classes: int) -> None:
                 f"{name}.num_classes is {head.get('num_classes')}, the training domain has "
                 f"{num_classes} classes"
             )
+        losses = head.get("loss_decode") or []
+        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+            weights = loss.get("class_weight") if isinstance(loss, Mapping) else None
+            outputs = head.get("out_channels") or num_classes
+            if isinstance(weights, (list, tuple)) and len(weights) != outputs:
+                raise UserError(
+                    f"{name}.loss_decode.class_weight has {len(weights)} values, the network has "
+                    f"{outputs} classes; set it to None, or to a list of {outputs}"
+                )
 
 
 def _heads(model: Mapping) -> Iterator[tuple[str, object]]:

@@ -132,6 +132,15 @@ def test_a_head_that_learns_edges_has_classes_of_its_own() -> None:
         check_heads(model, 19)
 
 
+def test_class_weights_of_another_number_of_classes_are_refused() -> None:
+    loss = dict(type="CrossEntropyLoss", class_weight=[1.0, 2.0])
+    head = dict(type="FCNHead", num_classes=2, loss_decode=[dict(type="DiceLoss"), loss])
+    check_heads(dict(decode_head=head), 2)
+    loss["class_weight"] = [1.0] * 19
+    with pytest.raises(UserError, match="class_weight has 19 values, the network has 2 classes"):
+        check_heads(dict(decode_head=head), 2)
+
+
 def test_a_runs_config_keeps_the_models_own_words(segformer) -> None:
     model = Config.fromfile(segformer[0] / "config.py").model
     assert model.data_preprocessor.type == "SegDataPreProcessor"

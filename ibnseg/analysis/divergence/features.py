@@ -75,9 +75,10 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
         for kind, layers in DEFAULTS.items():
             if isinstance(network.backbone, kind):
                 return layers(network.backbone)
+        parts = [f"backbone.{name}" for name, _ in network.backbone.named_children()]
         raise UserError(
             f"no layers are known of {type(network.backbone).__name__}; name modules with "
-            "--layers, e.g. backbone.layer1,backbone.layer2"
+            f"--layers, e.g. {','.join(parts) or 'backbone'}"
         )
     names = [name for name, _ in network.named_modules() if name]
     for pattern in patterns:

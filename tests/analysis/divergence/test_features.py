@@ -104,9 +104,12 @@ def test_layers_by_pattern(network: nn.Module) -> None:
 def test_backbone_without_default() -> None:
     other = nn.Module()
     other.backbone = nn.Conv2d(3, 4, 1)
-    with pytest.raises(UserError, match="no layers are known of Conv2d; name modules"):
+    with pytest.raises(UserError, match="of Conv2d; name modules with --layers, e.g. backbone$"):
         find_layers(other)
     assert [layer.name for layer in find_layers(other, ["*"])] == ["backbone"]
+    other.backbone = nn.ModuleDict(dict(stem=nn.Identity(), stage1=nn.Identity()))
+    with pytest.raises(UserError, match="--layers, e.g. backbone.stem,backbone.stage1$"):
+        find_layers(other)
 
 
 def direct(network: nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
