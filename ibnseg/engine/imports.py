@@ -68,7 +68,10 @@ def import_named(names: Iterable[str]) -> None:
     Raises:
         UserError: for a module that is not found or fails on import.
     """
-    import_modules(Config(dict(custom_imports=dict(imports=list(names)))))
+    try:
+        import_modules(Config(dict(custom_imports=dict(imports=list(names)))))
+    except UserError as error:
+        raise UserError(str(error).replace("custom_imports", "--import", 1)) from error
 
 
 def _beside(cfg: Config) -> list[Path]:

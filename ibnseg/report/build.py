@@ -198,8 +198,8 @@ class _Builder:
         name = self.metric.name
         if metric is None:
             return (
-                f"{name}: as recorded, without intervals; its formula is in a module of one's own: "
-                "name it, --import MODULE"
+                f"{name}: as recorded, without intervals; its formula is in a module of one's own; "
+                "name it with --import MODULE"
             )
         if metric.score is None:
             return f"{name}: as recorded, without intervals; it is counted in testing alone"

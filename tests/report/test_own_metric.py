@@ -75,7 +75,7 @@ def test_without_its_module_it_is_as_recorded_and_that_is_said(run, capsys):
 
 def test_a_module_that_is_not_there_is_named(run, capsys):
     assert cli.main(["matrix", str(run), "--import", "not_there"]) == 1
-    assert "no module not_there" in capsys.readouterr().err
+    assert "--import: no module not_there" in capsys.readouterr().err
 
 
 def test_a_metric_that_is_known_nowhere_is_refused_with_the_nearest_names(run, capsys):
