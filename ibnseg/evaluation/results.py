@@ -136,7 +136,7 @@ def merge(
     }
     measured = dict.fromkeys(name for test in merged for name in test["metrics"])
     facts = {
-        name: dict(title=METRICS[name].title, unit=METRICS[name].unit)
+        name: {key: getattr(METRICS[name], key) for key in ("title", "unit", "higher_is_better")}
         for name in measured
         if name in METRICS
     }

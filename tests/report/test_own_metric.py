@@ -65,7 +65,7 @@ def test_with_its_module_it_has_an_interval(way, run, capsys, monkeypatch):
 
 def test_without_its_module_it_is_as_recorded_and_that_is_said(run, capsys):
     text = matrix(capsys, str(run), "--metric", "missed_car")
-    assert "cars missed in percent" in text
+    assert "cars missed in percent (lower is better)" in text
     assert " 50.0" in text
     assert "interval" not in text.split("Images:")[0]
     assert "missed_car: as recorded, without intervals" in text
