@@ -88,6 +88,7 @@ def chosen_outputs(further: list[str] | tuple[str, ...], class_set: ClassSet) ->
             raise unknown_name("output in --write", name, OUTPUTS)
     if "label-ids" in further and class_set.ids is None:
         raise UserError(
-            f"--write label-ids: the classes of {class_set.name} have no ids but train ids"
+            f"--write label-ids: the ids of {class_set.name} are not known; its ClassSet states "
+            "them, ids=(...), one a class"
         )
     return [output for name, output in OUTPUTS.items() if name in {"train-ids", *further}]

@@ -218,7 +218,7 @@ def test_an_unknown_output(trained, folder: Path) -> None:
     with pytest.raises(UserError, match="unknown output in --write 'confidense'; did you mean con"):
         predict_folder(trained[1], None, folder, folder.parent / "out", write=["confidense"])
     others = CITYSCAPES._replace(name="mine", ids=None)
-    with pytest.raises(UserError, match="the classes of mine have no ids but train ids"):
+    with pytest.raises(UserError, match="the ids of mine are not known"):
         chosen_outputs(["label-ids"], others)
 
 
