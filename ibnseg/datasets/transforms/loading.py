@@ -25,6 +25,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         image = mmcv.imfrombytes(Path(path).read_bytes(), flag="color", backend="cv2")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
     except (OSError, cv2.error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if image is None:
@@ -46,6 +48,8 @@ def read_label(path: str | Path) -> np.ndarray:
                     f"{path}: label of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
                 )
             return np.asarray(image)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
 
@@ -64,6 +68,8 @@ def read_instances(path: str | Path) -> np.ndarray:
                     f"{path}: map of instances of mode {image.mode}, expected 16-bit ids (I;16)"
                 )
             return np.asarray(image).astype(np.uint16, copy=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
 
