@@ -113,14 +113,27 @@ WRONG = {
         "model: cannot be built from the config (IBNResNet: init_cfg='x.pth', expected a dict"
     ),
     f"{TRAIN} --cfg-options model.decode_head.init_cfg.type=Kaming": (
-        "model: cannot be built from the config ('Kaming is not in the"
+        "model: unknown type 'Kaming'; did you mean"
+    ),
+    f"{TRAIN} --cfg-options custom_hooks=[dict(type='EMAHok')]": (
+        "custom_hooks: unknown type 'EMAHok'; did you mean EMAHook?"
+    ),
+    f"{TRAIN} --cfg-options custom_hooks=[dict(type='EMAHook',momentm=0.1)]": (
+        "custom_hooks: cannot be built from the config (ExponentialMovingAverage.__init__() got an"
+    ),
+    f"{TRAIN} --cfg-options param_scheduler=[dict(type='CosineAnealingLR',by_epoch=False)]": (
+        "param_scheduler: unknown type 'CosineAnealingLR'; did you mean CosineAnnealingLR"
+    ),
+    f"{TRAIN} --cfg-options augment=[dict(type='ibnseg.NoSuchThing')]": "augment: unknown type",
+    f"{TRAIN} --cfg-options optim_wrapper.paramwise_cfg.custom_key=3": (
+        "unknown key of optim_wrapper.paramwise_cfg 'custom_key'; did you mean custom_keys?"
     ),
     f"{TRAIN} --seed -1": "seed is -1, expected a whole number from 0",
     f"{TEST} --cfg-options {SLIDE}": "mode 'slide' without crop_size and stride",
     f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=3 model.test_cfg.stride=3": (
         "model.test_cfg.crop_size is 3, expected (height, width)"
     ),
-    "predict run photos --cfg-options model.backbone.type=Rsnt": "Rsnt is not in the",
+    "predict run photos --cfg-options model.backbone.type=Rsnt": "model: unknown type 'Rsnt'; ",
     "predict run photos --cfg-options model.decode_head.num_classes=3": "num_classes is 3",
     # folders and files
     "train none.py": "none.py: no such config",

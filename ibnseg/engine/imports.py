@@ -81,7 +81,7 @@ def _beside(cfg: Config) -> list[Path]:
     if made_from and not cfg.get("modules"):
         folder = Path(made_from).resolve().parent
         folders += [folder, folder.parent]
-    return folders
+    return list(dict.fromkeys(folders))
 
 
 def _make_findable(name: str, recorded: Mapping | None, beside: Iterable[Path]) -> None:

@@ -20,9 +20,21 @@ from torch import Tensor, nn
 
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
-from ibnseg.support.errors import UserError, building
+from ibnseg.support.errors import UserError, building, unknown_name
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar
+
+PARAMWISE = (
+    "custom_keys",
+    "bias_lr_mult",
+    "bias_decay_mult",
+    "norm_decay_mult",
+    "dwconv_decay_mult",
+    "flat_decay_mult",
+    "dcn_offset_lr_mult",
+    "bypass_duplicate",
+)
+"""What mmengine's DefaultOptimWrapperConstructor reads of ``paramwise_cfg``."""
 
 
 class Runner(mmengine.runner.Runner):
@@ -77,8 +89,43 @@ class Runner(mmengine.runner.Runner):
             ) from error
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        if isinstance(optim_wrapper, Mapping) and "constructor" not in optim_wrapper:
+            self._check_paramwise(optim_wrapper.get("paramwise_cfg") or {})
         with building("optimizer"):
             return super().build_optim_wrapper(optim_wrapper)
+
+    def _check_paramwise(self, groups: Mapping) -> None:
+        """Refuses keys that mmengine would leave out without a word; what matches no parameter is
+        logged, because configs of mmseg's name more than each network has."""
+        for key in groups:
+            if key not in PARAMWISE:
+                raise unknown_name("key of optim_wrapper.paramwise_cfg", key, PARAMWISE)
+        parameters = [name for name, _ in self.model.named_parameters()]
+        for key in groups.get("custom_keys") or {}:
+            if not any(key in name for name in parameters):
+                self.logger.warning(f"paramwise_cfg.custom_keys: no parameter's name has '{key}'")
+
+    def build_param_scheduler(self, scheduler: object) -> object:
+        with building("param_scheduler"):
+            return super().build_param_scheduler(scheduler)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        with building("default_hooks"):
+            super().register_default_hooks(hooks)
+
+    def register_custom_hooks(self, hooks: list) -> None:
+        with building("custom_hooks"):
+            super().register_custom_hooks(hooks)
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Runs a step of all hooks; some, such as ``EMAHook``, look at their arguments only when
+        the training begins."""
+        try:
+            super().call_hook(fn_name, **kwargs)
+        except TypeError as error:
+            if fn_name != "before_run" or "unexpected keyword argument" not in str(error):
+                raise
+            raise UserError(f"custom_hooks: cannot be built from the config ({error})") from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):

@@ -11,7 +11,7 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ibnseg.support.errors import unknown_name
+from ibnseg.support.errors import UserError, unknown_name
 
 IMAGE = "image"
 """The name of the view that the network is trained on; further views have names of their own."""
@@ -73,7 +73,9 @@ class Views(dict):
     """
 
     def __missing__(self, name: str) -> Activations:
-        raise unknown_name("view, which an ibnseg.FurtherView in augment would add,", name, self)
+        raise UserError(
+            f"{unknown_name('view', name, self)}; an ibnseg.FurtherView in augment adds one"
+        )
 
 
 def views_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -30,4 +31,33 @@ def building(key: str) -> Iterator[None]:
     try:
         yield
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        unknown = _UNREGISTERED.match(str(error.args[0]) if error.args else "")
+        if unknown:
+            raise UserError(f"{key}: {_unknown_type(*unknown.groups())}") from error
         raise UserError(f"{key}: cannot be built from the config ({error})") from error
+
+
+_UNREGISTERED = re.compile(r"(\S+) is not in the (?:\w+::)?([\w ]+) registry")
+"""How mmengine says that a config's type is unknown."""
+
+
+def _unknown_type(name: str, kind: str) -> str:
+    known = _types(kind)
+    if difflib.get_close_matches(name, known, cutoff=0.5):
+        return str(unknown_name("type", name, known))
+    return f"unknown type '{name}'; is the module that registers it in custom_imports?"
+
+
+def _types(kind: str) -> set[str]:
+    """The types of a kind of mmengine's, e.g. ``"hook"``, those of other scopes after the scope."""
+    from mmengine import registry
+
+    found: set[str] = set()
+    roots = [each for each in vars(registry).values() if isinstance(each, registry.Registry)]
+    waiting = [each for each in roots if each.name == kind]
+    while waiting:
+        each = waiting.pop()
+        scope = "" if each.scope in ("mmengine", "mmseg") else f"{each.scope}."
+        found |= {scope + name for name in each.module_dict}
+        waiting += each.children.values()
+    return found

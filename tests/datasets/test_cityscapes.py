@@ -126,7 +126,7 @@ def test_label_that_is_no_image(damaged):
 def test_image_removed_after_listing(damaged):
     dataset, image, _ = damaged
     image.unlink()
-    assert message(dataset).startswith(f"{image}: cannot be read")
+    assert message(dataset).startswith(f"{image}: no such file")
 
 
 def test_label_of_16_bits(damaged):

@@ -112,14 +112,8 @@ def test_label_as_stored_l_p_and_rgb(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_image, read_label, read_instances])
-def test_a_file_that_is_not_there_is_not_called_damaged(read, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"gone\.png: no such file$"):
-        read(tmp_path / "gone.png")
-
-
-@pytest.mark.parametrize("read", [read_image, read_label, read_instances])
 def test_missing_file_is_named(tmp_path, read):
-    with pytest.raises(UserError, match=r"none\.png: .*No such file"):
+    with pytest.raises(UserError, match=r"none\.png: no such file$"):
         read(tmp_path / "none.png")
 
 
