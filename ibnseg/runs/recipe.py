@@ -64,7 +64,7 @@ def decisive(cfg: Mapping, testing: bool = False) -> dict[str, object]:
     found = {name: v for name, v in values.items() if not _same(v, KEYS[name].default)}
     words = {name: own.get(name) for name, word in WORDS.items() if word.decides and own.get(name)}
     for name, value in words.items():
-        if WORDS[name].but:
+        if WORDS[name].but and isinstance(value, Mapping):
             words[name] = {key: each for key, each in value.items() if key not in WORDS[name].but}
     return found | {name: value for name, value in words.items() if value}
 
