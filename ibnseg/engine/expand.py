@@ -129,3 +129,4 @@ def _expand_runtime(cfg: Config) -> None:
     cfg.visualizer = words.visualizer(cfg)
     cfg.randomness = dict(seed=cfg.seed, deterministic=cfg.deterministic)
     cfg.env_cfg = words.env_cfg(cfg)
+    words.check_process(cfg)

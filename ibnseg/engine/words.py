@@ -15,6 +15,8 @@ from ibnseg.support.errors import UserError, unknown_name
 PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
 """The optimiser wrapper of each precision."""
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 def given_words(cfg: Config) -> dict[str, object]:
     """What the user said in mmengine's words, for the run to keep."""
@@ -144,6 +146,17 @@ def env_cfg(cfg: Config) -> dict:
         mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     )
     return merged(ours, _mapping(cfg, "env_cfg"))
+
+
+def check_process(cfg: Config) -> None:
+    """Checks the words that mmengine reads itself, ``model_wrapper_cfg`` and ``log_level``.
+
+    Raises:
+        UserError: if the first is not a dict, or the second no level.
+    """
+    _mapping(cfg, "model_wrapper_cfg")
+    if cfg.get("log_level") not in (None, *LEVELS):
+        raise unknown_name("log_level", str(cfg.log_level), LEVELS)
 
 
 def merged(ours: Mapping, given: Mapping) -> dict:

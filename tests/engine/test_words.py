@@ -215,6 +215,8 @@ def test_gradients_are_clipped(max_norm: float) -> None:
         (dict(custom_hooks=[dict(momentum=1)]), "custom_hooks is .*expected a list of dicts"),
         (dict(custom_hooks="EMAHook"), "custom_hooks is 'EMAHook', expected a list"),
         (dict(default_hooks=dict(checkpoint=dict(interval=1))), "checkpoint_interval"),
+        (dict(model_wrapper_cfg=3), "model_wrapper_cfg is 3, expected a dict"),
+        (dict(log_level="INFOS"), "unknown log_level 'INFOS'; did you mean INFO"),
         (dict(visualizer=3), "visualizer is 3, expected a dict"),
         (dict(visualizer=dict(vis_backends=["x"])), r"vis_backends is \['x'\], expected a list"),
     ],
