@@ -83,7 +83,7 @@ class _Cost:
     def __init__(self, runner: Runner, dataset: Dataset) -> None:
         self.cfg, self.device = runner.cfg, get_device()
         self.crops = runner.cfg.train_dataloader.batch_size
-        """Of a step of this process."""
+        """The images of this process in a step."""
         part = self.crops // self.cfg.accumulate
         self.tried = part if self.device == "cuda" else min(AT_ONCE, part)
         begin = time.perf_counter()

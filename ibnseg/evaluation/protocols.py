@@ -23,7 +23,7 @@ class View:
     both: Resize | None = None
     """Image and label are resized."""
     interpolation: str = "bicubic"
-    """Of the image in ``both``."""
+    """How the image in ``both`` is resized."""
     crop: tuple[int, int] | None = None
     """Image and label are cropped to the middle (width, height); what is missing is ignored."""
     image: Resize | None = None

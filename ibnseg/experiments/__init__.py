@@ -1,1 +1,1 @@
-"""Suites: lists of runs that one command works off."""
+"""Suites: lists of trainings that one command runs, and continues."""

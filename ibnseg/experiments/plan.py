@@ -38,7 +38,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """Of its folder; the hash tells runs of one config apart, and finds one of another
+        """The name of its folder; the hash tells runs of one config apart, and finds one of another
         suite."""
         return f"{Path(self.config).stem}-{self.identity}/seed{self.seed}"
 

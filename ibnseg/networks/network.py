@@ -139,8 +139,8 @@ def predict_image(
     scales: Sequence[float] = (),
     precision: str = "float32",
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """As :func:`predict`, for an image in BGR, as ``read_image`` gives it; the arguments are those
-    of :func:`predict_images`."""
+    """Predicts as :func:`predict` does, for an image in BGR, which ``read_image`` gives; the
+    arguments are those of :func:`predict_images`."""
     return predict_images(network, [image], name, probabilities, scales, precision)[0]
 
 

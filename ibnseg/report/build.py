@@ -222,7 +222,7 @@ class _Builder:
                 )
 
     def _drops(self, row: tuple) -> list[float | None]:
-        """Of each column, the mean over the seeds that have one."""
+        """Returns the drop of each column, the mean over the seeds that have one."""
         trains = self.trains[row]
         by_seed: dict[int | None, list[dict]] = {}
         for test in self._all(row):

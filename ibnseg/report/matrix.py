@@ -21,9 +21,9 @@ class Cell:
     by_image: Interval | None
     """95 % interval with the images resampled; None where they are not known."""
     by_group: Interval | None
-    """The same with groups of images (a city, a sequence) resampled; None where there are not two
-    in which the score is defined. Of a mean over domains: by group in those that have groups, by
-    image in the others."""
+    """95 % interval with groups of images (a city, a sequence) resampled; None if the score is not
+    defined in two of them. For a mean over domains, groups are resampled in those domains that
+    have them, and images in the others."""
     grouped: bool
     """Whether images are known to be of two or more groups: they are alike within one, and
     ``by_image`` is too narrow."""
@@ -84,7 +84,7 @@ class Remark(NamedTuple):
 
     text: str
     domains: tuple[str, ...]
-    """Whose columns it is of; empty if it is of none in particular."""
+    """The domains whose columns the remark is about; empty if it is about none in particular."""
 
 
 @dataclass(frozen=True)

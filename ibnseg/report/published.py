@@ -13,7 +13,7 @@ class Published(NamedTuple):
     ``'unknown'``."""
 
     method: str
-    """As its source calls it, with whose baseline or re-run it is."""
+    """What its source calls it, with whose baseline or re-run it is."""
 
     backbone: str
 

@@ -39,7 +39,7 @@ class Scores:
     """A score of S trainings, or a sum of such scores, and its spread over images."""
 
     seeds: tuple[int | None, ...]
-    """Of the trainings, all different."""
+    """The seeds of the trainings, all different."""
     values: np.ndarray
     """(S,) float64."""
     spreads: Mapping[str, Spread]

@@ -16,7 +16,7 @@ from ibnseg.report.sheet import Best, Sheet
 from ibnseg.report.sheets import report_sheets
 
 WIDTH = 100
-"""Of the notes, in characters; tables are as wide as they are."""
+"""Characters in a line of the notes; tables are as wide as they need to be."""
 
 
 def as_terminal(report: Report) -> str:

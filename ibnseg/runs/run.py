@@ -111,5 +111,5 @@ class Recipe:
         return cls(hash_of(values)[:12], values)
 
     def as_dict(self) -> dict:
-        """As results record it."""
+        """Returns the recipe in the form that results record."""
         return dict(hash=self.hash, values=dict(self.values))

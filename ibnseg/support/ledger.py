@@ -65,7 +65,7 @@ class Ledger:
         return done
 
     def read_or_restart(self, parse: Callable[[dict], Done]) -> Done | None:
-        """As :meth:`read`, but a file that cannot be used is reported and ignored."""
+        """Reads as :meth:`read` does, but a file that cannot be used is reported and ignored."""
         done, problem = self._read(parse)
         if problem:
             print(f"{self.path}: {problem}; starting anew")

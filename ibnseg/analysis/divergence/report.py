@@ -31,7 +31,7 @@ class Measured(NamedTuple):
     """A run, and the divergence of its layers."""
 
     run: dict
-    """As of :func:`ibnseg.engine.run.describe_run`, and its ``folder``."""
+    """What :func:`ibnseg.engine.record.describe_run` says of the run, and its ``folder``."""
     layers: list[LayerDivergence]
 
     def record(self) -> dict:

@@ -47,6 +47,6 @@ def by_seed(
 def values_over_seeds(
     records: Sequence[Mapping], key: str, by_severity: bool = True
 ) -> dict[tuple, np.ndarray]:
-    """The same as :func:`by_seed`, as (seeds,) float64 each."""
+    """Returns what :func:`by_seed` does, with an array (seeds,) float64 for each key."""
     found = by_seed(records, key, by_severity)
     return {place: np.array(list(seeds.values())) for place, seeds in found.items()}
