@@ -140,12 +140,22 @@ def _named(backend: Mapping) -> str:
 
 
 def env_cfg(cfg: Config) -> dict:
-    """The processes' environment: ours, with the user's merged into it."""
+    """The processes' environment: ours, with the user's merged into it.
+
+    Raises:
+        UserError: for ``dist_cfg``: the processes are joined before a config is looked at.
+    """
+    given = _mapping(cfg, "env_cfg")
+    if given.get("dist_cfg"):
+        raise UserError(
+            f"{_source(cfg)}: env_cfg.dist_cfg cannot be honoured: processes are joined with NCCL "
+            "on GPUs, and with gloo elsewhere; leave it out"
+        )
     ours = dict(
         cudnn_benchmark=not cfg.deterministic,  # training crops have one size
         mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     )
-    return merged(ours, _mapping(cfg, "env_cfg"))
+    return merged(ours, given)
 
 
 def check_process(cfg: Config) -> None:

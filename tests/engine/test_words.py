@@ -34,7 +34,7 @@ default_hooks = dict(logger=dict(ignore_last=False), timer=dict(type="IterTimerH
 visualizer = dict(
     vis_backends=[dict(type="LocalVisBackend", name="mine", scalar_save_file="mine.json")]
 )
-env_cfg = dict(dist_cfg=dict(backend="gloo"))
+env_cfg = dict(resource_limit=4000)
 log_level = "WARNING"
 keep_checkpoints = 9
 """
@@ -176,7 +176,7 @@ def test_hooks_backends_and_environment_stand_beside_ours(cfg: Config) -> None:
     )
     assert found.default_hooks.timer.type == "IterTimerHook"
     assert len(found.visualizer.vis_backends) == 2
-    assert found.env_cfg.dist_cfg.backend == "gloo"
+    assert found.env_cfg.resource_limit == 4000
     assert found.env_cfg.mp_cfg == dict(mp_start_method="fork", opencv_num_threads=2)
     assert found.log_level == "WARNING"
 
@@ -204,6 +204,7 @@ def test_gradients_are_clipped(max_norm: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (dict(env_cfg=dict(dist_cfg=dict(backend="gloo"))), "dist_cfg cannot be honoured"),
         (dict(optim_wrapper=dict(optimizer=dict(type="SGD"))), "expected either .*, found both"),
         (dict(optimizer=None), "found neither"),
         (dict(optim_wrapper=dict(accumulative_counts=2)), "accumulative_counts: set accumulate"),
