@@ -65,7 +65,7 @@ def by_hand(network, image: np.ndarray) -> torch.Tensor:
     return torch.stack(shares).mean(0)
 
 
-def test_the_mean_of_softmaxes(network):
+def test_augmented_prediction_is_the_largest_mean_softmax(network):
     results = sample()
     expected = by_hand(network, results["img"])
     (prediction,) = Augmented(network).test_step(augmented(results))

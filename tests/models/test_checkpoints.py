@@ -24,6 +24,7 @@ from ibnseg.models import checkpoints as weights
 from ibnseg.models.checkpoints import load_exactly, locate, read_checkpoint, state_dict_of
 from ibnseg.models.pretrained import load_backbone
 from ibnseg.support.errors import UserError
+from tests.models.cases import case
 
 NARROW = dict(base_channels=8, stem_channels=8)
 
@@ -95,7 +96,7 @@ def test_checkpoint_of_the_other_variant_is_refused(published, tmp_path):
     assert unchanged(backbone, before)
 
 
-def test_densenet_is_refused(published, tmp_path):
+def test_weights_of_a_densenet_do_not_fit_a_resnet(published, tmp_path):
     shapes = published["densenet121_ibn_a"]["state_dict"]
     path = saved(tmp_path / "densenet.pth", checkpoint_of(shapes))
     backbone = IBNResNet(18, "a", **NARROW)
@@ -107,7 +108,7 @@ def test_densenet_is_refused(published, tmp_path):
     assert unchanged(backbone, before)
 
 
-def test_backbone_below_a_prefix(tmp_path):
+def test_a_backbone_below_a_prefix_is_loaded_if_the_prefix_is_given(tmp_path):
     backbone = IBNResNet(18, "a", **NARROW)
     values = other_weights(backbone)
     content = {f"module.backbone.{key}": value for key, value in values.items()}
@@ -122,27 +123,28 @@ def test_backbone_below_a_prefix(tmp_path):
         load_backbone(backbone, path)
 
 
-@pytest.mark.parametrize("prefix", ["backbone", "backbone."])
-def test_state_dict_below_a_prefix(prefix):
-    keys = ["backbone.a", "module.backbone.backbone.b", "backbone2.c", "head.backbone.d"]
-    content = {key: torch.tensor(i) for i, key in enumerate(keys)}
-    assert {k: v.item() for k, v in state_dict_of(content, "x.pth", prefix).items()} == {
-        "a": 0,
-        "backbone.b": 1,
-    }
+def test_state_dict_below_a_prefix():
+    for prefix in ["backbone", "backbone."]:
+        with case(prefix=prefix):
+            keys = ["backbone.a", "module.backbone.backbone.b", "backbone2.c", "head.backbone.d"]
+            content = {key: torch.tensor(i) for i, key in enumerate(keys)}
+            assert {k: v.item() for k, v in state_dict_of(content, "x.pth", prefix).items()} == {
+                "a": 0,
+                "backbone.b": 1,
+            }
 
 
 # ---- exact loading -----------------------------------------------------------------------------
 
 
-def test_everything_is_loaded():
+def test_loading_exactly_fills_every_entry():
     module = net()
     values = other_weights(module)
     load_exactly(module, values, "source")
     assert unchanged(module, values)
 
 
-def test_spare_weights_and_missing_counters():
+def test_spare_weights_are_left_out_and_missing_counters_are_zero():
     module = net()
     values = other_weights(module)
     del values["1.num_batches_tracked"]
@@ -150,9 +152,8 @@ def test_spare_weights_and_missing_counters():
     assert unchanged(module, {**values, "1.num_batches_tracked": torch.tensor(0)})
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
+    for change, message in [
         (lambda w: w.clear(), "5 missing: 0.weight, 1.weight, 1.bias, 1.running_mean and 1 more"),
         (lambda w: w.pop("1.running_var"), "1 missing: 1.running_var"),
         (lambda w: w.update(extra=torch.zeros(1)), "1 left over: extra"),
@@ -169,18 +170,17 @@ def test_spare_weights_and_missing_counters():
             "1 missing: 1.weight; 1 left over: 1.weights",
         ),
         (lambda w: w.update({"fcx": torch.zeros(1)}), "1 left over: fcx"),
-    ],
-    ids=["nothing", "one_missing", "one_left_over", "shape", "rank", "renamed", "not_spare"],
-)
-def test_refused_and_unchanged(change, message):
-    module = net()
-    before = deepcopy(module.state_dict())
-    values = other_weights(module)
-    change(values)
-    with pytest.raises(UserError) as error:
-        load_exactly(module, values, "there.pth", spare=["fc."])
-    assert str(error.value) == f"there.pth: does not fit Sequential: {message}"
-    assert unchanged(module, before)
+    ]:
+        with case(message=message):
+            module = net()
+            before = deepcopy(module.state_dict())
+            values = other_weights(module)
+            change(values)
+            with pytest.raises(UserError) as error:
+                load_exactly(module, values, "there.pth", spare=["fc."])
+            assert str(error.value).startswith("there.pth: ")
+            assert str(error.value).endswith(f": {message}")
+            assert unchanged(module, before)
 
 
 @settings(max_examples=30, deadline=None)
@@ -211,28 +211,29 @@ def payload(zipped: bool) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_whole_file_is_read(tmp_path, zipped):
-    path = tmp_path / "whole.pth"
-    path.write_bytes(payload(zipped))
-    content = read_checkpoint(path)
-    assert torch.equal(content["conv1.weight"], torch.arange(6.0).reshape(2, 3))
-    assert torch.equal(content["bn1.bias"], torch.ones(4))
+def test_a_whole_file_is_read_in_either_format(tmp_path):
+    for zipped in [True, False]:
+        with case(zipped=zipped):
+            path = tmp_path / "whole.pth"
+            path.write_bytes(payload(zipped))
+            content = read_checkpoint(path)
+            assert torch.equal(content["conv1.weight"], torch.arange(6.0).reshape(2, 3))
+            assert torch.equal(content["bn1.bias"], torch.ones(4))
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_truncated_file(tmp_path, zipped):
-    path = tmp_path / "cut.pth"
-    content = payload(zipped)
-    for length in range(0, len(content), 3):
-        path.write_bytes(content[:length])
-        with pytest.raises(UserError, match=f"^{re.escape(str(path))}: "):
-            read_checkpoint(path)
+def test_a_truncated_file_is_refused_at_any_length(tmp_path):
+    for zipped in [True, False]:
+        with case(zipped=zipped):
+            path = tmp_path / "cut.pth"
+            content = payload(zipped)
+            for length in range(0, len(content), 3):
+                path.write_bytes(content[:length])
+                with pytest.raises(UserError, match=f"^{re.escape(str(path))}: "):
+                    read_checkpoint(path)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path):
+    for content in [
         b"",
         b"\n",
         b"404: Not Found",
@@ -241,62 +242,59 @@ def test_truncated_file(tmp_path, zipped):
         bytes(1000),
         b"\x89PNG\r\n\x1a\n",
         b"PK\x03\x04",
-    ],
-)
-def test_not_a_checkpoint(tmp_path, content):
-    path = tmp_path / "notes.pth"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_checkpoint(path)
-    assert str(error.value).startswith(f"{path}: ")
+    ]:
+        with case(content=content):
+            path = tmp_path / "notes.pth"
+            path.write_bytes(content)
+            with pytest.raises(UserError) as error:
+                read_checkpoint(path)
+            assert str(error.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("content", [b"epoch,loss\n1,0.5\n", b"K", b"Jv+=", b"\x80"])
-def test_text_that_reads_like_a_pickle(tmp_path, content):
-    path = tmp_path / "notes.pth"
-    path.write_bytes(content)
-    with pytest.raises(UserError):
-        read_checkpoint(path)
+def test_text_that_begins_like_a_pickle_is_refused(tmp_path):
+    for content in [b"epoch,loss\n1,0.5\n", b"K", b"Jv+=", b"\x80"]:
+        with case(content=content):
+            path = tmp_path / "notes.pth"
+            path.write_bytes(content)
+            with pytest.raises(UserError):
+                read_checkpoint(path)
 
 
-@pytest.mark.parametrize("where", ["nowhere.pth", ".", "no/such/folder.pth", ""])
-def test_missing_file(tmp_path, monkeypatch, where):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as error:
-        read_checkpoint(where)
-    assert str(error.value) == f"{where}: no such checkpoint"
+def test_a_missing_checkpoint_is_named(tmp_path, monkeypatch):
+    for where in ["nowhere.pth", ".", "no/such/folder.pth", ""]:
+        with case(where=where):
+            monkeypatch.chdir(tmp_path)
+            with pytest.raises(UserError) as error:
+                read_checkpoint(where)
+            assert str(error.value).startswith(f"{where}: ")
 
 
-def test_home_folder(tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     saved(tmp_path / "here.pth", {"a": torch.ones(2)})
     assert torch.equal(read_checkpoint("~/here.pth")["a"], torch.ones(2))
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"), [([torch.ones(2)], "list"), (torch.ones(2), "Tensor"), (3, "int")]
-)
-def test_checkpoint_that_is_no_dict(tmp_path, content, kind):
-    path = saved(tmp_path / "odd.pth", content)
-    with pytest.raises(UserError) as error:
-        read_checkpoint(path)
-    assert str(error.value) == f"{path}: holds a {kind}, expected a dict of tensors"
+def test_a_checkpoint_that_is_no_dict_is_refused(tmp_path):
+    for content, kind in [([torch.ones(2)], "list"), (torch.ones(2), "Tensor"), (3, "int")]:
+        with case(content=content, kind=kind):
+            path = saved(tmp_path / "odd.pth", content)
+            with pytest.raises(UserError) as error:
+                read_checkpoint(path)
+            assert str(error.value).startswith(f"{path}: holds a {kind}, ")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_a_dict_that_holds_no_weights_is_refused(tmp_path):
+    for content in [
         {"state_dict": [torch.ones(2)]},
         {"state_dict": None},
         {1: torch.ones(2)},
         {"0.weight": 3.0, "1.weight": torch.ones(4)},
-    ],
-    ids=["list", "none", "number_as_key", "number_as_weight"],
-)
-def test_dict_that_holds_no_weights(tmp_path, content):
-    path = saved(tmp_path / "odd.pth", content)
-    with pytest.raises(UserError):
-        load_backbone(net(), path)
+    ]:
+        with case(content=content):
+            path = saved(tmp_path / "odd.pth", content)
+            with pytest.raises(UserError):
+                load_backbone(net(), path)
 
 
 class Malicious:
@@ -312,7 +310,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
-def test_code_is_not_run(tmp_path, form):
+def test_code_in_a_checkpoint_is_not_run(tmp_path, form):
     folder, path = tmp_path / "made", tmp_path / "evil.pth"
     content = {"conv1.weight": torch.ones(2), "extra": Malicious(folder)}
     if form == "pickle":
@@ -385,7 +383,7 @@ def server(tmp_path, hub):
         yield running
 
 
-def test_download_once(published, server, hub):
+def test_an_address_is_downloaded_once(published, server, hub):
     values = checkpoint_of(published["resnet18_ibn_a"]["state_dict"])
     saved(server.folder / "ibn.pth", values)
     for _ in range(2):
@@ -397,7 +395,7 @@ def test_download_once(published, server, hub):
     assert [path.name for path in hub.iterdir()] == ["ibn.pth"]
 
 
-def test_damaged_in_the_folder(hub):
+def test_a_damaged_download_is_named_by_its_file(hub):
     """The file to be removed is named, not the address that it once had."""
     hub.mkdir(parents=True)
     (hub / "net.pth").write_bytes(payload(True)[:-9])
@@ -405,7 +403,7 @@ def test_damaged_in_the_folder(hub):
         read_checkpoint("https://example.org/net.pth?download=1")
 
 
-def test_address_with_a_query(server, hub):
+def test_an_address_with_a_query_is_kept_under_its_file_name(server, hub):
     (server.folder / "net.pth").write_bytes(payload(True))
     address = f"{server.address}/net.pth?download=1"
     assert set(read_checkpoint(address)) == {"conv1.weight", "bn1.bias"}
@@ -430,7 +428,7 @@ def test_of_several_processes_the_main_one_downloads(server, monkeypatch, is_mai
     assert server.asked
 
 
-def test_hash_in_the_name(server, hub):
+def test_a_download_is_checked_against_the_hash_in_its_name(server, hub):
     content = payload(True)
     right = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     for name in (right, "net-0000000a.pth"):
@@ -441,20 +439,21 @@ def test_hash_in_the_name(server, hub):
     assert [path.name for path in hub.iterdir()] == [right]
 
 
-@pytest.mark.parametrize("name", ["my-net.pth", "fcn_ibn18a-d8.pth"])
-def test_hyphen_that_begins_no_hash(server, name):
-    (server.folder / name).write_bytes(payload(True))
-    assert set(read_checkpoint(f"{server.address}/{name}")) == {"conv1.weight", "bn1.bias"}
+def test_a_hyphen_that_begins_no_hash_is_part_of_the_name(server):
+    for name in ["my-net.pth", "fcn_ibn18a-d8.pth"]:
+        with case(name=name):
+            (server.folder / name).write_bytes(payload(True))
+            assert set(read_checkpoint(f"{server.address}/{name}")) == {"conv1.weight", "bn1.bias"}
 
 
-def test_address_without_a_file(server):
+def test_an_address_without_a_file_is_refused(server):
     with pytest.raises(UserError, match="cannot be downloaded") as error:
         read_checkpoint(f"{server.address}/none.pth")
     assert str(error.value).startswith(f"{server.address}/none.pth: ")
     assert "init_cfg" in str(error.value)
 
 
-def test_address_without_a_server(hub):
+def test_an_address_without_a_server_is_refused(hub):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/none.pth"
@@ -478,7 +477,7 @@ def test_downloaded_page_is_no_checkpoint(server):
 # ---- torchvision -------------------------------------------------------------------------------
 
 
-def test_torchvision_name(server, monkeypatch):
+def test_a_torchvision_name_is_downloaded_from_its_address(server, monkeypatch):
     (server.folder / "r18.pth").write_bytes(payload(False))
     urls = {"resnet18": f"{server.address}/r18.pth"}
     monkeypatch.setattr(weights, "get_torchvision_models", lambda: urls)
@@ -486,21 +485,19 @@ def test_torchvision_name(server, monkeypatch):
     assert torch.equal(content["conv1.weight"], torch.arange(6.0).reshape(2, 3))
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("resnet5", "unknown torchvision weights 'resnet5'; did you mean resnet50"),
-        ("ResNet-50", "did you mean resnet50"),
-        ("zzz", "unknown torchvision weights 'zzz'; known: resnet101, resnet18, resnet50, vgg16"),
-        ("", "unknown torchvision weights ''; known: resnet101, resnet18, resnet50, vgg16"),
-    ],
-)
-def test_unknown_torchvision_name(monkeypatch, name, message):
+def test_an_unknown_torchvision_name_is_refused_with_the_nearest(monkeypatch):
     urls = dict.fromkeys(("vgg16", "resnet50", "resnet18", "resnet101"), "http://127.0.0.1:9/")
     monkeypatch.setattr(weights, "get_torchvision_models", lambda: urls)
-    with pytest.raises(UserError) as error:
-        read_checkpoint(f"torchvision://{name}")
-    assert message in str(error.value)
+    for name, message in [
+        ("resnet5", "'resnet5'; did you mean resnet50"),
+        ("ResNet-50", "did you mean resnet50"),
+        ("zzz", "'zzz'; known: resnet101, resnet18, resnet50, vgg16"),
+        ("", "''; known: resnet101, resnet18, resnet50, vgg16"),
+    ]:
+        with case(name=name):
+            with pytest.raises(UserError) as error:
+                read_checkpoint(f"torchvision://{name}")
+            assert message in str(error.value)
 
 
 def test_torchvision_knows_resnets():
@@ -511,7 +508,7 @@ def test_torchvision_knows_resnets():
 
 
 @pytest.mark.parametrize("kind", ["Pretrained", PretrainedInit], ids=["name", "class"])
-def test_a_list_of_initialisers_is_no_way_around(tmp_path, published, kind):
+def test_pretrained_in_a_list_of_initialisers_is_exact_too(tmp_path, published, kind):
     """A pretrained checkpoint in a list is loaded exactly too, or refused."""
     whole = {k: torch.full(s, 0.5) for k, s in published["resnet18_ibn_a"]["state_dict"].items()}
     pretrained = dict(type=kind, checkpoint=str(saved(tmp_path / "whole.pth", whole)))

@@ -1,14 +1,14 @@
 """Parameters and operations, by hand."""
 
-import pytest
 import torch
 from torch import nn
 
 from ibnseg.models.complexity import complexity, of_backbone
 from ibnseg.models.names import LAYOUTS, build_backbone
+from tests.models.cases import case
 
 
-def test_by_hand():
+def test_a_convolution_and_its_norm_are_counted_by_hand():
     with torch.device("meta"):
         network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
     own = complexity(network, 6, 10)
@@ -31,26 +31,32 @@ def resnet50_at_stride_8(height: int, width: int) -> int:
     return 2 * total
 
 
-def test_of_a_backbone():
+def test_resnet50_has_the_operations_of_its_table():
     plain = of_backbone("resnet50", 64, 128)
     assert plain.parameters == 25_557_032 - 2049 * 1000  # torchvision's, without the classifier
     assert plain.flops == resnet50_at_stride_8(64, 128)
 
 
-@pytest.mark.parametrize(
-    ("variant", "parameters"),
-    [("a", 0), ("b", 2 * (256 + 512)), ("d", 2 * (256 + 512)), ("ax2", 0), ("in", 0)],
-)
-def test_what_variants_add(variant, parameters):
+def test_variants_add_parameters_of_sums_and_no_operations():
     """Scale and shift of the normalised sums, and no operation of a convolution."""
-    plain, own = (of_backbone(name, 64, 128) for name in ("resnet50", f"resnet50_ibn_{variant}"))
-    assert own.parameters - plain.parameters == parameters
-    with torch.device("meta"):
-        network = build_backbone(f"resnet50_ibn_{variant}", **LAYOUTS[8])
-    assert own.flops == plain.flops == complexity(network, 64, 128).flops
+    for variant, parameters in [
+        ("a", 0),
+        ("b", 2 * (256 + 512)),
+        ("d", 2 * (256 + 512)),
+        ("ax2", 0),
+        ("in", 0),
+    ]:
+        with case(variant=variant, parameters=parameters):
+            plain, own = (
+                of_backbone(name, 64, 128) for name in ("resnet50", f"resnet50_ibn_{variant}")
+            )
+            assert own.parameters - plain.parameters == parameters
+            with torch.device("meta"):
+                network = build_backbone(f"resnet50_ibn_{variant}", **LAYOUTS[8])
+            assert own.flops == plain.flops == complexity(network, 64, 128).flops
 
 
-def test_c_pays():
+def test_variant_c_pays_for_its_wide_convolutions():
     """Each second convolution of stages 1 to 3 has twice the input, and its norm's BN beside IN."""
     plain, own = (of_backbone(name, 64, 128) for name in ("resnet50", "resnet50_ibn_c"))
     widths = [(64, 3, 64 * 128 // 16), (128, 4, 64 * 128 // 64), (256, 6, 64 * 128 // 64)]

@@ -11,6 +11,7 @@ from torch import nn
 from ibnseg.models import DeepLabV3PlusHead
 from ibnseg.registry import MODELS
 from ibnseg.support.files import config_folder
+from tests.models.cases import case
 
 
 def model_config(name: str) -> Config:
@@ -104,11 +105,12 @@ def test_forward_is_the_decoder_written_out(head: DeepLabV3PlusHead) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["r50", "ibn50a", "ibn50b"])
-def test_output_stride_is_16(name: str) -> None:
-    model = model_config(f"deeplabv3plus_{name}")
-    with torch.device("meta"):
-        features = MODELS.build(model.backbone)(torch.zeros(2, 3, 64, 96))
-    assert [tuple(f.shape[1:]) for f in features] == [
-        (256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 4, 6),
-    ]  # fmt: skip
+def test_deeplabv3plus_has_output_stride_16() -> None:
+    for name in ["r50", "ibn50a", "ibn50b"]:
+        with case(name=name):
+            model = model_config(f"deeplabv3plus_{name}")
+            with torch.device("meta"):
+                features = MODELS.build(model.backbone)(torch.zeros(2, 3, 64, 96))
+            assert [tuple(f.shape[1:]) for f in features] == [
+                (256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 4, 6),
+            ]  # fmt: skip

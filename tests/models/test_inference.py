@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ibnseg.models import Segmentor
 from ibnseg.models.segmentor import window_starts
+from tests.models.cases import case
 from tests.models.tiny import (
     CLASSES,
     CROSS_ENTROPY,
@@ -78,7 +79,7 @@ def test_samples_keep_what_they_had(segmentor):
     assert torch.equal(result.gt_sem_seg.data, label)
 
 
-def test_logits_on_request(segmentor):
+def test_logits_are_kept_on_request(segmentor):
     segmentor.test_cfg.logits = True
     x = images(2, 3, 40, 56)
     results = predict(segmentor, x, of_shapes((80, 112), (33, 50)))
@@ -90,14 +91,15 @@ def test_logits_on_request(segmentor):
         assert torch.equal(logits.argmax(0), result.pred_sem_seg.data[0].long())
 
 
-@pytest.mark.parametrize("colour", [0, 253, 254])
-def test_every_class_fits_a_byte(colour):
-    net = build(head_cfg(num_classes=255))
-    nn.init.zeros_(net.decode_head.conv_seg.weight)
-    nn.init.zeros_(net.decode_head.conv_seg.bias)
-    net.decode_head.conv_seg.bias.data[colour] = 1
-    (result,) = predict(net, images(1, 3, 40, 56))
-    assert (result.pred_sem_seg.data == colour).all()
+def test_every_class_fits_a_byte():
+    for colour in [0, 253, 254]:
+        with case(colour=colour):
+            net = build(head_cfg(num_classes=255))
+            nn.init.zeros_(net.decode_head.conv_seg.weight)
+            nn.init.zeros_(net.decode_head.conv_seg.bias)
+            net.decode_head.conv_seg.bias.data[colour] = 1
+            (result,) = predict(net, images(1, 3, 40, 56))
+            assert (result.pred_sem_seg.data == colour).all()
 
 
 @pytest.fixture
@@ -137,14 +139,15 @@ def test_prediction_under_bfloat16(segmentor):
     assert np.abs(result.seg_logits.data.numpy() - want).max() < 0.2 * np.abs(want).max()
 
 
-@pytest.mark.parametrize(("right", "below"), [(8, 24), (8, 0), (0, 24)])
-def test_padding_is_cropped_away(segmentor, right, below):
-    height, width = 64 - below, 64 - right
-    x = images(1, 3, 64, 64)
-    batch = of_shapes((height, width), img_padding_size=(0, right, 0, below))
-    (result,) = predict(segmentor, x, batch)
-    full = bilinear(head_logits(segmentor, x)[0], (64, 64))
-    assert_largest(result.pred_sem_seg.data, full[:, :height, :width])
+def test_padding_is_cropped_away(segmentor):
+    for right, below in [(8, 24), (8, 0), (0, 24)]:
+        with case(right=right, below=below):
+            height, width = 64 - below, 64 - right
+            x = images(1, 3, 64, 64)
+            batch = of_shapes((height, width), img_padding_size=(0, right, 0, below))
+            (result,) = predict(segmentor, x, batch)
+            full = bilinear(head_logits(segmentor, x)[0], (64, 64))
+            assert_largest(result.pred_sem_seg.data, full[:, :height, :width])
 
 
 def test_no_padding_needs_no_crop(segmentor, resizes):
@@ -185,9 +188,8 @@ def slide(crop: tuple[int, int], stride: tuple[int, int], **kwargs) -> ConfigDic
     return ConfigDict(mode="slide", crop_size=crop, stride=stride, **kwargs)
 
 
-@pytest.mark.parametrize(
-    ("length", "window", "stride", "starts"),
-    [
+def test_window_starts_by_hand():
+    for length, window, stride, starts in [
         (10, 4, 3, [0, 3, 6]),  # exact
         (11, 4, 3, [0, 3, 6, 7]),  # the last one moved back
         (10, 10, 7, [0]),
@@ -195,14 +197,13 @@ def slide(crop: tuple[int, int], stride: tuple[int, int], **kwargs) -> ConfigDic
         (5, 10, 7, [0]),  # smaller than a window
         (10, 5, 5, [0, 5]),
         (1, 1, 1, [0]),
-    ],
-)
-def test_window_starts_by_hand(length, window, stride, starts):
-    assert window_starts(length, window, stride) == starts
+    ]:
+        with case(length=length, window=window, stride=stride, starts=starts):
+            assert window_starts(length, window, stride) == starts
 
 
 @given(st.integers(1, 300), st.integers(1, 100), st.data())
-def test_windows_cover_exactly(length, window, data):
+def test_windows_cover_every_pixel_and_no_more(length, window, data):
     stride = data.draw(st.integers(1, window))
     starts = window_starts(length, window, stride)
     covered = {p for start in starts for p in range(start, min(start + window, length))}
@@ -239,7 +240,7 @@ def slide_reference(segmentor, x: Tensor, crop: tuple, stride: tuple) -> np.ndar
         ((64, 64), (32, 32), (32, 32)),  # without overlap
     ],
 )
-def test_sliding_windows(segmentor, size, crop, stride):
+def test_sliding_windows_are_averaged_where_they_overlap(segmentor, size, crop, stride):
     segmentor.test_cfg = slide(crop, stride, logits=True)
     x = images(2, 3, *size)
     want = slide_reference(segmentor, x, crop, stride)
@@ -283,13 +284,13 @@ def test_sliding_over_padding(segmentor):
     assert_largest(result.pred_sem_seg.data, want[0, :, :40, :56])
 
 
-def test_stride_that_leaves_gaps(segmentor):
+def test_a_stride_that_leaves_gaps_is_refused(segmentor):
     segmentor.test_cfg = slide((16, 16), (24, 24))
     with pytest.raises(ValueError, match="stride"):
         predict(segmentor, images(1, 3, 64, 64))
 
 
-def test_head_with_several_outputs():
+def test_the_first_of_several_outputs_of_a_head_is_predicted():
     cfg = dict(
         type=EncHead,
         in_channels=[64],
@@ -308,7 +309,7 @@ def test_head_with_several_outputs():
     assert_largest(result.pred_sem_seg.data, bilinear(logits[0], (80, 112)))
 
 
-def test_flipped_image():
+def test_logits_of_a_flipped_image_are_flipped_back():
     """What mmseg's test-time augmentation needs: logits of the image before it was flipped."""
     own = build(test_cfg=dict(mode="whole", logits=True))
     theirs = EncoderDecoder(**config()).eval()
@@ -322,8 +323,9 @@ def test_flipped_image():
     torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["windows", "", None])
-def test_an_unknown_mode_is_refused(segmentor, mode):
-    segmentor.test_cfg.mode = mode
-    with pytest.raises(ValueError, match=r"test_cfg\.mode"):
-        predict(segmentor, images(1, 3, 32, 32))
+def test_an_unknown_mode_is_refused(segmentor):
+    for mode in ["windows", "", None]:
+        with case(mode=mode):
+            segmentor.test_cfg.mode = mode
+            with pytest.raises(ValueError, match=r"test_cfg\.mode"):
+                predict(segmentor, images(1, 3, 32, 32))

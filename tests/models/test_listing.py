@@ -6,7 +6,9 @@ from ibnseg import cli
 from ibnseg.models.zoo import AUTHORS, PUBLISHED, TORCHVISION
 
 
-def test_every_checkpoint_and_what_is_here(tmp_path, monkeypatch, capsys):
+def test_models_command_lists_every_checkpoint_and_marks_the_downloaded(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "resnet50_ibn_a-d9d0bb7b.pth").touch()

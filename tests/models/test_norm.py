@@ -11,6 +11,7 @@ from torch import nn
 
 from ibnseg.models import IBN
 from ibnseg.models.norm import INBN, build_norm
+from tests.models.cases import case
 from tests.models.reference import BATCH_NORM
 
 MOMENTUM = 0.1
@@ -90,7 +91,9 @@ def assert_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MO
     size=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
     seed=st.integers(0, 1000),
 )
-def test_values_and_running_statistics(channels, ratio, eps, in_first, training, size, seed):
+def test_ibn_values_and_running_statistics_are_those_of_numpy(
+    channels, ratio, eps, in_first, training, size, seed
+):
     n, height, width = size
     assume(height * width > 1)
     rng = np.random.default_rng(seed)
@@ -110,7 +113,7 @@ def test_values_and_running_statistics(channels, ratio, eps, in_first, training,
     size=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(2, 4)),
     seed=st.integers(0, 1000),
 )
-def test_side_by_side(channels, eps, training, size, seed):
+def test_instance_and_batch_norm_side_by_side_by_value(channels, eps, training, size, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(1, 2, (size[0], channels, *size[1:]))
     assert_values(randomised(rng, INBN(channels, eps)), x, x, x, True, eps, training)
@@ -141,60 +144,64 @@ def norms_of(layer: nn.Module, kind: str, batch: type) -> list[nn.Module]:
     return norms
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("in_first", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_build_norm_by_value(kind, in_first, training):
-    rng = np.random.default_rng(0)
-    cfg = dict(type="BN", eps=0.25, momentum=0.3)
-    layer = randomised(rng, build_norm(kind, 8, cfg, ratio=0.25, in_first=in_first))
-    x = rng.normal(1, 2, (2, 8, 3, 4))
-    none = x[:, :0]
-    for_in, for_bn = {
-        "BN": (none, x),
-        "IN": (x, none),
-        "IBN": (x[:, :2], x[:, 2:]) if in_first else (x[:, 6:], x[:, :6]),
-        "IN|BN": (x, x),
-    }[kind]
-    in_first = in_first or kind != "IBN"
-    assert_values(layer, x, for_in, for_bn, in_first, 0.25, training, momentum=0.3)
+def test_build_norm_computes_each_kind_by_value(kind):
+    for training in [True, False]:
+        for in_first in [True, False]:
+            with case(training=training, in_first=in_first):
+                rng = np.random.default_rng(0)
+                cfg = dict(type="BN", eps=0.25, momentum=0.3)
+                layer = randomised(rng, build_norm(kind, 8, cfg, ratio=0.25, in_first=in_first))
+                x = rng.normal(1, 2, (2, 8, 3, 4))
+                none = x[:, :0]
+                for_in, for_bn = {
+                    "BN": (none, x),
+                    "IN": (x, none),
+                    "IBN": (x[:, :2], x[:, 2:]) if in_first else (x[:, 6:], x[:, :6]),
+                    "IN|BN": (x, x),
+                }[kind]
+                in_first = in_first or kind != "IBN"
+                assert_values(layer, x, for_in, for_bn, in_first, 0.25, training, momentum=0.3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_build_norm_keeps_to_its_config(kind):
-    cfg = dict(type="SyncBN", eps=1e-3, momentum=0.3, requires_grad=False)
-    layer = build_norm(kind, 8, cfg)
-    assert cfg == dict(type="SyncBN", eps=1e-3, momentum=0.3, requires_grad=False)
-    for norm in norms_of(layer, kind, nn.SyncBatchNorm):
-        assert norm.eps == 1e-3
-        assert norm.affine
-        assert norm.momentum == (0.3 if isinstance(norm, BATCH_NORM) else 0.1)  # IN keeps none
-    assert not any(p.requires_grad for p in layer.parameters())
+def test_build_norm_keeps_to_its_config():
+    for kind in KINDS:
+        with case(kind=kind):
+            cfg = dict(type="SyncBN", eps=1e-3, momentum=0.3, requires_grad=False)
+            layer = build_norm(kind, 8, cfg)
+            assert cfg == dict(type="SyncBN", eps=1e-3, momentum=0.3, requires_grad=False)
+            for norm in norms_of(layer, kind, nn.SyncBatchNorm):
+                assert norm.eps == 1e-3
+                assert norm.affine
+                of_batches = isinstance(norm, BATCH_NORM)  # IN keeps no statistics
+                assert norm.momentum == (0.3 if of_batches else 0.1)
+            assert not any(p.requires_grad for p in layer.parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_build_norm_of_a_bare_config(kind):
-    layer = build_norm(kind, 8, dict(type="BN"))
-    norms = norms_of(layer, kind, nn.BatchNorm2d)
-    assert {norm.eps for norm in norms} == {1e-5}
-    assert all(p.requires_grad for p in layer.parameters())
+def test_build_norm_of_a_bare_config_has_pytorchs_defaults():
+    for kind in KINDS:
+        with case(kind=kind):
+            layer = build_norm(kind, 8, dict(type="BN"))
+            norms = norms_of(layer, kind, nn.BatchNorm2d)
+            assert {norm.eps for norm in norms} == {1e-5}
+            assert all(p.requires_grad for p in layer.parameters())
 
 
-@pytest.mark.parametrize("ratio", [0, 1])
-def test_half_without_channels_is_not_trained(ratio):
-    layer = build_norm("IBN", 4, dict(type="BN"), ratio)
-    kept, empty = (layer.BN, layer.IN) if ratio == 0 else (layer.IN, layer.BN)
-    assert (kept.num_features, empty.num_features) == (4, 0)
-    assert all(p.requires_grad for p in kept.parameters())
-    assert not any(p.requires_grad for p in empty.parameters())
+def test_half_without_channels_is_not_trained():
+    for ratio in [0, 1]:
+        with case(ratio=ratio):
+            layer = build_norm("IBN", 4, dict(type="BN"), ratio)
+            kept, empty = (layer.BN, layer.IN) if ratio == 0 else (layer.IN, layer.BN)
+            assert (kept.num_features, empty.num_features) == (4, 0)
+            assert all(p.requires_grad for p in kept.parameters())
+            assert not any(p.requires_grad for p in empty.parameters())
 
 
 # ---- the layer ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("channels", "ratio", "in_first", "instance", "batch"),
-    [
+def test_channels_are_divided_as_published():
+    for channels, ratio, in_first, instance, batch in [
         (64, 0.5, True, 32, 32),
         (64, 0.5, False, 32, 32),
         (7, 0.5, True, 3, 4),  # int(3.5) of IN
@@ -208,29 +215,28 @@ def test_half_without_channels_is_not_trained(ratio):
         (5, 0, False, 0, 5),
         (5, 1, True, 5, 0),
         (5, 1, False, 5, 0),
-    ],
-)
-def test_split(channels, ratio, in_first, instance, batch):
-    layer = IBN(channels, ratio, in_first=in_first)
-    assert [name for name, _ in layer.named_children()] == ["IN", "BN"]
-    assert type(layer.IN) is nn.InstanceNorm2d
-    assert type(layer.BN) is nn.BatchNorm2d
-    assert (layer.IN.num_features, layer.BN.num_features) == (instance, batch)
-    assert layer.IN.weight.shape == layer.IN.bias.shape == (instance,)
-    assert layer.BN.running_mean.shape == layer.BN.weight.shape == (batch,)
+    ]:
+        with case(channels=channels, ratio=ratio, in_first=in_first):
+            layer = IBN(channels, ratio, in_first=in_first)
+            assert [name for name, _ in layer.named_children()] == ["IN", "BN"]
+            assert type(layer.IN) is nn.InstanceNorm2d
+            assert type(layer.BN) is nn.BatchNorm2d
+            assert (layer.IN.num_features, layer.BN.num_features) == (instance, batch)
+            assert layer.IN.weight.shape == layer.IN.bias.shape == (instance,)
+            assert layer.BN.running_mean.shape == layer.BN.weight.shape == (batch,)
 
 
-def test_state_dict_keys():
+def test_state_dict_has_the_published_keys():
     norm = ["weight", "bias"]
     stats = ["running_mean", "running_var", "num_batches_tracked"]
     want = [f"IN.{k}" for k in norm] + [f"BN.{k}" for k in norm + stats]
     assert list(IBN(4).state_dict()) == want
 
 
-@pytest.mark.parametrize("ratio", [-0.1, -1e-9, 1 + 1e-9, 2, float("nan"), float("inf")])
-def test_ratio_outside_of_0_to_1(ratio):
-    with pytest.raises(ValueError, match="ratio"):
-        IBN(4, ratio)
+def test_a_ratio_outside_of_0_to_1_is_refused():
+    for ratio in [-0.1, -1e-9, 1 + 1e-9, 2, float("nan"), float("inf")]:
+        with case(ratio=ratio), pytest.raises(ValueError, match="ratio"):
+            IBN(4, ratio)
 
 
 @settings(max_examples=25, deadline=None)
@@ -250,18 +256,19 @@ def test_instance_half_ignores_contrast_and_brightness(gain, shift, in_first, tr
     torch.testing.assert_close(layer(x)[:, half], layer(changed)[:, half], rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_half_keeps_brightness_between_images(training):
-    layer = IBN(6, eps=1e-12).double().train(training)
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 4, 5)))
-    x[1] += 10
-    dark, bright = layer(x).mean(dim=(2, 3))
-    torch.testing.assert_close(dark[:3], bright[:3])
-    assert ((bright - dark)[3:] > 1).all()
+def test_batch_half_keeps_brightness_between_images():
+    for training in [True, False]:
+        with case(training=training):
+            layer = IBN(6, eps=1e-12).double().train(training)
+            x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 4, 5)))
+            x[1] += 10
+            dark, bright = layer(x).mean(dim=(2, 3))
+            torch.testing.assert_close(dark[:3], bright[:3])
+            assert ((bright - dark)[3:] > 1).all()
 
 
 @pytest.mark.parametrize("ratio", [0, 0.5, 1])
-def test_gradients(ratio):
+def test_gradients_are_those_of_finite_differences(ratio):
     rng = np.random.default_rng(0)
     layer = random_layer(rng, 4, ratio)
     x = torch.from_numpy(rng.normal(size=(2, 4, 2, 3))).requires_grad_()
@@ -278,16 +285,16 @@ def test_bfloat16_input_stays_bfloat16():
     torch.testing.assert_close(got.float(), layer(x), rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("channels", [7, 9])
-def test_wrong_number_of_channels(channels):
-    with pytest.raises(RuntimeError):
-        IBN(8)(torch.zeros(2, channels, 3, 3))
+def test_another_number_of_channels_is_refused():
+    for channels in [7, 9]:
+        with case(channels=channels), pytest.raises(RuntimeError):
+            IBN(8)(torch.zeros(2, channels, 3, 3))
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_one_pixel_has_no_variance(training):
-    with pytest.raises(ValueError, match="spatial"):
-        IBN(8).train(training)(torch.zeros(2, 8, 1, 1))
+def test_one_pixel_is_refused_for_it_has_no_variance():
+    for training in [True, False]:
+        with case(training=training), pytest.raises(ValueError, match="spatial"):
+            IBN(8).train(training)(torch.zeros(2, 8, 1, 1))
 
 
 MMCV_ONLY = """

@@ -24,6 +24,7 @@ from ibnseg.models.pretrained import (
 )
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
+from tests.models.cases import case
 
 NARROW = dict(base_channels=8, stem_channels=8)
 
@@ -58,7 +59,7 @@ def split(checkpoint: str, **kwargs) -> dict:
         ("in", 0, 14, 0),  # and the shortcuts of stages 2 and 3
     ],
 )
-def test_what_becomes_of_each_layer(variant, divided, became, anew):
+def test_plain_layers_are_divided_become_in_or_start_anew(variant, divided, became, anew):
     weights, net = plain(**NARROW), IBNResNet(18, variant, **NARROW)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     given = {key: value.clone() for key, value in weights.items()}
@@ -134,15 +135,16 @@ def test_one_image_in_training_sees_no_difference(network, depth, variant, narro
             torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("variant", ["b", "d"])
-def test_the_stem_alone_from_one_image(variant):
+def test_a_divided_stem_sees_no_difference_on_one_image():
     """As above, in front of the sums that start anew."""
-    weights = plain(**NARROW)
-    other, net = IBNResNet(18, **NARROW), IBNResNet(18, variant, **NARROW)
-    other.load_state_dict(weights)
-    net.load_state_dict(divide(net, weights)[0], strict=False)
-    x = torch.rand(1, 8, 6, 6)
-    torch.testing.assert_close(net.train().bn1(x), other.train().bn1(x))
+    for variant in ["b", "d"]:
+        with case(variant=variant):
+            weights = plain(**NARROW)
+            other, net = IBNResNet(18, **NARROW), IBNResNet(18, variant, **NARROW)
+            other.load_state_dict(weights)
+            net.load_state_dict(divide(net, weights)[0], strict=False)
+            x = torch.rand(1, 8, 6, 6)
+            torch.testing.assert_close(net.train().bn1(x), other.train().bn1(x))
 
 
 @pytest.mark.parametrize("kind", ["Pretrained", "mmengine.Pretrained", PretrainedInit])
@@ -159,7 +161,7 @@ def test_every_name_of_pretrained_loads_exactly(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["ibnseg.SplitPretrained", SplitPretrained])
-def test_in_an_encoder_decoder_below_a_prefix(tmp_path, kind):
+def test_plain_weights_below_a_prefix_fill_mmsegs_segmentor(tmp_path, kind):
     narrow = dict(growth_rate=4, stem_channels=10)
     weights = plain(IBNDenseNet, 121, **narrow)
     checkpoint = saved(tmp_path, {f"backbone.{key}": value for key, value in weights.items()})
@@ -174,7 +176,7 @@ def test_in_an_encoder_decoder_below_a_prefix(tmp_path, kind):
     assert {key for key in own if not key.endswith("num_batches_tracked")} <= want.keys()
 
 
-def test_through_a_config_and_the_log_says_so(tmp_path, caplog):
+def test_a_start_from_plain_weights_through_a_config_is_logged(tmp_path, caplog):
     checkpoint = saved(tmp_path, plain(**NARROW))
     model = MODELS.build(
         dict(
@@ -202,10 +204,9 @@ def test_through_a_config_and_the_log_says_so(tmp_path, caplog):
     assert torch.equal(model.backbone.layer4[1].bn2.weight, weights["layer4.1.bn2.weight"])
     assert (model.backbone.layer1[1].IN.weight == 1).all()
     (said,) = [text for text in caplog.messages if "plain weights" in text]
-    assert said == (
-        f"IBNResNet starts from plain weights, not from an IBN-Net's ({checkpoint}): "
-        "1 BN layers become IN, 2 normalisations of sums start anew"
-    )
+    assert checkpoint in said
+    assert "1 BN layers become IN" in said
+    assert "2 normalisations of sums start anew" in said
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_torchvisions_old_names_of_dense_layers(tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["a", "b"])
-def test_plain_weights_are_no_ibn_weights(tmp_path, variant):
+def test_pretrained_refuses_plain_weights_and_names_the_way(tmp_path, variant):
     """Not by ``Pretrained``, which names the way to ask for it."""
     checkpoint = saved(tmp_path, torchvision.models.resnet18(weights=None).state_dict())
     cfg = dict(type="Pretrained", checkpoint=checkpoint)
@@ -260,13 +261,13 @@ def test_plain_weights_are_no_ibn_weights(tmp_path, variant):
     assert all(torch.equal(net.state_dict()[key], before[key]) for key in buffers)
 
 
-def test_c_is_not_told_of_a_way_that_it_has_not(tmp_path):
+def test_variant_c_is_not_offered_plain_weights(tmp_path):
     checkpoint = saved(tmp_path, plain(**NARROW))
     with pytest.raises(UserError, match="they look like resnet18, expected resnet18_ibn_c$"):
         load_backbone(IBNResNet(18, "c", **NARROW), checkpoint)
 
 
-def test_c_has_no_plain_weights(tmp_path):
+def test_variant_c_refuses_plain_weights_before_a_download(tmp_path):
     """It says so before anything is fetched."""
     with pytest.raises(UserError, match="cannot fill variant 'c'"):
         split_backbone(IBNResNet(18, "c", **NARROW), str(tmp_path / "nowhere.pth"))
@@ -281,35 +282,38 @@ def refused(net: nn.Module, checkpoint: str, load=split_backbone) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("variant", ["a", "b", "d", "in"])
-@pytest.mark.parametrize("lack", ["bn1", "layer1.0.bn1", "layer2.1.bn2", "layer3.0.downsample.1"])
-def test_a_whole_bn_that_is_missing_does_not_start_anew(tmp_path, variant, lack):
-    weights = {k: v for k, v in plain(**NARROW).items() if not k.startswith(f"{lack}.")}
-    said = refused(IBNResNet(18, variant, **NARROW), saved(tmp_path, weights))
-    assert f"missing: {lack}." in said
-    assert "look like" not in said
+def test_a_missing_bn_is_refused_instead_of_started_anew(tmp_path):
+    for variant in ["a", "b", "d", "in"]:
+        for lack in ["bn1", "layer1.0.bn1", "layer2.1.bn2", "layer3.0.downsample.1"]:
+            with case(variant=variant, lack=lack):
+                weights = {k: v for k, v in plain(**NARROW).items() if not k.startswith(f"{lack}.")}
+                said = refused(IBNResNet(18, variant, **NARROW), saved(tmp_path, weights))
+                assert f"missing: {lack}." in said
+                assert "look like" not in said
 
 
-@pytest.mark.parametrize("lack", ["weight", "bias"])
-@pytest.mark.parametrize("variant", ["a", "b"])
-def test_half_a_bn_is_none(tmp_path, variant, lack):
-    name = "layer1.0.bn1" if variant == "a" else "bn1"
-    weights = {k: v for k, v in plain(**NARROW).items() if k != f"{name}.{lack}"}
-    assert f"missing: {name}." in refused(
-        IBNResNet(18, variant, **NARROW), saved(tmp_path, weights)
-    )
+def test_half_a_bn_is_refused(tmp_path):
+    for lack in ["weight", "bias"]:
+        for variant in ["a", "b"]:
+            with case(lack=lack, variant=variant):
+                name = "layer1.0.bn1" if variant == "a" else "bn1"
+                weights = {k: v for k, v in plain(**NARROW).items() if k != f"{name}.{lack}"}
+                assert f"missing: {name}." in refused(
+                    IBNResNet(18, variant, **NARROW), saved(tmp_path, weights)
+                )
 
 
-@pytest.mark.parametrize("load", [split_backbone, load_backbone])
-@pytest.mark.parametrize("variant", ["a", "b", "d", "in"])
-def test_plain_weights_of_another_width(tmp_path, variant, load):
-    wide = plain(base_channels=12, stem_channels=12)
-    said = refused(IBNResNet(18, variant, **NARROW), saved(tmp_path, wide), load)
-    assert ": does not fit IBNResNet: " in said
-    assert "(12, 3, 7, 7) for (8, 3, 7, 7)" in said
+def test_plain_weights_of_another_width_are_refused(tmp_path):
+    for load in [split_backbone, load_backbone]:
+        for variant in ["a", "b", "d", "in"]:
+            with case(load=load, variant=variant):
+                wide = plain(base_channels=12, stem_channels=12)
+                said = refused(IBNResNet(18, variant, **NARROW), saved(tmp_path, wide), load)
+                assert ": does not fit IBNResNet: " in said
+                assert "(12, 3, 7, 7) for (8, 3, 7, 7)" in said
 
 
-def test_plain_weights_of_another_densenet(tmp_path):
+def test_plain_weights_of_another_densenet_are_refused(tmp_path):
     """Of DenseNet161, whose layers are wider, for DenseNet121."""
     with torch.device("meta"):
         other = IBNDenseNet(161, growth_rate=6, stem_channels=12).state_dict()
@@ -318,12 +322,13 @@ def test_plain_weights_of_another_densenet(tmp_path):
     assert said.endswith("; they look like densenet161, expected densenet121")
 
 
-@pytest.mark.parametrize("key", ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.BN.weight"])
-def test_a_key_that_recognition_needs(tmp_path, key):
+def test_a_missing_key_is_named_even_if_recognition_needs_it(tmp_path):
     """A checkpoint without it is refused like any other."""
-    net = IBNResNet(18, "a", **NARROW)
-    weights = {k: v for k, v in net.state_dict().items() if k != key}
-    assert f"1 missing: {key}" in refused(net, saved(tmp_path, weights), load_backbone)
+    for key in ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.BN.weight"]:
+        with case(key=key):
+            net = IBNResNet(18, "a", **NARROW)
+            weights = {k: v for k, v in net.state_dict().items() if k != key}
+            assert f"1 missing: {key}" in refused(net, saved(tmp_path, weights), load_backbone)
 
 
 def test_ibn_weights_are_not_divided(tmp_path):
@@ -332,7 +337,7 @@ def test_ibn_weights_are_not_divided(tmp_path):
         split_backbone(IBNResNet(18, "b", **NARROW), checkpoint)
 
 
-def test_plain_weights_of_another_network(tmp_path):
+def test_plain_weights_of_another_network_are_refused_by_its_name(tmp_path):
     with torch.device("meta"):
         other = IBNResNet(34).state_dict()
     checkpoint = saved(tmp_path, {k: torch.zeros(v.shape) for k, v in other.items()})

@@ -11,6 +11,7 @@ import torch
 
 from ibnseg.models.classifier import Classifier
 from ibnseg.models.names import build_backbone
+from tests.models.cases import case
 from tests.models.conftest import DATA
 
 with gzip.open(DATA / "ibn_state_dicts.json.gz", "rt") as file:
@@ -18,20 +19,21 @@ with gzip.open(DATA / "ibn_state_dicts.json.gz", "rt") as file:
 COMPUTED = tuple(json.loads((DATA / "ibn_features.json").read_text()))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_names_shapes_and_number_of_parameters(published, name):
-    shapes = published[name]["state_dict"]
-    with torch.device("meta"):
-        net = Classifier(build_backbone(name))
-    classifier = "classifier" if name.startswith("densenet") else "fc"
-    own = {key: list(value.shape) for key, value in net.backbone.state_dict().items()}
-    own |= {f"{classifier}.{key}": list(p.shape) for key, p in net.fc.named_parameters()}
-    assert own == shapes
-    assert sum(p.numel() for p in net.parameters()) == published[name]["parameters"]
+def test_weights_have_the_published_names_shapes_and_number(published):
+    for name in NETWORKS:
+        with case(name=name):
+            shapes = published[name]["state_dict"]
+            with torch.device("meta"):
+                net = Classifier(build_backbone(name))
+            classifier = "classifier" if name.startswith("densenet") else "fc"
+            own = {key: list(value.shape) for key, value in net.backbone.state_dict().items()}
+            own |= {f"{classifier}.{key}": list(p.shape) for key, p in net.fc.named_parameters()}
+            assert own == shapes
+            assert sum(p.numel() for p in net.parameters()) == published[name]["parameters"]
 
 
 @pytest.mark.parametrize("name", COMPUTED)
-def test_features(features, filled, name):
+def test_features_are_those_of_the_authors_code(features, filled, name):
     with torch.device("meta"):
         net = build_backbone(name)
     net.load_state_dict(filled(name), strict=True, assign=True)

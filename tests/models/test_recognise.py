@@ -2,7 +2,6 @@
 
 from functools import cache
 
-import pytest
 import torch
 import torchvision
 from hypothesis import given, settings
@@ -12,32 +11,30 @@ from ibnseg.models import IBNResNet
 from ibnseg.models.classifier import Classifier
 from ibnseg.models.names import NAMES, build_backbone
 from ibnseg.models.recognise import recognise
+from tests.models.cases import case
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_network_by_its_name(name):
-    with torch.device("meta"):
-        backbone = build_backbone(name)
-        assert recognise(backbone.state_dict()) == name
-        assert recognise({**backbone.state_dict(), "fc.weight": torch.empty(10, 2)}) == name
+def test_every_network_is_recognised_by_its_weights():
+    for name in NAMES:
+        with case(name=name), torch.device("meta"):
+            backbone = build_backbone(name)
+            assert recognise(backbone.state_dict()) == name
+            assert recognise({**backbone.state_dict(), "fc.weight": torch.empty(10, 2)}) == name
 
 
-@pytest.mark.parametrize(
-    ("theirs", "name"),
-    [
+def test_torchvisions_networks_are_recognised_and_others_are_not():
+    for theirs, name in [
         ("resnet34", "resnet34"),
         ("resnext50_32x4d", "resnext50"),
         ("densenet161", "densenet161"),
         ("vgg11", None),
         ("mobilenet_v2", None),
-    ],
-)
-def test_torchvisions(theirs, name):
-    with torch.device("meta"):
-        assert recognise(getattr(torchvision.models, theirs)(weights=None).state_dict()) == name
+    ]:
+        with case(theirs=theirs, name=name), torch.device("meta"):
+            assert recognise(getattr(torchvision.models, theirs)(weights=None).state_dict()) == name
 
 
-def test_others():
+def test_only_bare_backbones_are_recognised_whatever_their_ratio():
     assert recognise({}) is None
     assert recognise({"conv1.weight": torch.empty(2, 2, 1, 1)}) is None
     with torch.device("meta"):

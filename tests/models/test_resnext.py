@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ibnseg.models import IBN, IBNResNeXt, IBNSEResNet
 from ibnseg.models.resnet import SE
+from tests.models.cases import case
 from tests.models.reference import functional_resnet, images, randomise
 
 DILATED = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
@@ -83,23 +84,30 @@ def test_same_seed_same_resnext_weights_as_mmseg():
 # ---- squeeze and excitation --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("channels", "reduction"), [(32, 16), (6, 2), (5, 3)])
-def test_squeeze_and_excitation_by_value(channels, reduction):
-    rng = np.random.default_rng(0)
-    layer = SE(channels, reduction).double()
-    hidden = channels // reduction
-    squeeze, excite = rng.normal(size=(hidden, channels)), rng.normal(size=(channels, hidden))
-    weights = {"fc.0.weight": torch.from_numpy(squeeze), "fc.2.weight": torch.from_numpy(excite)}
-    layer.load_state_dict(weights, strict=True)
-    x = rng.normal(1, 2, (3, channels, 4, 5))
-    want = np.empty_like(x)
-    for n in range(3):
-        mean = np.array([x[n, c].sum() / 20 for c in range(channels)])
-        gate = 1 / (1 + np.exp(-excite @ np.maximum(squeeze @ mean, 0)))
-        for c in range(channels):
-            want[n, c] = gate[c] * x[n, c]
-    got = layer(torch.from_numpy(x)).detach().numpy()
-    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+def test_squeeze_and_excitation_by_value():
+    for channels, reduction in [(32, 16), (6, 2), (5, 3)]:
+        with case(channels=channels, reduction=reduction):
+            rng = np.random.default_rng(0)
+            layer = SE(channels, reduction).double()
+            hidden = channels // reduction
+            squeeze, excite = (
+                rng.normal(size=(hidden, channels)),
+                rng.normal(size=(channels, hidden)),
+            )
+            weights = {
+                "fc.0.weight": torch.from_numpy(squeeze),
+                "fc.2.weight": torch.from_numpy(excite),
+            }
+            layer.load_state_dict(weights, strict=True)
+            x = rng.normal(1, 2, (3, channels, 4, 5))
+            want = np.empty_like(x)
+            for n in range(3):
+                mean = np.array([x[n, c].sum() / 20 for c in range(channels)])
+                gate = 1 / (1 + np.exp(-excite @ np.maximum(squeeze @ mean, 0)))
+                for c in range(channels):
+                    want[n, c] = gate[c] * x[n, c]
+            got = layer(torch.from_numpy(x)).detach().numpy()
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
 def test_squeeze_and_excitation_is_differentiable():
@@ -134,7 +142,7 @@ def test_half_open_gates_make_a_plain_resnet():
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("variant", [None, "a"])
 @both
-def test_forward(network, variant, training):
+def test_forward_is_the_one_written_out(network, variant, training):
     options = dict(ratio=(0.25, 0, 1, 0.5)) if variant and training else {}
     net = narrow(network, variant, **DILATED, **options).train(training)
     x = images(2, 3, 64, 48, dtype=torch.float64)
@@ -142,44 +150,46 @@ def test_forward(network, variant, training):
     assert_all_close(net(x), tuple(functional_resnet(weights, x, **DILATED, training=training)))
 
 
-@both
-def test_where_the_normalisations_are(network):
-    with torch.device("meta"):
-        nets = {v: network(50, v) for v in (None, "a")}
-        some = network(50, "a", (False, True, False, False))
-    counts = (3, 4, 6, 3)
-    where = {
-        f"layer{stage}.{i}.bn1"
-        for stage, count in enumerate(counts, 1)
-        for i in range(count)
-        if stage < 4
-    }
+def test_ibn_stands_first_in_each_block_of_stages_1_to_3():
+    for network in NETWORKS:
+        with case(network=network):
+            with torch.device("meta"):
+                nets = {v: network(50, v) for v in (None, "a")}
+                some = network(50, "a", (False, True, False, False))
+            counts = (3, 4, 6, 3)
+            where = {
+                f"layer{stage}.{i}.bn1"
+                for stage, count in enumerate(counts, 1)
+                for i in range(count)
+                if stage < 4
+            }
 
-    def of(net: nn.Module) -> set[str]:
-        return {name for name, module in net.named_modules() if isinstance(module, IBN)}
+            def of(net: nn.Module) -> set[str]:
+                return {name for name, module in net.named_modules() if isinstance(module, IBN)}
 
-    assert of(nets[None]) == set()
-    assert of(nets["a"]) == where
-    assert of(some) == {name for name in where if name.startswith("layer2")}
+            assert of(nets[None]) == set()
+            assert of(nets["a"]) == where
+            assert of(some) == {name for name in where if name.startswith("layer2")}
 
 
-@both
-@pytest.mark.parametrize(("size", "eighth"), [((64, 96), (8, 12)), ((65, 97), (9, 13))])
-def test_output_stride_8(network, size, eighth):
-    with torch.device("meta"):
-        outs = network(50, "a", **DILATED).eval()(torch.empty(1, 3, *size))
-    quarter = tuple(-(-n // 4) for n in size)
-    assert [tuple(out.shape) for out in outs] == [
-        (1, 256, *quarter),
-        (1, 512, *eighth),
-        (1, 1024, *eighth),
-        (1, 2048, *eighth),
-    ]
+def test_dilated_stages_have_output_stride_8():
+    for network in NETWORKS:
+        for size, eighth in [((64, 96), (8, 12)), ((65, 97), (9, 13))]:
+            with case(network=network, size=size, eighth=eighth):
+                with torch.device("meta"):
+                    outs = network(50, "a", **DILATED).eval()(torch.empty(1, 3, *size))
+                quarter = tuple(-(-n // 4) for n in size)
+                assert [tuple(out.shape) for out in outs] == [
+                    (1, 256, *quarter),
+                    (1, 512, *eighth),
+                    (1, 1024, *eighth),
+                    (1, 2048, *eighth),
+                ]
 
 
 @pytest.mark.filterwarnings("ignore:torch.utils.checkpoint:UserWarning")
 @both
-def test_checkpointing_and_gradients(network):
+def test_checkpointing_changes_no_gradient(network):
     results = []
     for with_cp in (False, True):
         net = narrow(network, "a", with_cp=with_cp).train()
@@ -191,7 +201,7 @@ def test_checkpointing_and_gradients(network):
 
 
 @both
-def test_bfloat16_autocast(network):
+def test_bfloat16_autocast_has_finite_gradients(network):
     net = narrow(network, "a").float().train()
     with torch.autocast("cpu", torch.bfloat16):
         outs = net(images(2, 3, 64, 64))
@@ -201,17 +211,15 @@ def test_bfloat16_autocast(network):
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
-@pytest.mark.parametrize(
-    ("depth", "variant", "message"),
-    [
+def test_depths_and_variants_that_are_not_published_are_refused():
+    for depth, variant, message in [
         (18, None, "unknown depth 18, expected one of (50, 101, 152)"),
         (34, "a", "unknown depth 34, expected one of (50, 101, 152)"),
         (50, "b", "unknown variant 'b', expected one of (None, 'a')"),
         (50, "c", "unknown variant 'c', expected one of (None, 'a')"),
         (50, "e", "unknown variant 'e', expected one of (None, 'a')"),
-    ],
-)
-@both
-def test_what_is_not_published(network, depth, variant, message):
-    with pytest.raises(ValueError, match=re.escape(f"{network.__name__}: {message}")):
-        network(depth, variant)
+    ]:
+        for network in NETWORKS:
+            said = re.escape(f"{network.__name__}: {message}")
+            with case(network=network, message=message), pytest.raises(ValueError, match=said):
+                network(depth, variant)

@@ -14,6 +14,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from ibnseg.models import Segmentor
 from ibnseg.models.segmentor import accuracy_of_logits, head_losses
 from ibnseg.registry import MODELS
+from tests.models.cases import case
 from tests.models.tiny import (
     AUXILIARY,
     BACKBONE,
@@ -72,7 +73,7 @@ def test_pixel_accuracy_by_hand():
     ignore=st.sampled_from([255, 0, -100]),
     seed=st.integers(0, 1000),
 )
-def test_pixel_accuracy(shape, ignore, seed):
+def test_pixel_accuracy_is_that_of_numpy(shape, ignore, seed):
     rng = np.random.default_rng(seed)
     n, classes, height, width = shape
     logits = rng.normal(size=shape)
@@ -98,7 +99,7 @@ def test_pixel_accuracy_of_many_pixels_is_exact():
 
 @pytest.mark.parametrize("ignored", ["none", "some", "all"])
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_head_losses(segmentor, align_corners, ignored):
+def test_loss_and_accuracy_of_a_head_are_those_of_numpy(segmentor, align_corners, ignored):
     head = segmentor.decode_head
     head.align_corners = align_corners
     x = images(2, 3, 40, 56)
@@ -193,7 +194,7 @@ def test_head_with_a_loss_of_its_own():
     assert losses["decode.count"] == 2
 
 
-def test_heads(segmentor):
+def test_heads_have_the_names_of_their_losses(segmentor):
     assert segmentor.heads() == {"decode": segmentor.decode_head}
     one = Segmentor(**config(auxiliary_head=AUXILIARY))
     assert one.heads() == {"decode": one.decode_head, "aux": one.auxiliary_head}
@@ -239,16 +240,19 @@ def test_built_from_any_scope():
 
 
 @pytest.mark.filterwarnings("ignore:threshold is not defined:UserWarning")
-@pytest.mark.parametrize(
-    "classes", [dict(num_classes=2, out_channels=1), dict(num_classes=1), dict(num_classes=256)]
-)
-def test_number_of_classes(classes):
-    loss = dict(type="CrossEntropyLoss", use_sigmoid=True, avg_non_ignore=True)
-    with pytest.raises(ValueError, match="out_channels"):
-        Segmentor(**config(head_cfg(loss_decode=loss, **classes)))
+def test_one_output_or_more_than_255_classes_are_refused():
+    for classes in [
+        dict(num_classes=2, out_channels=1),
+        dict(num_classes=1),
+        dict(num_classes=256),
+    ]:
+        with case(classes=classes):
+            loss = dict(type="CrossEntropyLoss", use_sigmoid=True, avg_non_ignore=True)
+            with pytest.raises(ValueError, match="out_channels"):
+                Segmentor(**config(head_cfg(loss_decode=loss, **classes)))
 
 
-def test_forward_modes(segmentor):
+def test_each_forward_mode_returns_what_mmengine_expects(segmentor):
     x, batch = images(1, 3, 40, 56), samples(1, 40, 56)
     assert set(segmentor(x, batch, mode="loss")) == {"decode.loss_ce", "decode.acc_seg"}
     with torch.no_grad():
@@ -260,18 +264,18 @@ def test_forward_modes(segmentor):
 # ---- heads and what they take ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
+def test_a_head_of_another_width_is_refused():
+    for changes, said in [
         (dict(in_channels=77, channels=77), "in_index -1 and in_channels 77"),
         (dict(in_index=2), "in_index 2 and in_channels 64"),
         (dict(in_index=4), "in_index 4 and in_channels 64"),
-    ],
-)
-def test_a_head_of_another_width_is_refused(changes, said):
-    message = f"the decode head has {said}, the features of IBNResNet have 8, 16, 32, 64 channels"
-    with pytest.raises(ValueError, match=message):
-        MODELS.build(dict(type="ibnseg.Segmentor", **config(head_cfg(**changes))))
+    ]:
+        with case(changes=changes, said=said):
+            message = (
+                f"the decode head has {said}, the features of IBNResNet have 8, 16, 32, 64 channels"
+            )
+            with pytest.raises(ValueError, match=message):
+                MODELS.build(dict(type="ibnseg.Segmentor", **config(head_cfg(**changes))))
 
 
 def test_heads_of_the_right_width_are_built():
