@@ -14,7 +14,7 @@ from ibnseg.evaluation.calibration import (
 )
 
 
-def test_worked_by_hand():
+def test_counts_and_error_of_three_pixels_worked_by_hand():
     """Two pixels of confidence 0.9, one of them right; one of 0.5, right; one ignored.
 
     (|1 - 1.8| + |1 - 0.5|) / 3."""
@@ -36,7 +36,7 @@ def test_bins_end_where_the_next_one_begins():
     assert calibration_counts(zeros, zeros, sure, bins=4)[:, 0].tolist() == [2, 2, 0, 1]
 
 
-def test_equals_a_loop_over_pixels_in_float64():
+def test_the_error_equals_a_loop_over_pixels_in_float64():
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(0, 3, (5, 30, 40)))
     label = rng.integers(0, 5, (30, 40)).astype(np.uint8)

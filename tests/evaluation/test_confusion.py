@@ -43,16 +43,10 @@ def counted(label, prediction, num_classes: int, ignore_index: int = 255) -> lis
 
 @quick
 @given(maps())
-def test_equals_a_loop_over_pixels(pair):
+def test_the_matrix_equals_a_loop_over_pixels(pair):
     matrix = confusion_matrix(*pair, 5)
     assert matrix.dtype == np.int64
     assert matrix.tolist() == counted(*pair, 5)
-
-
-@quick
-@given(maps(num_classes=19))
-def test_sum_is_the_number_of_counted_pixels(pair):
-    assert confusion_matrix(*pair, 19).sum() == (pair[0] != 255).sum()
 
 
 @quick
@@ -92,15 +86,7 @@ def test_views_and_arguments_are_left_as_they_are(pair):
     np.testing.assert_array_equal(prediction, pair[1])
 
 
-def test_exact_beyond_what_float32_counts():
-    shape = (4097, 4096)  # 2**24 + 4096 equal pixels
-    label, prediction = np.full(shape, 3, np.uint8), np.full(shape, 1, np.uint8)
-    expected = np.zeros((5, 5), np.int64)
-    expected[3, 1] = 16781312
-    np.testing.assert_array_equal(confusion_matrix(label, prediction, 5), expected)
-
-
-def test_exact_by_one_pixel_beyond_what_float32_counts():
+def test_counts_are_exact_beyond_what_float32_holds():
     label = np.zeros((1, 2**24 + 1), np.uint8)
     assert confusion_matrix(label, label, 1).tolist() == [[2**24 + 1]]
 
@@ -111,24 +97,19 @@ def test_ignored_pixels_count_nowhere():
     assert confusion_matrix(label, prediction, 2).tolist() == [[1, 0], [1, 1]]
 
 
-def test_all_ignored():
-    label = np.full((3, 3), 255, np.uint8)
-    assert confusion_matrix(label, np.ones((3, 3), np.uint8), 2).tolist() == [[0, 0], [0, 0]]
-
-
-def test_another_ignore_index():
+def test_another_label_can_be_ignored():
     label = np.array([[0, 1, 2, 2]], np.uint8)
     prediction = np.array([[0, 0, 1, 2]], np.uint8)
     matrix = confusion_matrix(label, prediction, 3, ignore_index=0)
     assert matrix.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 1]]
 
 
-def test_most_classes_there_can_be():
+def test_there_can_be_255_classes():
     values = np.arange(255, dtype=np.uint8)[None]
     np.testing.assert_array_equal(confusion_matrix(values, values, 255), np.eye(255))
 
 
-def test_no_pixels():
+def test_an_image_without_pixels_counts_nothing():
     empty = np.zeros((0, 4), np.uint8)
     assert confusion_matrix(empty, empty, 2).tolist() == [[0, 0], [0, 0]]
 
@@ -149,13 +130,9 @@ def test_label_that_is_no_class_is_named():
         confusion_matrix(label, np.zeros((2, 2), np.uint8), 19)
 
 
-def test_last_class_is_a_class():
-    last = np.full((1, 1), 18, np.uint8)
+def test_the_last_class_counts_and_one_more_is_refused():
+    first, last, more = (np.full((1, 1), k, np.uint8) for k in (0, 18, 19))
     assert confusion_matrix(last, last, 19)[18, 18] == 1
-
-
-def test_one_more_than_the_last_class_is_none():
-    first, more = np.zeros((1, 1), np.uint8), np.full((1, 1), 19, np.uint8)
     with pytest.raises(ValueError, match=r"^label has values 19, which"):
         confusion_matrix(more, first, 19)
     with pytest.raises(ValueError, match=r"^prediction has values 19, which"):
@@ -168,15 +145,15 @@ def test_prediction_under_ignored_truth_may_be_anything():
     assert confusion_matrix(label, prediction, 3).sum() == 0
 
 
-def test_other_shape():
+def test_a_prediction_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"prediction of shape \(3, 2\) for a label of \(2, 3\)"):
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2)
 
 
-@pytest.mark.parametrize(("first", "second"), [("int64", "uint8"), ("uint8", "float32")])
-def test_other_dtype(first, second):
-    with pytest.raises(ValueError, match=f"expected uint8, got label {first}, prediction {second}"):
-        confusion_matrix(np.zeros((2, 2), first), np.zeros((2, 2), second), 2)
+def test_labels_or_predictions_of_another_dtype_are_refused():
+    for first, second in (("int64", "uint8"), ("uint8", "float32")):
+        with pytest.raises(ValueError, match=f"got label {first}, prediction {second}"):
+            confusion_matrix(np.zeros((2, 2), first), np.zeros((2, 2), second), 2)
 
 
 # --- scores ---
@@ -185,7 +162,7 @@ def test_other_dtype(first, second):
 HAND = np.array([[3, 1, 0], [0, 4, 0], [2, 0, 0]])
 
 
-def test_worked_by_hand():
+def test_iou_and_accuracy_of_three_classes_worked_by_hand():
     # 0: 3 / (4 true + 5 predicted - 3); 1: 4 / (4 + 5 - 4); 2: 0 / (2 + 0)
     assert iou(HAND).tolist() == [3 / 6, 4 / 5, 0.0]
     assert mean_iou(HAND) == pytest.approx((0.5 + 0.8 + 0) / 3, abs=1e-15)
@@ -205,14 +182,14 @@ def test_class_predicted_but_never_true_is_zero_and_averaged():
     assert mean_iou(matrix) == 3 / 8
 
 
-def test_only_some_classes_averaged():
+def test_the_mean_can_be_over_some_classes():
     assert mean_iou(HAND, [0, 1]) == pytest.approx(0.65, abs=1e-15)
     assert mean_iou(HAND, [2]) == 0.0
     # what is confused with a class that is not averaged still counts against the others
     assert mean_iou(HAND, [0]) == 0.5
 
 
-def test_undefined_among_some_classes():
+def test_undefined_classes_are_left_out_of_the_mean_over_some():
     matrix = np.zeros((4, 4), int)
     matrix[:3, :3] = HAND
     assert mean_iou(matrix, [0, 3]) == 0.5
@@ -220,7 +197,7 @@ def test_undefined_among_some_classes():
     assert math.isnan(mean_iou(matrix, []))
 
 
-def test_nothing_counted():
+def test_scores_of_nothing_are_undefined():
     empty = np.zeros((3, 3), int)
     assert np.isnan(iou(empty)).all()
     assert math.isnan(mean_iou(empty))
@@ -281,7 +258,7 @@ def official_iou(id_: int) -> float:
     return tp / (tp + fp + fn) if tp + fp + fn else float("nan")
 
 
-def test_agrees_with_cityscapes_scripts():
+def test_iou_is_that_of_the_cityscapes_script():
     train_ids = {7: 0, 8: 1, 26: 13, 28: 15, 3: 255}
     label, prediction = (
         np.array([[train_ids[i] for i in ids]], np.uint8)
@@ -299,7 +276,7 @@ def test_agrees_with_cityscapes_scripts():
     assert pixel_accuracy(confusion_matrix(label, prediction, 19)) == 6 / 9
 
 
-def test_a_cityscapes_image_is_counted_in_no_time():
+def test_a_cityscapes_image_is_counted_in_30_ms():
     rng = np.random.default_rng(0)
     label, prediction = (rng.integers(0, 19, (1024, 2048), np.uint8) for _ in range(2))
     seconds = []

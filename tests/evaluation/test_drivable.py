@@ -39,7 +39,7 @@ def counted(truth, prediction, averaged, ignored) -> float:
     return math.fsum(found) / len(found) if found else math.nan
 
 
-def test_worked_by_hand():
+def test_each_way_of_counting_worked_by_hand():
     # direct 6 of 8 true, 9 predicted (2 of them on background); alternative 4 of 6, 6 predicted
     # (1 on background); background 3 of 6, 5 predicted
     assert scores([[6, 1, 1], [1, 4, 1], [2, 1, 3]]) == pytest.approx(
@@ -52,17 +52,17 @@ def test_worked_by_hand():
     )
 
 
-def test_drivable_everywhere():
+def test_only_the_third_way_is_perfect_if_background_is_taken_for_drivable():
     """Half of 8 pixels drivable, all right; the background is taken for both: perfect by the third
     way, IoU 2/4, 2/4 and 0 by the others."""
     assert scores([[2, 0, 0], [0, 2, 0], [2, 2, 0]]) == pytest.approx([1 / 3, 1 / 2, 1.0])
 
 
-def test_perfect():
+def test_perfect_predictions_score_1_in_every_way():
     assert scores(np.diag([5, 3, 9])) == [1.0, 1.0, 1.0]
 
 
-def test_all_background_predicted():
+def test_predicting_only_background_scores_0_on_the_drivable_area():
     """As a missing prediction is counted: nothing but background, 6 of 10 pixels, is hit."""
     assert scores([[0, 0, 3], [0, 0, 1], [0, 0, 6]]) == pytest.approx([0.6 / 3, 0, 0])
 
@@ -79,27 +79,27 @@ def test_no_background_is_no_difference_between_the_last_two():
     assert scores(confusion) == pytest.approx([(6 / 10 + 4 / 7) / 2] * 3, abs=1e-15)
 
 
-def test_undefined(recwarn):
+def test_a_way_without_any_true_class_is_undefined(recwarn):
     only_background = [[0, 0, 0], [0, 0, 0], [1, 0, 3]]
     assert scores(only_background) == pytest.approx([3 / 4, math.nan, math.nan], nan_ok=True)
     assert all(map(math.isnan, scores(np.zeros((3, 3), int))))
     assert not recwarn.list
 
 
-def test_exact_beyond_32_bits():
+def test_counts_beyond_32_bits_are_exact():
     large = np.array([[2**32 - 1, 0, 0], [0, 1, 0], [2**32 - 1, 0, 0]], np.uint32)
     assert scores(large) == [0.5, 0.75, 1.0]
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (19, 19), (3, 4), (3,), (3, 3, 4)])
-def test_matrices_of_other_classes(shape):
-    with pytest.raises(ValueError, match=r"expected confusion \(\.\.\., 3, 3\), got \("):
-        score(HEADLINE, np.zeros(shape, int))
+def test_matrices_that_are_not_3_by_3_are_refused():
+    for shape in ((2, 2), (19, 19), (3, 4), (3,), (3, 3, 4)):
+        with pytest.raises(ValueError, match=r"expected confusion \(\.\.\., 3, 3\), got \("):
+            score(HEADLINE, np.zeros(shape, int))
 
 
 @quick
 @given(maps)
-def test_equals_a_count_of_pixels(pair):
+def test_every_way_equals_a_count_of_pixels(pair):
     confusion = confusion_matrix(*pair, 3)
     everything, drivable = (DIRECT, ALTERNATIVE, BACKGROUND), (DIRECT, ALTERNATIVE)
     expected = [

@@ -13,7 +13,6 @@ from ibnseg.datasets.labels import CATEGORIES, CITYSCAPES_IDS, CLASSES, INSTANCE
 from ibnseg.evaluation.confusion import confusion_matrix, iou
 from ibnseg.evaluation.official import (
     AVERAGE_SIZES,
-    INSTANCE_CATEGORIES,
     by_category,
     further_scores,
     instance_iou,
@@ -40,15 +39,6 @@ def confusion(cells: dict[tuple[int, int], int]) -> np.ndarray:
     for cell, count in cells.items():
         matrix[cell] = count
     return matrix
-
-
-# --- the tables ---
-
-
-def test_average_sizes_are_of_the_eight_classes_with_instances():
-    names = ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
-    assert list(AVERAGE_SIZES) == names == list(INSTANCE_CLASSES)
-    assert INSTANCE_CATEGORIES == ("human", "vehicle")
 
 
 # --- categories ---
@@ -106,7 +96,7 @@ def test_instances_of_a_class_weigh_alike():
     }
 
 
-def test_each_class_has_its_own_average():
+def test_instances_are_weighed_by_the_average_size_of_their_class():
     weighted = weigh([24001, 28007, 28007], [PERSON, BUS, SKY])
     assert nonzero(weighted) == {
         (PERSON, PERSON): PERSON_SIZE,
@@ -125,16 +115,16 @@ def test_equal_ids_in_two_images_are_two_instances():
     assert (first + second)[CAR].sum() == 2 * CAR_SIZE
 
 
-@pytest.mark.parametrize("id_", [0, 7, 26, 255, 999, 1000])
-def test_ids_up_to_1000_are_no_instances(id_):
+def test_ids_up_to_1000_are_no_instances():
     """Stuff, and groups such as 26, cars that cannot be told apart."""
-    assert not weigh([id_, id_], [CAR, ROAD]).any()
+    for id_ in (0, 7, 26, 255, 999, 1000):
+        assert not weigh([id_, id_], [CAR, ROAD]).any(), id_
 
 
-@pytest.mark.parametrize("id_", [1001, 6000, 29001, 30000], ids=str)
-def test_instances_of_ignored_classes_do_not_count(id_):
+def test_instances_of_ignored_classes_do_not_count():
     """Caravan (29) and trailer (30), and what lies above 1000 of the void classes."""
-    assert not weigh([id_, id_], [CAR, ROAD]).any()
+    for id_ in (1001, 6000, 29001, 30000):
+        assert not weigh([id_, id_], [CAR, ROAD]).any(), id_
 
 
 def test_what_is_predicted_on_ignored_instances_may_be_anything():
@@ -145,7 +135,7 @@ def test_the_first_instance_of_a_class_is_number_0():
     assert weigh([24000], [PERSON])[PERSON, PERSON] == PERSON_SIZE
 
 
-def test_no_instances():
+def test_an_image_without_instances_has_no_weights():
     assert not weigh([7, 26, 0], [ROAD, CAR, ROAD]).any()
     assert weighted_confusion(np.zeros((0, 4), np.uint16), np.zeros((0, 4), np.uint8)).shape == (
         19,
@@ -153,7 +143,7 @@ def test_no_instances():
     )
 
 
-def test_views_are_read_as_they_are():
+def test_transposed_and_flipped_views_are_counted_as_they_are():
     instances = np.array([[26000, 7], [26001, 7]], np.uint16)
     prediction = np.array([[CAR, CAR], [ROAD, ROAD]], np.uint8)
     np.testing.assert_array_equal(
@@ -165,7 +155,7 @@ def test_views_are_read_as_they_are():
 # --- iIoU ---
 
 
-def test_false_positives_are_pixels_as_they_are():
+def test_false_positives_are_counted_in_pixels_without_weight():
     # all of car: weights 1.25 of 2 sizes; car is predicted on 500 pixels of road and 20 of bus
     counts = confusion({(CAR, CAR): 4, (CAR, TRUCK): 1, (ROAD, CAR): 500, (BUS, CAR): 20})
     weighted = weigh([26000, 26000, 26001, 26001, 26001, 26001], [CAR, TRUCK, CAR, CAR, CAR, ROAD])
@@ -173,7 +163,7 @@ def test_false_positives_are_pixels_as_they_are():
     assert instance_iou(counts, weighted)[CAR] == pytest.approx(expected, rel=1e-15)
 
 
-def test_within_a_category_nothing_is_confused():
+def test_classes_taken_for_each_other_within_a_category_count_as_right():
     # truck is right as a vehicle, road is not; bus on car's place is no false positive of vehicles
     counts = confusion({(CAR, CAR): 4, (CAR, TRUCK): 1, (ROAD, CAR): 500, (BUS, CAR): 20})
     weighted = weigh([26000, 26000, 26001, 26001, 26001, 26001], [CAR, TRUCK, CAR, CAR, CAR, ROAD])
@@ -217,7 +207,7 @@ def test_a_group_alone_is_undefined_however_it_is_predicted():
     assert scores["category_iou"]["vehicle"] == 1
 
 
-def test_nothing_at_all_is_undefined(recwarn):
+def test_without_any_pixel_every_score_is_undefined(recwarn):
     scores = further_scores(confusion({}), np.zeros((19, 19)))
     assert all(
         math.isnan(x)
@@ -240,15 +230,15 @@ def test_predictions_that_are_no_class_are_named():
         weigh([26000, 26000, 26001], [CAR, 255, 19])
 
 
-def test_other_shape():
+def test_a_prediction_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"prediction of shape \(3, 2\) for instances \(2, 3\)"):
         weighted_confusion(np.zeros((2, 3), np.uint16), np.zeros((3, 2), np.uint8))
 
 
-@pytest.mark.parametrize(("first", "second"), [("int32", "uint8"), ("uint16", "int64")])
-def test_other_dtype(first, second):
-    with pytest.raises(ValueError, match=f"uint16 and prediction uint8, got {first} and {second}"):
-        weighted_confusion(np.zeros((2, 2), first), np.zeros((2, 2), second))
+def test_instances_or_predictions_of_another_dtype_are_refused():
+    for first, second in (("int32", "uint8"), ("uint16", "int64")):
+        with pytest.raises(ValueError, match=f"got {first} and {second}"):
+            weighted_confusion(np.zeros((2, 2), first), np.zeros((2, 2), second))
 
 
 # --- a loop over pixels ---
@@ -357,7 +347,7 @@ def test_weights_do_not_depend_on_the_resolution(scene, factor):
 
 @quick
 @given(scenes(), st.permutations(range(4)))
-def test_numbers_of_instances_are_but_names(scene, order):
+def test_renumbering_instances_changes_nothing(scene, order):
     instances, prediction = scene
     renamed = instances.copy()
     for old, new in zip((26000, 26001, 26002, 26003), order, strict=True):
@@ -367,7 +357,7 @@ def test_numbers_of_instances_are_but_names(scene, order):
     )
 
 
-def test_a_cityscapes_image_is_counted_in_no_time():
+def test_a_cityscapes_image_is_counted_in_30_ms():
     rng = np.random.default_rng(0)
     instances = np.full((1024, 2048), 7, np.uint16)
     for i in range(100):  # a tenth of the pixels or more

@@ -43,7 +43,7 @@ def test_csv_and_json_hold_the_same(report):
         assert (row["n"], row["seeds"]) == ("2", "0 1")
 
 
-def test_csv_numbers(report):
+def test_csv_gives_values_intervals_and_drops_of_each_test(report):
     home, away, unseen, *_ = rows(as_csv(report()))
     assert float(away["value"]) == pytest.approx(0.4)
     assert (away["images"], away["groups"], away["split"]) == ("4", "2", "val")
@@ -68,7 +68,7 @@ def test_what_is_missing_is_null_and_not_a_row(tmp_path):
     assert len(rows(as_csv(found))) == 5
 
 
-def test_published_numbers(runs, published):
+def test_published_numbers_are_given_as_values_and_as_printed(runs, published):
     found = gather(runs, published=True)
     printed = [row for row in rows(as_csv(found)) if row["kind"] == "published"]
     assert [(row["test"], row["value"], row["printed"]) for row in printed] == [

@@ -12,7 +12,7 @@ from tests.conftest import save_run
 from tests.report.conftest import road
 
 
-def test_filters(runs, published):
+def test_a_report_can_be_narrowed_to_domains_and_protocols(runs, published):
     both = gather(runs, domains=["cityscapes"], published=True)
     assert [[c.domain for c in m.columns] for m in both.matrices] == [["cityscapes"]]
     assert [dict(row.values) for row in both.beside[0]] == [{"cityscapes": "28.95"}]
@@ -89,33 +89,23 @@ def test_a_run_of_schema_1_is_read_as_one_of_schema_2(runs):
     assert gather(runs, "f_score") == expected
 
 
-def test_wrong_names(runs, published):
+def test_unknown_metrics_protocols_and_domains_are_refused_with_the_nearest_names(runs, published):
     for kwargs, message in (
-        (dict(metric="miou"), "unknown metric 'miou'; did you mean mIoU?"),
-        (dict(metric="roads"), "unknown metric 'roads'; did you mean road?"),
-        (
-            dict(protocols=["nativ"]),
-            "unknown protocol of these results 'nativ'; did",
-        ),
-        (dict(protocols=["unknown"]), "unknown protocol of these results 'unknown'"),
-        (
-            dict(domains=["citiscapes"]),
-            "unknown test domain of these results 'citiscapes'",
-        ),
-        (
-            dict(domains=["bdd100k"], published=True),
-            "unknown test domain of these results 'bdd100k'",
-        ),
+        (dict(metric="miou"), "metric 'miou'; did you mean mIoU"),
+        (dict(metric="roads"), "metric 'roads'; did you mean road"),
+        (dict(protocols=["nativ"]), "'nativ'; did you mean native"),
+        (dict(protocols=["unknown"]), "'unknown'"),
+        (dict(domains=["citiscapes"]), "'citiscapes'; did you mean cityscapes"),
+        (dict(domains=["bdd100k"], published=True), "'bdd100k'"),
     ):
-        with pytest.raises(UserError) as error:
+        with pytest.raises(UserError, match=f"^unknown .*{message}"):
             gather(runs, **kwargs)
-        assert str(error.value).startswith(message)
 
 
-def test_nothing_to_show(published):
-    with pytest.raises(UserError, match="no run to show; give folders of runs, or --published"):
+def test_a_report_of_nothing_is_refused(published):
+    with pytest.raises(UserError, match="no run to show"):
         gather([])
-    with pytest.raises(UserError, match="nothing to show of car in these domains"):
+    with pytest.raises(UserError, match="nothing to show of car"):
         gather([], "car", published=True)
 
 

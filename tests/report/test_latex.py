@@ -18,7 +18,7 @@ DOCUMENT = r"""\documentclass{article}
 """
 
 
-def test_rows(report):
+def test_rows_of_a_latex_table(report):
     text = as_latex(report())
     assert r"\begin{tabular}{@{}lllrrr@{}}" in text
     head = r"trained on & network &  & GTA5 & Cityscapes & mean of unseen \\"
@@ -39,7 +39,7 @@ def test_negative_numbers_have_a_minus(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
-def test_compiles_with_whatever_titles_hold(runs, published, tmp_path):
+def test_the_tables_compile_whatever_characters_titles_hold(runs, published, tmp_path):
     special = r"50% & more_{x}^2 ~ $1 #2 \par <a> ± [z]"
     odd = save_run(tmp_path / "odd", {"gta5": road(2, 4)}, name="odd", title=special)
     text = as_latex(gather([*runs, odd], published=True))

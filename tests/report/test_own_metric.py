@@ -51,7 +51,9 @@ def matrix(capsys, *words: str) -> str:
 
 
 @pytest.mark.parametrize("way", ["--import", "IBNSEG_IMPORTS"])
-def test_with_its_module_it_has_an_interval(way, run, capsys, monkeypatch):
+def test_a_metric_of_ones_own_has_an_interval_if_its_module_is_imported(
+    way, run, capsys, monkeypatch
+):
     words = [str(run), "--metric", "missed_car", "--format", "csv"]
     if way == "--import":
         words += ["--import", "my_metric"]
@@ -63,7 +65,7 @@ def test_with_its_module_it_has_an_interval(way, run, capsys, monkeypatch):
     assert "cars missed in percent (lower is better)" in matrix(capsys, *words[:3])
 
 
-def test_without_its_module_it_is_as_recorded_and_that_is_said(run, capsys):
+def test_a_metric_of_ones_own_is_as_recorded_if_its_module_is_not_imported(run, capsys):
     text = matrix(capsys, str(run), "--metric", "missed_car")
     assert "cars missed in percent (lower is better)" in text
     assert " 50.0" in text

@@ -4,7 +4,7 @@ from ibnseg.report.published import as_rows, select
 from tests.report.conftest import PUBLISHED
 
 
-def test_selected():
+def test_published_numbers_are_selected_by_metric_protocol_and_domains():
     assert len(select(PUBLISHED, "mIoU")) == 5
     assert [n.value for n in select(PUBLISHED, "mIoU", ["unknown", "rein"])] == ["30.10", "35.5"]
     assert [n.value for n in select(PUBLISHED, "mIoU", tests={"gta5"})] == ["70.0"]

@@ -42,7 +42,7 @@ def scored(shares: np.ndarray, resamples: int = 1000, seed: int = 0, sample: str
 # --- sums ---
 
 
-def test_sums_by_group():
+def test_matrices_are_summed_by_group_in_order_of_names():
     matrices = np.arange(16).reshape(4, 2, 2)
     sums = sum_groups(matrices.astype(np.uint32), ["b", "a", "b", "c"])
     assert sums.dtype == np.int64
@@ -76,7 +76,7 @@ def test_counts_that_float64_cannot_hold_are_refused():
         resample(np.full((2, 1, 1), 2**52), draws(2))
 
 
-def test_two_images_by_enumeration():
+def test_resamples_of_two_images_are_as_frequent_as_by_enumeration():
     """One all right, one all wrong: 1, 1/2 and 0 with probabilities 1/4, 1/2 and 1/4."""
     found = spread([accurate([1, 0])], pixel_accuracy, 4000)
     values, counts = np.unique(np.round(found.deviations, 1), return_counts=True)
@@ -85,7 +85,7 @@ def test_two_images_by_enumeration():
     assert found.units == 2
 
 
-def test_seeded():
+def test_draws_depend_on_their_seed_alone():
     np.testing.assert_array_equal(draws(9, 9, 3), draws(9, 9, 3))
     assert (draws(9, 9, 3) != draws(9, 9, 4)).any()
 
@@ -121,7 +121,7 @@ def test_seeds_alone_are_students_t():
     assert half(over_seeds([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / sqrt(3), abs=1e-6)
 
 
-def test_five_seeds():
+def test_the_interval_of_five_seeds_at_95_and_90_percent():
     """t of four degrees of freedom is 2.7764; at 90 %, 2.1318; the standard deviation sqrt(5)."""
     five = over_seeds([0.0, 0.0, 0.0, 0.0, 5.0])
     assert half(five) == pytest.approx(2.776445, abs=1e-6)
@@ -146,17 +146,13 @@ def test_seeds_and_images_by_welch_and_satterthwaite():
     assert half(scores) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    "scores",
-    [
+def test_unknown_images_one_group_or_an_undefined_score_have_no_interval():
+    for scores in (
         Scores((0, 1), np.array([0.1, 0.2]), {}),
         Scores((0,), np.array([0.1]), {"s": Spread(np.zeros((1, 9)), 1)}),
         Scores((0,), np.array([np.nan]), {"s": Spread(np.zeros((1, 9)), 9)}),
-    ],
-    ids=["images not known", "one group", "undefined"],
-)
-def test_no_interval(scores):
-    assert interval(scores) is None
+    ):
+        assert interval(scores) is None, scores
 
 
 # --- sums of scores ---
@@ -224,44 +220,41 @@ def covered(shares) -> float:
     return hits / REPEATS
 
 
-@pytest.mark.parametrize("groups", [2, 3, 8, 40])
-def test_coverage_of_one_seed(groups):
+def test_intervals_of_one_seed_hold_the_truth_as_often_as_they_promise():
     """The share of intervals that hold the truth, over groups drawn anew each time."""
-    rng = np.random.default_rng(groups)
-    share = covered(lambda i: rng.normal(0.6, 0.08, (1, groups)))
-    assert 0.925 <= share <= 0.975
+    for groups in (2, 3, 8, 40):
+        rng = np.random.default_rng(groups)
+        share = covered(lambda i, rng=rng, n=groups: rng.normal(0.6, 0.08, (1, n)))
+        assert 0.925 <= share <= 0.975, groups
 
 
-@pytest.mark.parametrize(("seeds", "groups"), [(2, 3), (3, 3), (3, 40), (5, 10)])
-def test_coverage_of_several_seeds(seeds, groups):
+def trainings(rng: np.random.Generator, seeds: int, groups: int, of_seed: float, of_group: float):
+    """A function that draws the shares (S, G) of trainings that vary as said."""
+
+    def draw(i: int) -> np.ndarray:
+        training = rng.normal(0, of_seed * sqrt(seeds), (seeds, 1))
+        return 0.6 + training + rng.normal(0, of_group * sqrt(groups), (1, groups))
+
+    return draw
+
+
+def test_intervals_of_several_seeds_hold_the_truth_at_least_as_often_as_they_promise():
     """Groups and trainings are drawn anew each time, of like weight. Few of both make the degrees
     of freedom uncertain, and the interval wide rather than narrow."""
-    rng = np.random.default_rng(100 * seeds + groups)
-
-    def draw(i: int) -> np.ndarray:
-        training = rng.normal(0, 0.05 * sqrt(seeds), (seeds, 1))
-        images = rng.normal(0, 0.05 * sqrt(groups), (1, groups))
-        return 0.6 + training + images
-
-    assert 0.925 <= covered(draw) <= 0.99
+    for seeds, groups in ((2, 3), (3, 3), (3, 40), (5, 10)):
+        rng = np.random.default_rng(100 * seeds + groups)
+        share = covered(trainings(rng, seeds, groups, 0.05, 0.05))
+        assert 0.925 <= share <= 0.99, (seeds, groups)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "least", "most"), [(2, 0.86, 0.93), (3, 0.9, 0.96), (5, 0.92, 0.97)]
-)
-def test_coverage_where_seeds_weigh_more_than_many_images(seeds, least, most):
-    """Two seeds that agree by chance leave the degrees of freedom to the images: too narrow."""
-    rng = np.random.default_rng(seeds)
-
-    def draw(i: int) -> np.ndarray:
-        training = rng.normal(0, 0.02 * sqrt(seeds), (seeds, 1))
-        images = rng.normal(0, 0.01 * sqrt(200), (1, 200))
-        return 0.6 + training + images
-
-    assert least <= covered(draw) <= most
+def test_intervals_of_two_seeds_are_too_narrow_if_seeds_weigh_more_than_many_images():
+    """Two seeds that agree by chance leave the degrees of freedom to the images."""
+    for seeds, least, most in ((2, 0.86, 0.93), (3, 0.9, 0.96), (5, 0.92, 0.97)):
+        share = covered(trainings(np.random.default_rng(seeds), seeds, 200, 0.02, 0.01))
+        assert least <= share <= most, seeds
 
 
-def test_percentiles_of_three_groups_do_not_cover():
+def test_percentiles_of_three_groups_hold_the_truth_too_seldom():
     """Why Student's t: the bootstrap's own percentiles promise 95 % and hold some 72."""
     rng, hits = np.random.default_rng(0), 0
     for i in range(REPEATS):
@@ -278,7 +271,7 @@ def test_mean_iou_of_resamples_is_that_of_each():
     np.testing.assert_array_equal(mean_iou(stack, [0, 2]), [mean_iou(m, [0, 2]) for m in stack])
 
 
-def test_the_interval_of_seeds_alone() -> None:
+def test_the_interval_of_three_values_over_seeds_worked_by_hand() -> None:
     """Of 1, 2 and 6: mean 3, deviation sqrt(7), and Student's t of 2 degrees of freedom, 4.303."""
     low, high = interval_of_seeds(np.array([1.0, 2.0, 6.0]))
     half = 4.302652729749464 * sqrt(7 / 3)

@@ -5,7 +5,7 @@ import sys
 from ibnseg.report.terminal import as_terminal
 
 
-def test_as_wide_as_it_is_and_readable_in_a_file(report, monkeypatch):
+def test_tables_are_not_cut_and_have_no_colours_in_a_file(report, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     text = as_terminal(report())
     assert "\x1b" not in text
@@ -17,10 +17,10 @@ def test_as_wide_as_it_is_and_readable_in_a_file(report, monkeypatch):
     assert max(map(len, below.splitlines())) <= 100
 
 
-def test_bold_for_a_terminal(report, monkeypatch):
+def test_the_best_is_bold_in_a_terminal(report, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert "\x1b[1m50.0 ± 7.1 *\x1b[0m" in as_terminal(report())
 
 
-def test_brackets_are_no_markup(report):
+def test_intervals_in_brackets_are_shown(report):
     assert "[90.0, 90.0]" in as_terminal(report())

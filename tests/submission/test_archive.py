@@ -23,19 +23,23 @@ BY_HAND = {
 }
 
 
+one_target = pytest.mark.parametrize("target", ["cityscapes"], indirect=True)
+"""For what is done alike whatever the target is."""
+
+
 def decoded(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png))
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_ids_are_those_that_the_target_takes(name: str) -> None:
-    target = get_target(name)
-    for class_, id_ in BY_HAND[name].items():
-        train_id = target.class_set.classes.index(class_)
-        image = decoded(encode(np.full((3, 5), train_id, np.uint8), target))
-        assert (image.format, image.mode, image.size) == ("PNG", "L", (5, 3))
-        assert (np.asarray(image) == id_).all()
-    assert set(target.ids) == set(range(len(target.class_set.classes)))
+def test_label_maps_are_encoded_in_the_ids_that_the_target_takes() -> None:
+    for name in TARGETS:
+        target = get_target(name)
+        for class_, id_ in BY_HAND[name].items():
+            train_id = target.class_set.classes.index(class_)
+            image = decoded(encode(np.full((3, 5), train_id, np.uint8), target))
+            assert (image.format, image.mode, image.size) == ("PNG", "L", (5, 3)), name
+            assert (np.asarray(image) == id_).all(), (name, class_)
+        assert set(target.ids) == set(range(len(target.class_set.classes))), name
 
 
 def test_cityscapes_ids_are_the_labels_ids() -> None:
@@ -47,19 +51,21 @@ def test_cityscapes_ids_are_the_labels_ids() -> None:
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(arrays(np.uint8, (4, 6), elements=st.integers(0, 2)), st.sampled_from(list(TARGETS)))
-def test_a_member_can_be_read_back(train_ids: np.ndarray, name: str) -> None:
+def test_an_encoded_label_map_can_be_read_back(train_ids: np.ndarray, name: str) -> None:
     target = get_target(name)
     back = {id_: train_id for train_id, id_ in target.ids.items()}
     ids = np.asarray(decoded(encode(train_ids, target)))
     np.testing.assert_array_equal(np.vectorize(back.get)(ids), train_ids)
 
 
+@one_target
 def test_train_ids_of_no_class_are_refused(target) -> None:
     train_ids = np.full((2, 2), 255, np.uint8)
     with pytest.raises(ValueError, match=r"train ids \[255\], which are no class of"):
         encode(train_ids, target)
 
 
+@one_target
 def test_equal_members_make_equal_archives(target, files, archive, tmp_path) -> None:
     other = tmp_path / "other.zip"
     write_archive(other, dict(reversed(files.items())), lambda made: None)
@@ -72,7 +78,8 @@ def test_equal_members_make_equal_archives(target, files, archive, tmp_path) -> 
             np.testing.assert_array_equal(ids, expected)
 
 
-def test_an_archive_that_fails_its_check_does_not_appear(files, tmp_path) -> None:
+@one_target
+def test_an_archive_that_fails_its_check_does_not_appear(target, files, tmp_path) -> None:
     def fail(made) -> None:
         assert zipfile.is_zipfile(made)
         raise KeyboardInterrupt

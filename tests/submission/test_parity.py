@@ -124,7 +124,9 @@ def test_bdd100ks_toolkit_takes_the_archive_and_counts_as_we_do(tmp_path, task, 
 
 @needs_toolkit
 @pytest.mark.parametrize(("mode", "is_taken"), [("L", True), ("P", True), ("RGB", False)])
-def test_which_modes_bdd100ks_toolkit_takes(tmp_path, mode, is_taken) -> None:
+def test_a_target_takes_the_image_modes_that_bdd100ks_toolkit_takes(
+    tmp_path, mode, is_taken
+) -> None:
     keys, pairs, truth = with_truth("drivable", tmp_path)
     result = tmp_path / "given"
     result.mkdir()
@@ -181,7 +183,9 @@ def test_cityscapes_script_takes_the_archive_and_counts_as_we_do(
 
 
 @pytest.mark.parametrize(("mode", "is_taken"), [("L", True), ("P", True), ("RGB", False)])
-def test_which_modes_cityscapes_script_takes(script, tmp_path, monkeypatch, mode, is_taken) -> None:
+def test_a_target_takes_the_image_modes_that_cityscapes_script_takes(
+    script, tmp_path, monkeypatch, mode, is_taken
+) -> None:
     keys, pairs, truth = cityscapes_truth(tmp_path)
     result = tmp_path / "given"
     result.mkdir()
