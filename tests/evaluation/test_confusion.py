@@ -70,7 +70,7 @@ def test_renaming_classes_permutes_the_matrix(pair, order):
 
 @quick
 @given(maps(), maps())
-def test_images_add_up(first, second):
+def test_the_matrices_of_two_images_add_up_to_that_of_both(first, second):
     together = [np.concatenate([a.ravel(), b.ravel()]) for a, b in zip(first, second, strict=True)]
     both = confusion_matrix(*(x[None] for x in together), 5)
     np.testing.assert_array_equal(both, confusion_matrix(*first, 5) + confusion_matrix(*second, 5))

@@ -22,6 +22,15 @@ def test_every_protocol_names_its_source_and_the_papers_average_all_classes():
     assert all(p.eval_classes is None for n, p in PROTOCOLS.items() if n not in over_all)
 
 
+def test_protocols_slide_and_map_labels_as_their_papers_do():
+    maps = {name: dict(p.class_maps) for name, p in PROTOCOLS.items() if p.class_maps}
+    openseg = {"MapillaryVistas": "openseg"}
+    assert maps == {"robustnet": {"GTA5": "by_color"}, "rein": openseg, "soma": openseg}
+    for name, protocol in PROTOCOLS.items():
+        own = dict(rein=SLIDE, soma=SLIDE, native=None, paper=None).get(name, "whole")
+        assert protocol.inference == own, name
+
+
 SIZES = {
     "native": (("GTA5", (1914, 1052), (1914, 1052), (1914, 1052)),),
     "paper": (
@@ -111,4 +120,6 @@ def test_the_printed_table_has_a_row_for_each_protocol_with_its_windows():
     rows = {line.split("|")[1].strip(): line for line in protocols_table().splitlines()[2:]}
     assert list(rows) == [f"`{name}` v{p.version}" for name, p in PROTOCOLS.items()]
     assert "512x512, stride 341x341" in rows["`rein` v1"]
-    assert "1024x512" in rows["`rein` v1"]
+    assert "(bicubic) and label half, then image within 1024x512" in rows["`rein` v1"]
+    assert "(bicubic)" in rows["`robustnet` v1"]
+    assert "others: image (bilinear)" in rows["`short1024` v1"]

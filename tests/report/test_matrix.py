@@ -206,7 +206,7 @@ def test_a_recorded_value_that_its_counts_do_not_give_is_refused(tmp_path):
 # --- rows, columns, blocks ---
 
 
-def test_seeds_are_one_row(tmp_path):
+def test_seeds_of_a_network_are_one_row_with_mean_and_deviation(tmp_path):
     runs = [
         save_run(tmp_path / f"{seed}", {"gta5": images(8), "cityscapes": images(right)}, seed=seed)
         for seed, right in enumerate((4, 5, 9))
