@@ -5,7 +5,7 @@ from ibnseg.analysis.networks import labels
 ONE, ELSEWHERE, OTHER = ("gta5", "a", "m"), ("city", "a", "m"), ("gta5", "b", "m")
 
 
-def test_titles_with_what_tells_them_apart() -> None:
+def test_networks_of_one_title_are_labelled_with_what_tells_them_apart() -> None:
     assert labels({ONE: "A"}, {}) == {ONE: "A"}
     assert labels({ONE: "A", OTHER: "B"}, {}) == {ONE: "A", OTHER: "B"}
     found = labels({ONE: "A", ELSEWHERE: "A"}, {"city": "City"})

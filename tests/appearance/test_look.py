@@ -62,7 +62,7 @@ def test_low_amplitudes_hardly_depend_on_the_size() -> None:
         np.testing.assert_allclose(look.amplitude[-1, 2], 0, atol=0.1)
 
 
-def test_no_images() -> None:
+def test_a_look_of_no_images_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         look_of_images([])
 
@@ -109,13 +109,13 @@ def by_definition(image: np.ndarray, look: Look, reach: int) -> np.ndarray:
     return back.real
 
 
-@pytest.mark.parametrize(("beta", "reach"), [(0.0, 0), (0.02, 0), (0.03, 1), (0.1, 4), (0.3, 14)])
-def test_amplitudes_by_definition(beta: float, reach: int) -> None:
-    look = look_of_images([255 - scene(2)[0], scene(4)[0] // 2])
-    expected = by_definition(IMAGE, look, reach)  # of 64x48, so beta * 48 waves
-    found = match_amplitudes(IMAGE, look, beta)
-    assert np.abs(found - expected.clip(0, 255)).max() <= 0.5 + 1e-2
-    assert np.abs(found.astype(int) - IMAGE).mean() > 3
+def test_amplitudes_up_to_a_frequency_become_the_looks() -> None:
+    for beta, reach in ((0.0, 0), (0.02, 0), (0.03, 1), (0.1, 4), (0.3, 14)):
+        look = look_of_images([255 - scene(2)[0], scene(4)[0] // 2])
+        expected = by_definition(IMAGE, look, reach)  # of 64x48, so beta * 48 waves
+        found = match_amplitudes(IMAGE, look, beta)
+        assert np.abs(found - expected.clip(0, 255)).max() <= 0.5 + 1e-2, beta
+        assert np.abs(found.astype(int) - IMAGE).mean() > 3, beta
 
 
 def test_odd_sizes_by_definition() -> None:
@@ -132,21 +132,23 @@ def test_without_waves_only_the_mean_changes() -> None:
     np.testing.assert_array_equal(found, np.rint(image - mean + 50).astype(np.uint8))
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_the_look_of_itself_changes_nothing(name: str) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    np.testing.assert_array_equal(LOOKS[name](image, look_of_images([image])), image)
+def test_the_look_of_itself_changes_nothing() -> None:
+    for name in LOOKS:
+        image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        np.testing.assert_array_equal(
+            LOOKS[name](image, look_of_images([image])), image, err_msg=name
+        )
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_dtype_shape_and_the_input(name: str) -> None:
-    view, look = IMAGE[:, ::-1], look_of_images([scene(4)[0] // 2])
-    before = view.copy()
-    found = LOOKS[name](view, look)
-    np.testing.assert_array_equal(view, before)
-    assert (found.dtype, found.shape) == (np.uint8, view.shape)
-    with pytest.raises(TypeError, match="expected a uint8 image, got float64"):
-        LOOKS[name](view.astype(float), look)
+def test_a_look_keeps_dtype_and_shape_and_leaves_its_input_alone() -> None:
+    for name in LOOKS:
+        view, look = IMAGE[:, ::-1], look_of_images([scene(4)[0] // 2])
+        before = view.copy()
+        found = LOOKS[name](view, look)
+        np.testing.assert_array_equal(view, before, err_msg=name)
+        assert (found.dtype, found.shape) == (np.uint8, view.shape), name
+        with pytest.raises(TypeError, match="expected a uint8 image, got float64"):
+            LOOKS[name](view.astype(float), look)
 
 
 def test_edges_stay_where_they_are() -> None:
@@ -159,12 +161,12 @@ def test_edges_stay_where_they_are() -> None:
         assert (steps.argmax(axis=1) == 39).all()
 
 
-@pytest.mark.parametrize("beta", [-0.1, 0.5, float("nan")])
-def test_betas_out_of_bounds(beta: float) -> None:
-    with pytest.raises(ValueError, match="beta is|cannot convert"):
-        match_amplitudes(IMAGE, look_of_images([IMAGE]), beta)
+def test_a_beta_out_of_bounds_is_refused() -> None:
+    for beta in (-0.1, 0.5, float("nan")):
+        with pytest.raises(ValueError, match="beta is|cannot convert"):
+            match_amplitudes(IMAGE, look_of_images([IMAGE]), beta)
 
 
-def test_more_waves_than_a_look_has() -> None:
+def test_more_waves_than_a_look_has_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 127 waves in 600x512"):
         match_amplitudes(np.zeros((512, 600, 3), np.uint8), look_of_images([IMAGE]), 0.25)

@@ -71,15 +71,14 @@ def test_values_by_hand() -> None:
         assert applied(name, pixel, parameter).tolist() == [[values]], name
 
 
-@pytest.mark.parametrize(
-    ("kelvin", "x", "y"),
-    [(2856, 0.4476, 0.4074), (4000, 0.3805, 0.3768), (6500, 0.3135, 0.3237)],
-)
-def test_a_black_bodys_chromaticity(kelvin: float, x: float, y: float) -> None:
+def test_the_colour_of_a_black_body_is_the_published_one() -> None:
     """Illuminant A is one of 2856 K; the others are of the Planckian locus of CIE 1931."""
-    xyz = np.linalg.solve(road._XYZ_TO_RGB, road.planckian(kelvin))
-    np.testing.assert_allclose(xyz / xyz.sum(), (x, y, 1 - x - y), atol=7e-4)
-    assert xyz[1] == pytest.approx(1)
+    for kelvin, x, y in ((2856, 0.4476, 0.4074), (4000, 0.3805, 0.3768), (6500, 0.3135, 0.3237)):
+        xyz = np.linalg.solve(road._XYZ_TO_RGB, road.planckian(kelvin))
+        np.testing.assert_allclose(
+            xyz / xyz.sum(), (x, y, 1 - x - y), atol=7e-4, err_msg=str(kelvin)
+        )
+        assert xyz[1] == pytest.approx(1), kelvin
 
 
 def test_warmer_light_keeps_the_luminance_of_white_and_takes_its_blue() -> None:
@@ -100,10 +99,10 @@ def test_warmer_light_keeps_the_luminance_of_white_and_takes_its_blue() -> None:
     assert cold[2] > cold[1] > cold[0]
 
 
-@pytest.mark.parametrize("kelvin", [2221, 25001, float("nan")])
-def test_temperatures_out_of_bounds(kelvin: float) -> None:
-    with pytest.raises(ValueError, match="expected 2222 to 25000"):
-        road.temperature(IMAGE, kelvin)
+def test_a_temperature_out_of_bounds_is_refused() -> None:
+    for kelvin in (2221, 25001, float("nan")):
+        with pytest.raises(ValueError, match="expected 2222 to 25000"):
+            road.temperature(IMAGE, kelvin)
 
 
 def test_noise_is_gaussian_and_independent() -> None:
@@ -142,18 +141,20 @@ def test_blur_is_a_gaussian_cut_at_four_deviations(image: np.ndarray, sigma: flo
     assert error.max() < 3  # OpenCV's kernels for 8-bit images are of 8 bits too
 
 
-@pytest.mark.parametrize("quality", CONDITIONS["jpeg"].severities)
-def test_jpeg_is_what_pillow_makes_of_it(quality: int) -> None:
-    file = io.BytesIO()
-    Image.fromarray(IMAGE).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    expected = np.asarray(Image.open(file)).astype(int)
-    assert np.abs(road.jpeg(IMAGE, quality) - expected).mean() < 1
+def test_jpeg_is_what_pillow_makes_of_it() -> None:
+    for quality in CONDITIONS["jpeg"].severities:
+        file = io.BytesIO()
+        Image.fromarray(IMAGE).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        expected = np.asarray(Image.open(file)).astype(int)
+        assert np.abs(road.jpeg(IMAGE, quality) - expected).mean() < 1, quality
 
 
-@pytest.mark.parametrize("name", [name for name in CONDITIONS if name != "jpeg"])
-def test_the_neutral_parameter_changes_nothing(name: str) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
-    np.testing.assert_array_equal(applied(name, image, CONDITIONS[name].none), image)
+def test_the_neutral_parameter_changes_nothing() -> None:
+    for name in [name for name in CONDITIONS if name != "jpeg"]:
+        image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+        np.testing.assert_array_equal(
+            applied(name, image, CONDITIONS[name].none), image, err_msg=name
+        )
 
 
 def test_jpegs_best_quality_changes_little() -> None:
@@ -161,28 +162,28 @@ def test_jpegs_best_quality_changes_little() -> None:
     assert np.abs(applied("jpeg", plane, 100).astype(int) - plane).max() <= 2
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_growth_dtype_shape_and_the_input(name: str) -> None:
+def test_each_severity_changes_more_and_leaves_its_input_alone() -> None:
     """More changes with each severity; the image that came in, here a view, stays as it is."""
-    condition, view = CONDITIONS[name], IMAGE[:, ::-1]
-    before = view.copy()
-    found = [condition.at(view, s, generator(0, "x")) for s in (0, *SEVERITIES)]
-    np.testing.assert_array_equal(view, before)
-    np.testing.assert_array_equal(found[0], view)
-    assert not np.shares_memory(found[0], IMAGE)
-    changes = [np.abs(each.astype(int) - before).mean() for each in found]
-    assert all(more > less + 0.1 for less, more in pairwise(changes)), changes
-    for each in found:
-        assert (each.dtype, each.shape) == (np.uint8, view.shape)
-        assert each.std() > 3  # something is left to be seen
+    for name in CONDITIONS:
+        condition, view = CONDITIONS[name], IMAGE[:, ::-1]
+        before = view.copy()
+        found = [condition.at(view, s, generator(0, "x")) for s in (0, *SEVERITIES)]
+        np.testing.assert_array_equal(view, before, err_msg=name)
+        np.testing.assert_array_equal(found[0], view, err_msg=name)
+        assert not np.shares_memory(found[0], IMAGE), name
+        changes = [np.abs(each.astype(int) - before).mean() for each in found]
+        assert all(more > less + 0.1 for less, more in pairwise(changes)), changes
+        for each in found:
+            assert (each.dtype, each.shape) == (np.uint8, view.shape), name
+            assert each.std() > 3, name  # something is left to be seen
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_parameters_go_one_way_from_the_neutral_one(name: str) -> None:
-    condition = CONDITIONS[name]
-    steps = np.diff([condition.none, *condition.severities])
-    assert (steps > 0).all() or (steps < 0).all()
-    assert len(condition.severities) == len(SEVERITIES)
+def test_parameters_go_one_way_from_the_neutral_one() -> None:
+    for name in CONDITIONS:
+        condition = CONDITIONS[name]
+        steps = np.diff([condition.none, *condition.severities])
+        assert (steps > 0).all() or (steps < 0).all(), name
+        assert len(condition.severities) == len(SEVERITIES), name
 
 
 @settings(deadline=None, max_examples=60)
@@ -198,24 +199,26 @@ def test_pixels_are_never_moved(image, name: str, severity: int, order: list[int
     assert np.abs(shown(pixels[order]) - shown(pixels)[order]).max() <= tolerance
 
 
-@pytest.mark.parametrize("name", ["noise", "blur", "jpeg"])
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_a_square_stays_where_it_is(name: str, severity: int) -> None:
-    image = np.full((96, 128, 3), 40, np.uint8)
-    image[32:64, 80:112] = 220
-    found = CONDITIONS[name].at(image, severity, generator(0, "x")).mean(axis=2)
-    light = (found > 130).astype(float)
-    assert 0.8 < light.sum() / 1024 < 1.2
-    np.testing.assert_allclose(ndimage.center_of_mass(light), (47.5, 95.5), atol=0.3)
+def test_a_square_stays_where_it_is() -> None:
+    for name in ("noise", "blur", "jpeg"):
+        for severity in SEVERITIES:
+            image = np.full((96, 128, 3), 40, np.uint8)
+            image[32:64, 80:112] = 220
+            found = CONDITIONS[name].at(image, severity, generator(0, "x")).mean(axis=2)
+            light = (found > 130).astype(float)
+            assert 0.8 < light.sum() / 1024 < 1.2, (name, severity)
+            np.testing.assert_allclose(
+                ndimage.center_of_mass(light), (47.5, 95.5), atol=0.3, err_msg=str((name, severity))
+            )
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_floats_are_refused(name: str) -> None:
-    with pytest.raises(TypeError, match="expected a uint8 image, got float32"):
-        CONDITIONS[name].at(IMAGE.astype(np.float32), 1, generator(0, "x"))
+def test_floats_are_refused() -> None:
+    for name in CONDITIONS:
+        with pytest.raises(TypeError, match="expected a uint8 image, got float32"):
+            CONDITIONS[name].at(IMAGE.astype(np.float32), 1, generator(0, "x"))
 
 
-@pytest.mark.parametrize("severity", [-1, 6, 1.5])
-def test_severities_out_of_bounds(severity) -> None:
-    with pytest.raises(ValueError, match="severity is .*, expected 0 to 5"):
-        CONDITIONS["blur"].at(IMAGE, severity, generator(0, "x"))
+def test_a_severity_out_of_bounds_is_refused() -> None:
+    for severity in (-1, 6, 1.5):
+        with pytest.raises(ValueError, match="severity is .*, expected 0 to 5"):
+            CONDITIONS["blur"].at(IMAGE, severity, generator(0, "x"))

@@ -10,7 +10,6 @@ from mmengine.logging import MMLogger
 from PIL import Image
 
 from ibnseg.datasets import Cityscapes
-from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
 from tests.conftest import scene
 
@@ -32,28 +31,27 @@ FRAMES = {  # by conftest: frame to the seed of its scene
 }
 
 
-@pytest.mark.parametrize("split", FRAMES)
-def test_pairs_pixels_and_train_ids(data, split):
-    root = data / "cityscapes"
-    dataset = Cityscapes(root, split, pipeline=PIPELINE)
-    assert len(dataset) == len(FRAMES[split])
-    for sample, (frame, seed) in zip(dataset, FRAMES[split].items(), strict=True):
-        assert sample["img_path"] == str(root / "leftImg8bit" / split / f"{frame}_leftImg8bit.png")
-        assert sample["seg_map_path"] == str(root / f"gtFine/{split}/{frame}_gtFine_labelIds.png")
-        image, train_ids = scene(seed)
-        np.testing.assert_array_equal(sample["img"], (255 - image)[..., ::-1])
-        np.testing.assert_array_equal(sample["gt_seg_map"], train_ids)
-    assert dataset.skipped == []
+def test_images_and_train_ids_are_those_of_the_files(data):
+    for split in FRAMES:
+        root = data / "cityscapes"
+        dataset = Cityscapes(root, split, pipeline=PIPELINE)
+        assert len(dataset) == len(FRAMES[split]), split
+        for sample, (frame, seed) in zip(dataset, FRAMES[split].items(), strict=True):
+            assert sample["img_path"] == str(
+                root / "leftImg8bit" / split / f"{frame}_leftImg8bit.png"
+            ), split
+            assert sample["seg_map_path"] == str(
+                root / f"gtFine/{split}/{frame}_gtFine_labelIds.png"
+            ), split
+            image, train_ids = scene(seed)
+            np.testing.assert_array_equal(
+                sample["img"], (255 - image)[..., ::-1], err_msg=str(split)
+            )
+            np.testing.assert_array_equal(sample["gt_seg_map"], train_ids, err_msg=str(split))
+        assert dataset.skipped == [], split
 
 
-def test_it_is_found_by_its_scoped_name(data):
-    built = DATASETS.build(
-        dict(type="ibnseg.Cityscapes", data_root=str(data / "cityscapes"), split="val")
-    )
-    assert len(built) == 5
-
-
-def test_test_split_is_refused(data):
+def test_the_test_split_is_refused(data):
     with pytest.raises(UserError, match="unknown split of Cityscapes 'test'; known: train, val"):
         Cityscapes(data / "cityscapes", "test")
 
@@ -95,57 +93,55 @@ def message(dataset) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.95])
-def test_truncated_image(damaged, part):
+def test_a_truncated_image_is_named(damaged):
     dataset, image, _ = damaged
     content = image.read_bytes()
-    image.write_bytes(content[: int(part * len(content))])
-    assert message(dataset).startswith(f"{image}: ")
+    for part in (0.0, 0.02, 0.5, 0.95):
+        image.write_bytes(content[: int(part * len(content))])
+        assert message(dataset).startswith(f"{image}: "), part
 
 
-@pytest.mark.parametrize("part", [0.0, 0.1, 0.5])
-def test_truncated_label(damaged, part):
+def test_a_truncated_label_is_named(damaged):
     dataset, _, label = damaged
     content = label.read_bytes()
-    label.write_bytes(content[: int(part * len(content))])
-    assert message(dataset).startswith(f"{label}: truncated or not an image")
+    for part in (0.0, 0.1, 0.5):
+        label.write_bytes(content[: int(part * len(content))])
+        assert message(dataset).startswith(f"{label}: truncated or not an image"), part
 
 
-def test_image_that_is_none(damaged):
-    dataset, image, _ = damaged
-    image.write_text("<html>404 Not Found</html>")
-    assert message(dataset).startswith(f"{image}: truncated or not an image")
+def test_an_image_or_label_that_is_a_web_page_is_named(damaged):
+    dataset, *paths = damaged
+    for path in reversed(paths):
+        path.write_text("<html>404 Not Found</html>")
+        assert message(dataset).startswith(f"{path}: truncated or not an image")
 
 
-def test_label_that_is_no_image(damaged):
-    dataset, _, label = damaged
-    label.write_text("<html>404 Not Found</html>")
-    assert message(dataset).startswith(f"{label}: truncated or not an image")
-
-
-def test_image_removed_after_listing(damaged):
+def test_an_image_that_was_removed_after_listing_is_named(damaged):
     dataset, image, _ = damaged
     image.unlink()
     assert message(dataset).startswith(f"{image}: no such file")
 
 
-def test_label_of_16_bits(damaged):
+def test_a_label_of_another_mode_is_refused_by_its_mode(damaged):
+    """Of 16 bits, as instanceIds are; in colours; with alpha."""
     dataset, _, label = damaged
-    Image.fromarray(np.full((48, 64), 26001, np.uint16)).save(label)  # as instanceIds are
-    assert message(dataset) == f"{label}: label of mode I;16, expected 8-bit ids (L or P) or RGB"
+    for pixels, mode in (
+        (np.full((48, 64), 26001, np.uint16), "mode I;16"),
+        (np.zeros((48, 64, 3), np.uint8), "stored as RGB"),
+        (np.zeros((48, 64, 4), np.uint8), "mode RGBA"),
+    ):
+        Image.fromarray(pixels).save(label)
+        text = message(dataset)
+        assert text.startswith(f"{label}: "), mode
+        assert mode in text, mode
 
 
-def test_label_in_colours(damaged):
+def test_a_label_of_another_size_is_refused_with_both_sizes(damaged):
+    """Smaller, or turned on its side."""
     dataset, _, label = damaged
-    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(label)
-    text = message(dataset)
-    assert text == f"{label}: label is stored as RGB, expected one channel of 8-bit ids"
-
-
-def test_label_with_alpha(damaged):
-    dataset, _, label = damaged
-    Image.fromarray(np.zeros((48, 64, 4), np.uint8)).save(label)
-    assert message(dataset).startswith(f"{label}: label of mode RGBA, expected 8-bit ids")
+    for height, width in ((24, 32), (64, 48)):
+        Image.fromarray(np.zeros((height, width), np.uint8)).save(label)
+        assert message(dataset) == f"{label}: label of {width}x{height} for an image of 64x48"
 
 
 def test_ids_outside_the_table_are_named(damaged):
@@ -162,18 +158,6 @@ def test_label_of_train_ids_is_not_taken_for_one_of_ids(damaged):
     text = message(dataset)
     assert text.startswith(f"{label}: ids 255 are not in")
     assert "already of train ids?" in text
-
-
-def test_label_of_another_size(damaged):
-    dataset, _, label = damaged
-    Image.fromarray(np.zeros((24, 32), np.uint8)).save(label)
-    assert message(dataset) == f"{label}: label of 32x24 for an image of 64x48"
-
-
-def test_label_turned_on_its_side(damaged):
-    dataset, _, label = damaged
-    Image.fromarray(np.zeros((64, 48), np.uint8)).save(label)
-    assert message(dataset) == f"{label}: label of 48x64 for an image of 64x48"
 
 
 # --- instances ---
@@ -238,22 +222,14 @@ def test_without_instances_no_warning_is_logged(with_instances, log):
     assert warnings(log) == []
 
 
-def test_instances_of_another_size(with_instances):
-    root, paths = with_instances
-    Image.fromarray(np.zeros((64, 48), np.uint16)).save(paths[0])
-    text = message(Cityscapes(root, "val", **TESTING))
-    assert text == f"{paths[0]}: map of instances of 48x64 for an image of 64x48"
-
-
-def test_instances_of_8_bits(with_instances):
-    root, paths = with_instances
-    Image.fromarray(np.zeros((48, 64), np.uint8)).save(paths[0])
-    text = message(Cityscapes(root, "val", **TESTING))
-    assert text == f"{paths[0]}: map of instances of mode L, expected 16-bit ids (I;16)"
-
-
-def test_truncated_instances(with_instances):
-    root, paths = with_instances
-    paths[0].write_bytes(paths[0].read_bytes()[:40])
-    text = message(Cityscapes(root, "val", **TESTING))
-    assert text.startswith(f"{paths[0]}: truncated or not an image")
+def test_instances_that_do_not_fit_are_named(with_instances):
+    """Of another size, of 8 bits, or truncated."""
+    root, (path, *_) = with_instances
+    dataset = Cityscapes(root, "val", **TESTING)
+    content = path.read_bytes()[:40]
+    Image.fromarray(np.zeros((64, 48), np.uint16)).save(path)
+    assert message(dataset) == f"{path}: map of instances of 48x64 for an image of 64x48"
+    Image.fromarray(np.zeros((48, 64), np.uint8)).save(path)
+    assert message(dataset).startswith(f"{path}: map of instances of mode L, expected 16-bit ids")
+    path.write_bytes(content)
+    assert message(dataset).startswith(f"{path}: truncated or not an image")

@@ -1,7 +1,6 @@
 """The release of a drivable map is recognised by its ids."""
 
 import numpy as np
-import pytest
 
 from ibnseg.datasets.drivable import of_another_release, release_of
 
@@ -12,9 +11,8 @@ def drivable(top: int, below: int, rows: int = 20) -> np.ndarray:
     return ids
 
 
-@pytest.mark.parametrize(
-    ("ids", "release"),
-    [
+def test_the_upper_tenth_of_a_map_tells_its_release() -> None:
+    for ids, release in (
         (drivable(0, 1), "2018"),
         (drivable(0, 2), "2018"),
         (drivable(2, 0), "2021"),
@@ -23,10 +21,8 @@ def drivable(top: int, below: int, rows: int = 20) -> np.ndarray:
         (drivable(0, 0), None),  # one id says nothing
         (drivable(2, 2), None),
         (drivable(2, 1, rows=4), "2021"),  # fewer rows than ten: the first
-    ],
-)
-def test_the_upper_tenth_tells(ids: np.ndarray, release: str | None) -> None:
-    assert release_of(ids) == release
+    ):
+        assert release_of(ids) == release, release
 
 
 def test_up_to_a_hundredth_of_the_upper_tenth_may_differ() -> None:

@@ -31,7 +31,7 @@ from ibnseg.datasets.groups import GROUPS
         ("image", ["a/b.png", "a/c.png"], ["a/b.png", "a/c.png"]),
     ],
 )
-def test_groups(kind, names, groups):
+def test_images_are_grouped_by_their_paths(kind, names, groups):
     assert GROUPS[kind](names) == groups
 
 

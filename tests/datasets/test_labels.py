@@ -4,7 +4,6 @@ import runpy
 import sys
 
 import numpy as np
-import pytest
 
 from ibnseg.datasets.labels import (
     CAMVID_CLASSES,
@@ -74,7 +73,7 @@ def test_train_ids_are_a_bijection_onto_the_19_classes():
     assert list(PALETTE) == [color for *_, color in TRAINED]
 
 
-def test_categories():
+def test_each_label_is_of_its_published_category():
     """By ids, void ones included, as cityscapesScripts helpers/labels.py has them."""
     ranges = {
         "void": range(0, 7),
@@ -105,11 +104,8 @@ def test_humans_and_vehicles_have_instances_and_nothing_else():
     assert CLASSES[11:] == INSTANCE_CLASSES
 
 
-def test_cityscapes_ids():
+def test_cityscapes_ids_are_the_published_ones_and_gta5_has_the_licence_plate_besides():
     assert {id_: train_id for id_, train_id, *_ in TRAINED + VOID} == CITYSCAPES_IDS
-
-
-def test_gta5_has_the_licence_plate_besides():
     assert GTA5_IDS[34] == 255
     assert {id_: x for id_, x in GTA5_IDS.items() if id_ != 34} == CITYSCAPES_IDS
     assert 34 not in CITYSCAPES_IDS
@@ -121,45 +117,31 @@ def test_gta5_by_colour_differs_for_what_shares_a_colour():
     assert GTA5_IDS_BY_COLOR.keys() == GTA5_IDS.keys()
 
 
-def test_gta5_colours_of_all_classes():
-    assert {color: GTA5_COLORS[color] for *_, color in TRAINED} == {
-        color: train_id for _, train_id, _, color in TRAINED
-    }
+def test_lookup_table_gives_the_train_id_and_unknown_elsewhere():
+    for ids in (CITYSCAPES_IDS, GTA5_IDS, CAMVID_IDS, {}, {255: 3}):
+        table = lookup_table(ids)
+        assert table.dtype == np.uint8, ids
+        assert table.tolist() == [ids.get(i, 254) for i in range(256)], ids
+        assert UNKNOWN == 254, ids
+        assert 254 not in ids.values(), ids
 
 
-@pytest.mark.parametrize(
-    ("color", "train_id"),
-    [((0, 0, 142), 13), ((153, 153, 153), 5), ((20, 20, 20), 255), ((0, 0, 0), 255)],
-    ids=["car and licence plate", "pole and polegroup", "static", "unlabeled"],
-)
-def test_gta5_colours_that_several_labels_share(color, train_id):
-    assert GTA5_COLORS[color] == train_id
+def test_gta5_colours_are_the_published_ones():
+    """Those of the classes, of what is ignored, and of static; car and licence plate share one, and
+    so do pole and polegroup."""
+    expected = {color: 255 for *_, color in VOID} | {(20, 20, 20): 255}
+    expected |= {color: train_id for _, train_id, _, color in TRAINED}
+    assert expected == GTA5_COLORS
+    assert (GTA5_COLORS[0, 0, 142], GTA5_COLORS[153, 153, 153]) == (13, 5)
 
 
-def test_gta5_colours_hold_every_void_colour_and_nothing_else():
-    shared = {(153, 153, 153)}  # the pole's
-    void = {color for *_, color in VOID} - shared
-    assert all(GTA5_COLORS[color] == 255 for color in void)
-    assert set(GTA5_COLORS) == void | {color for *_, color in TRAINED} | {(20, 20, 20)}
-
-
-def test_camvid_ids():
-    assert CAMVID_IDS == {
-        0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12, 11: 255
-    }  # fmt: skip
+def test_camvid_has_its_classes_in_order_and_ignores_the_last_id():
     assert [CLASSES[CAMVID_IDS[i]] for i in range(11)] == list(CAMVID_CLASSES)
+    assert CAMVID_IDS.keys() == set(range(12))
+    assert CAMVID_IDS[11] == 255
 
 
-@pytest.mark.parametrize("ids", [CITYSCAPES_IDS, GTA5_IDS, CAMVID_IDS, {}, {255: 3}])
-def test_lookup_table_gives_the_train_id_and_unknown_elsewhere(ids):
-    table = lookup_table(ids)
-    assert table.dtype == np.uint8
-    assert table.tolist() == [ids.get(i, 254) for i in range(256)]
-    assert UNKNOWN == 254
-    assert 254 not in ids.values()
-
-
-def test_run_as_a_script_it_prints_itself(monkeypatch, capsys):
+def test_run_as_a_script_the_table_prints_itself(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "ibnseg.datasets.labels")
     runpy.run_module("ibnseg.datasets.labels", run_name="__main__")
     lines = capsys.readouterr().out.splitlines()

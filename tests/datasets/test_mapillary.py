@@ -32,18 +32,18 @@ def test_train_ids_of_both_downloads(tmp_path, labels):
     assert dataset[0]["gt_seg_map"][0].tolist() == [MAPILLARY_IDS[i] for i in range(66)]
 
 
-def test_the_other_map(tmp_path):
+def test_the_openseg_map_can_be_chosen(tmp_path):
     write(tmp_path, "labels")
     dataset = MapillaryVistas(tmp_path, "val", class_map="openseg", pipeline=PIPELINE)
     assert dataset[0]["gt_seg_map"][1].tolist() == [MAPILLARY_OPENSEG_IDS[i] for i in range(66)]
 
 
-def test_an_unknown_map_suggests(tmp_path):
+def test_an_unknown_map_is_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(UserError, match="unknown class map of MapillaryVistas 'opensg'; did you m"):
         MapillaryVistas(tmp_path, "val", class_map="opensg")
 
 
-def test_literal_maps():
+def test_both_maps_are_those_of_the_published_repositories():
     """The maps as the repositories have them: id to train id, all others ignored."""
     first = {13: 0, 24: 0, 41: 0, 2: 1, 15: 1, 17: 2, 6: 3, 3: 4, 45: 5, 47: 5, 48: 6, 50: 7}
     first |= {30: 8, 29: 9, 27: 10, 19: 11, 20: 12, 21: 12, 22: 12, 55: 13, 61: 14, 54: 15}

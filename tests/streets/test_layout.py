@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_scene(scenes):
         assert draw_layout(seed) == scenes[seed]
 
 
-def test_seeds_differ(scenes):
+def test_seeds_give_different_streets(scenes):
     assert len({(scene.camera, scene.sun) for scene in scenes}) == len(scenes)
 
 

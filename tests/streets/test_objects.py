@@ -72,7 +72,7 @@ CLASSES = {
 }
 
 
-def test_classes():
+def test_things_consist_of_their_classes():
     for name in SIZES.keys() - {"rider"}:
         for seed in SEEDS:
             classes = {NAMES[f.label] for f in drawn(name, Frame(tuple(FOOT)), seed)}

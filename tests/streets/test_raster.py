@@ -59,7 +59,7 @@ def test_edges_move_with_the_lens_and_the_eye():
     np.testing.assert_array_equal(raster.labels, expected(CAR, np.s_[9:16], np.s_[28:36]))
 
 
-def test_four_samples_of_a_pixel():
+def test_each_pixel_has_four_samples():
     """Sample (2v + 1, 2u + 1) lies half a pixel right of and below the centre of (v, u): one edge
     at u = 43.7 covers the samples up to 87 of 128."""
     samples = seen(board(WALL, -1.025, 1.525, 0.5375, 2.3375, 8.0)).samples
@@ -70,14 +70,14 @@ def test_four_samples_of_a_pixel():
     assert (rows.min(), rows.max()) == (19, 47)
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_the_nearer_facet_wins_whatever_the_order(order):
+def test_the_nearer_facet_wins_whatever_the_order():
     """A car at 6 m before a wall at 8 m, and the other way about."""
-    car, wall = board(CAR, -1, 1, 1, 2, 6.0), board(WALL, -2, 2, 0.5, 2.5, 8.0)
-    labels = seen(*(car, wall)[::order]).labels
-    assert labels[16, 32] == CAR
-    assert labels[16, 18] == WALL
-    assert (labels == CAR).sum() == (seen(car).labels == CAR).sum()
+    for order in (1, -1):
+        car, wall = board(CAR, -1, 1, 1, 2, 6.0), board(WALL, -2, 2, 0.5, 2.5, 8.0)
+        labels = seen(*(car, wall)[::order]).labels
+        assert labels[16, 32] == CAR, order
+        assert labels[16, 18] == WALL, order
+        assert (labels == CAR).sum() == (seen(car).labels == CAR).sum(), order
 
 
 def test_two_crossing_facets_are_parted_at_the_crossing():
@@ -116,9 +116,9 @@ def test_a_long_wall_beside_the_camera_reaches_the_border():
         assert raster.near[16, u] == pytest.approx((u - 31.5) / 64, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "facet",
-    [
+def test_what_is_not_in_view_is_not_seen():
+    """Nor does it make a number that is not finite, where it is seen from its edge."""
+    for facet in (
         board(WALL, -9, 9, -9, 9, -3.0),
         board(WALL, -9, 9, -9, 9, NEAR - 0.01),
         board(WALL, 5, 6, 1, 2, 8.0),
@@ -127,14 +127,10 @@ def test_a_long_wall_beside_the_camera_reaches_the_border():
         board(WALL, -1, 1, -9, -8, 8.0),
         Facet(WALL, "paint", 0, (0.0, 1.5, 0.0), AHEAD, UP, box(2, 9, -1, 1)),
         Facet(WALL, "paint", 0, (0.0, 1.5, 0.0), RIGHT, AHEAD, box(-1, 1, 2, 9)),
-    ],
-    ids=["behind", "too near", "right", "left", "above", "below", "edge upright", "edge level"],
-)
-def test_what_is_not_in_view_is_not_seen(facet):
-    """Nor does it make a number that is not finite, where it is seen from its edge."""
-    raster = seen(facet)
-    assert (raster.labels == SKY).all()
-    assert all(np.isfinite(x).all() for x in raster[-4:])
+    ):
+        raster = seen(facet)
+        assert (raster.labels == SKY).all(), facet
+        assert all(np.isfinite(x).all() for x in raster[-4:]), facet
 
 
 def test_just_beyond_the_cut_is_seen():
@@ -284,16 +280,12 @@ def test_a_wall_throws_the_same_shadow_whatever_its_origin():
     np.testing.assert_array_equal(shadow(seen(far), sun), shadow(seen(near), sun))
 
 
-@pytest.mark.parametrize(
-    "facet",
-    [
+def test_nothing_behind_the_camera_or_level_throws_a_shadow():
+    for facet in (
         board(WALL, -9, 9, 0, 9, -2.0),
         Facet(ROAD, "asphalt", 0, (0.0, 0.0, 3.0), RIGHT, AHEAD, box(-9, 9, 0, 9)),
-    ],
-    ids=["behind", "level"],
-)
-def test_what_throws_no_shadow(facet):
-    assert not shadow(seen(facet), unit((0.2, 1.0, 0.2))[0]).any()
+    ):
+        assert not shadow(seen(facet), unit((0.2, 1.0, 0.2))[0]).any(), facet
 
 
 def test_labels_are_equal_to_the_bit_on_every_machine():

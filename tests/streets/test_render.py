@@ -136,17 +136,17 @@ def test_a_tile_is_laid_out_in_metres():
     np.testing.assert_array_equal(color[4, :, 0] < 150, texel % 16 < 2)
 
 
-@pytest.mark.parametrize(("z", "level"), [(2.9, 0), (4.5, 1), (11.0, 2), (29.0, 4)])
-def test_what_is_far_is_seen_at_a_coarser_level(z, level):
+def test_what_is_far_is_seen_at_a_coarser_level():
     """Of slabs, z / 3 texels a pixel: level k above 2^(k - 1). Row 5, from the atlas by float64."""
-    color, _ = _surface(seen(board("paving", z)), weathered=True)
-    column = np.floor((np.arange(64) - 31.5) * z / 3).astype(int) % SIZE
-    row = int((11 * z / 64 + 1.5) * SIZE / 3) % SIZE
-    tiles = atlas(True).reshape(-1, LEVELS, SIZE, SIZE, 3).astype(float)
-    shade, mix, _ = tiles[TILE_NUMBERS["slabs"], level, row, column].T
-    first, second = np.array(MATERIALS["paving"].real[0], float)
-    expected = shade[:, None] * (first + mix[:, None] * (second - first))
-    np.testing.assert_allclose(color[5], expected, rtol=1e-5)
+    for z, level in ((2.9, 0), (4.5, 1), (11.0, 2), (29.0, 4)):
+        color, _ = _surface(seen(board("paving", z)), weathered=True)
+        column = np.floor((np.arange(64) - 31.5) * z / 3).astype(int) % SIZE
+        row = int((11 * z / 64 + 1.5) * SIZE / 3) % SIZE
+        tiles = atlas(True).reshape(-1, LEVELS, SIZE, SIZE, 3).astype(float)
+        shade, mix, _ = tiles[TILE_NUMBERS["slabs"], level, row, column].T
+        first, second = np.array(MATERIALS["paving"].real[0], float)
+        expected = shade[:, None] * (first + mix[:, None] * (second - first))
+        np.testing.assert_allclose(color[5], expected, rtol=1e-5, err_msg=str(z))
 
 
 def test_light_by_hand():
@@ -200,16 +200,18 @@ def test_beams_by_hand():
 # --- air ---
 
 
-@pytest.mark.parametrize(("odds", "share"), [(0.0, 0.0), (1.0, 1 / 2), (3.0, 3 / 4)])
-def test_haze_by_hand(monkeypatch, odds, share):
+def test_haze_mixes_things_with_air_by_their_distance(monkeypatch):
     """At 100 m the odds of air to things are as said: at 1 a pixel is half-way between. White
     paint (tone 0.3: ececec) with shade 1 on a wall, whose light from the sky is 0.8."""
-    settings = RenderSettings(weathered=False, air=(100, 50, 10), haze=(odds, odds))
-    monkeypatch.setitem(APPEARANCES, "virtual", settings)
-    image = render(seen(board("paint", 100.0, tone=0.3)), "virtual", 0)
-    thing = 0.8 * 0xEC
-    expected = thing + share * (np.array(settings.air) - thing)
-    np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=1.01)
+    for odds, share in ((0.0, 0.0), (1.0, 1 / 2), (3.0, 3 / 4)):
+        settings = RenderSettings(weathered=False, air=(100, 50, 10), haze=(odds, odds))
+        monkeypatch.setitem(APPEARANCES, "virtual", settings)
+        image = render(seen(board("paint", 100.0, tone=0.3)), "virtual", 0)
+        thing = 0.8 * 0xEC
+        expected = thing + share * (np.array(settings.air) - thing)
+        np.testing.assert_allclose(
+            image, np.broadcast_to(expected, image.shape), atol=1.01, err_msg=str(odds)
+        )
 
 
 def test_haze_at_half_the_distance_has_half_the_odds(monkeypatch):

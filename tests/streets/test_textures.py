@@ -42,13 +42,13 @@ def test_every_tile_is_used_and_every_named_one_is_there():
     assert {m.tile for m in MATERIALS.values()} == TILES.keys()
 
 
-def test_rows_are_unique():
+def test_each_material_has_one_row():
     with (files("ibnseg.streets") / "materials.csv").open() as file:
         names = [row["material"] for row in csv.DictReader(file)]
     assert sorted(names) == sorted(set(names))
 
 
-def test_a_row_by_hand():
+def test_a_material_is_read_from_its_row():
     """rooftiles,rows,2.4,b04a30/963a28 60606e/505050,..., and lamp's glow ffe2aa."""
     roof = MATERIALS["rooftiles"]
     assert (roof.tile, roof.period) == ("rows", 2.4)
@@ -57,7 +57,7 @@ def test_a_row_by_hand():
     assert MATERIALS["lamp"].glow == (255, 226, 170)
 
 
-def test_colours_of_a_material():
+def test_one_colour_of_a_material_stands_for_a_pair():
     """One colour stands for both of a pair."""
     assert _pairs("010203/0a0b0c ff0000") == [((1, 2, 3), (10, 11, 12)), ((255, 0, 0),) * 2]
     assert all(m.period > 0 and m.virtual and m.real for m in MATERIALS.values())
@@ -103,7 +103,7 @@ def test_the_last_level_is_constant():
         np.testing.assert_array_equal(last, np.broadcast_to(last[:, :1], last.shape))
 
 
-def test_plain_is_neutral():
+def test_the_plain_tile_is_neutral():
     """Shade 1, the first colour, all of it glowing; weathered, its shade is within 12 %."""
     assert (levels(False)[TILE_NUMBERS["plain"]] == (1, 0, 1)).all()
     worn = tile("plain", weathered=True)
@@ -111,7 +111,7 @@ def test_plain_is_neutral():
     assert 0 < np.abs(worn[..., 0] - 1).max() <= 0.12
 
 
-def test_ranges():
+def test_tiles_hold_whole_steps_within_their_ranges():
     """Shade in [0, 2), mix and glow in [0, 1], each a whole number of steps."""
     for weathered in (False, True):
         tiles = atlas(weathered)

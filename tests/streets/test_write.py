@@ -184,7 +184,7 @@ def test_what_was_deleted_is_drawn_again(tmp_path, out, serial, folder):
     assert all((root / n).read_bytes() == (whole / n).read_bytes() for n in after)
 
 
-def test_complete_it_draws_nothing(out, monkeypatch):
+def test_a_complete_folder_is_not_drawn_again(out, monkeypatch):
     def fail(*_):
         raise AssertionError("drawn again")
 
@@ -203,32 +203,37 @@ def test_an_empty_folder_that_is_there_is_used(tmp_path, serial):
 # --- refused ---
 
 
-@pytest.mark.parametrize(
-    ("counts", "options", "message"),
-    [
+def test_wrong_arguments_are_refused_before_anything_is_made(tmp_path):
+    for counts, options, message in (
         ({"nigth": (1, 1)}, {}, "unknown appearance 'nigth'; did you mean night?"),
-        ({"real": (1, 1), "7": (1, 1)}, {},
-         "unknown appearance '7'; known: dusk, fog, night, rain, real, virtual"),
+        (
+            {"real": (1, 1), "7": (1, 1)},
+            {},
+            "unknown appearance '7'; known: dusk, fog, night, rain, real, virtual",
+        ),
         ({"real": (-1, 1)}, {}, "-1 images of split train: expected 0 to 999999"),
         ({"real": (4, 0)}, {}, "0 images of split val: expected 1 to 999999"),
         ({"real": (1, 1, 10**6)}, {}, "1000000 images of split test: expected 0 to 999999"),
-        ({"real": (1, 1)}, dict(layout="drivabel"),
-         "unknown layout on disk 'drivabel'; did you mean drivable or drivable-2018?"),
+        (
+            {"real": (1, 1)},
+            dict(layout="drivabel"),
+            "unknown layout on disk 'drivabel'; did you mean drivable or drivable-2018?",
+        ),
         *(
-            ({"real": (1, 1)}, dict(size=size),
-             f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096")
+            (
+                {"real": (1, 1)},
+                dict(size=size),
+                f"size {size[0]}x{size[1]}: expected even numbers from 64 to 4096",
+            )
             for size in ((65, 64), (64, 65), (64, 62), (62, 64), (4098, 64), (64, 4098))
         ),
         ({"real": (1, 1)}, dict(seed=1000), "seed 1000: expected 0 to 999"),
         ({"real": (1, 1)}, dict(seed=-1), "seed -1: expected 0 to 999"),
-    ],
-)  # fmt: skip
-def test_wrong_arguments(tmp_path, counts, options, message):
-    """Told in a line, before anything is made."""
-    with pytest.raises(UserError) as error:
-        write_streets(tmp_path / "out", counts, **options)
-    assert str(error.value) == message
-    assert not (tmp_path / "out").exists()
+    ):
+        with pytest.raises(UserError) as error:
+            write_streets(tmp_path / "out", counts, **options)
+        assert str(error.value) == message, message
+        assert not (tmp_path / "out").exists(), message
 
 
 def test_a_folder_from_before_there_were_layouts_on_disk_is_known(tmp_path, serial):
@@ -243,22 +248,21 @@ def test_a_folder_from_before_there_were_layouts_on_disk_is_known(tmp_path, seri
     assert files(root) == before
 
 
-@pytest.mark.parametrize(
-    ("counts", "options", "difference"),
-    [
+def test_a_folder_of_other_streets_is_refused(out):
+    for counts, options, difference in (
         ((3, 2), dict(seed=4), "seed 3, not 4"),
         ((3, 2), dict(size=(128, 64)), "size [64, 64], not [128, 64]"),
         ((4, 2), {}, "train 3, not 4"),
         ((3, 3), {}, "val 2, not 3"),
         ((3, 2, 1), {}, "test 0, not 1"),
-    ],
-)
-def test_a_folder_of_other_streets(out, counts, options, difference):
-    before = files(out)
-    with pytest.raises(UserError) as error:
-        write_streets(out, {"real": counts}, **{**dict(size=SIZE, seed=SEED), **options})
-    assert f"holds streets with {difference}; give another folder, or remove it" in str(error.value)
-    assert files(out) == before
+    ):
+        before = files(out)
+        with pytest.raises(UserError) as error:
+            write_streets(out, {"real": counts}, **{**dict(size=SIZE, seed=SEED), **options})
+        assert f"holds streets with {difference}; give another folder, or remove it" in str(
+            error.value
+        ), difference
+        assert files(out) == before, difference
 
 
 def test_streets_of_another_version_are_not_mixed(out, monkeypatch):
@@ -267,7 +271,7 @@ def test_streets_of_another_version_are_not_mixed(out, monkeypatch):
         write_streets(out, {"real": COUNTS["real"]}, size=SIZE, seed=SEED)
 
 
-def test_a_folder_that_is_something_else(tmp_path):
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     """Files without a record, or with one of the name that is none."""
     for i, content in enumerate((None, "", "{", "[]", "1", "null", b"\xff\xfe\x00")):
         root = tmp_path / str(i) / "streets_real"

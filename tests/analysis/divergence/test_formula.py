@@ -39,7 +39,7 @@ def moments(values: np.ndarray, replicates: int = 200, key: int = 0) -> FeatureM
     return found
 
 
-def test_closed_forms() -> None:
+def test_divergence_has_its_closed_forms() -> None:
     assert symmetric_kl(0, 1, 0, 1) == 0
     assert symmetric_kl(0, 1, 3, 1) == 9  # equal deviations: the squared distance in them
     assert symmetric_kl(0, 1, 0, 2) == (4 + 1 / 4) / 2 - 1
@@ -47,7 +47,7 @@ def test_closed_forms() -> None:
     np.testing.assert_allclose(symmetric_kl([1, 2], [2, 1], [0, 2], [3, 1]), [19 / 36, 0])
 
 
-def test_is_the_integral() -> None:
+def test_divergence_is_the_integral() -> None:
     """Of (p - q) log(p / q), the symmetric KL divergence of any two densities."""
     p, q = norm(0.3, 0.8), norm(-0.5, 1.1)
     integral, _ = quad(lambda x: (p.pdf(x) - q.pdf(x)) * (p.logpdf(x) - q.logpdf(x)), -12, 12)
@@ -55,7 +55,9 @@ def test_is_the_integral() -> None:
 
 
 @given(MEANS, STDS, MEANS, STDS, st.floats(0.5, 10), MEANS)
-def test_invariances(m: float, s: float, n: float, t: float, factor: float, shift: float) -> None:
+def test_divergence_is_symmetric_and_free_of_units(
+    m: float, s: float, n: float, t: float, factor: float, shift: float
+) -> None:
     """Symmetric, 0 or more, and the same for features in other units."""
     value = symmetric_kl(m, s, n, t)
     assert value >= 0
@@ -65,7 +67,7 @@ def test_invariances(m: float, s: float, n: float, t: float, factor: float, shif
     assert moved == pytest.approx(value, rel=1e-6, abs=1e-9)
 
 
-def test_against_a_direct_computation() -> None:
+def test_divergence_is_that_of_a_direct_computation() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(1, 1, (130, 5)), rng.normal(0, 2, (70, 5))
     (found,) = divergence(moments(a), moments(b, key=1))
@@ -89,7 +91,7 @@ def test_gaussians_of_known_divergence() -> None:
     assert found.divergence == pytest.approx(true, rel=0.05)
 
 
-def test_intervals_hold_the_truth() -> None:
+def test_intervals_hold_the_true_divergence() -> None:
     """Of 60 pairs of sets of 25 images nine tenths at least; the replicates' quantiles would not,
     because few images make a divergence larger."""
     rng = np.random.default_rng(2)
@@ -103,7 +105,7 @@ def test_intervals_hold_the_truth() -> None:
     assert above >= 54
 
 
-def test_constant_channels() -> None:
+def test_constant_channels_are_named_and_finite() -> None:
     """In A, in B, in both at one value and at two: named, given epsilon, never NaN."""
     rng = np.random.default_rng(3)
     a, b = rng.normal(0, 1, (60, 5)), rng.normal(0, 1, (60, 5))
@@ -127,12 +129,12 @@ def test_constant_channels() -> None:
     assert all(map(math.isfinite, found.interval))
 
 
-def test_all_channels_constant() -> None:
+def test_two_sets_of_constant_channels_do_not_diverge() -> None:
     (found,) = divergence(moments(np.zeros((50, 2))), moments(np.zeros((50, 2)), key=1))
     assert (found.divergence, found.varying, found.interval) == (0, None, (0, 0))
 
 
-def test_few_images() -> None:
+def test_too_few_images_have_no_variance_or_no_interval() -> None:
     """One has no variance. Two have a divergence; replicates of one alone do not count."""
     two = np.array([[0.0], [1.0]])
     with pytest.raises(UserError, match="a set of 1 images has no variance; 2 at least"):
@@ -156,7 +158,7 @@ def test_an_image_and_its_copy_are_paired() -> None:
     assert width[0] < 0.5 * width[1]
 
 
-def test_other_layers() -> None:
+def test_sets_of_other_layers_are_refused() -> None:
     other = FeatureMoments()
     other.update({"other": np.zeros((2, 1))})
     with pytest.raises(ValueError, match="other layers"):

@@ -35,7 +35,7 @@ def gta5(data: Path) -> list[np.ndarray]:
     return [image for frame in GTA5_VAL for image in stored(data, f"gta5/images/{frame:05d}.png")]
 
 
-def test_two_domains(run: Path, data: Path, capsys) -> None:
+def test_two_domains_diverge_as_their_stored_images_do(run: Path, data: Path, capsys) -> None:
     """The command's numbers are the function's over the stored images; the files say the same."""
     line = ["divergence", str(run), "--domains", "gta5,cityscapes", "--out", "out"]
     assert cli.main(line) == 0
@@ -69,7 +69,7 @@ def test_two_domains(run: Path, data: Path, capsys) -> None:
     assert "| stem " in Path("out/divergence.md").read_text()
 
 
-def test_a_domain_and_its_changed_copy(run: Path, data: Path) -> None:
+def test_a_domain_diverges_from_its_changed_copy(run: Path, data: Path) -> None:
     changed = measure_divergence([run], ["gta5"], "out", transform="R+50")
     network = load(run)
     copies = [PAPER["R+50"](image.astype(np.float32)) for image in gta5(data)]
@@ -82,7 +82,7 @@ def test_a_domain_and_its_changed_copy(run: Path, data: Path) -> None:
         assert layer["divergence"] == pytest.approx(0, abs=1e-6)
 
 
-def test_content(run: Path, data: Path) -> None:
+def test_images_are_divided_by_their_classes(run: Path, data: Path) -> None:
     """Images divide by their classes; all scenes have buildings, of under half of their pixels."""
     with pytest.raises(UserError, match="--content: 5 and 0 images with and without it, expected"):
         measure_divergence([run], ["gta5"], "out", content="building")
@@ -115,7 +115,7 @@ def copied(run: Path, to: Path, **options: str) -> Path:
     return to
 
 
-def test_several_networks_and_layers(run: Path, tmp_path: Path) -> None:
+def test_networks_of_one_title_are_told_apart(run: Path, tmp_path: Path) -> None:
     """Networks of one title are told apart by their names, and the same images give the same."""
     other = copied(run, tmp_path / "again", name="again")
     result = measure_divergence(
@@ -133,7 +133,7 @@ def test_several_networks_and_layers(run: Path, tmp_path: Path) -> None:
     assert "1 [1, 1]" in Path("out/divergence.md").read_text()
 
 
-def test_seeds_of_a_network(run: Path, tmp_path: Path) -> None:
+def test_seeds_of_a_network_are_one_line(run: Path, tmp_path: Path) -> None:
     """They are one line, and the mean of two that are alike is either."""
     other = copied(run, tmp_path / "seed1")
     checkpoint = torch.load(other / "latest.pth", weights_only=False)
@@ -151,9 +151,8 @@ def test_seeds_of_a_network(run: Path, tmp_path: Path) -> None:
         assert layer["constant"] == [2 * len(channels) for channels in runs[0]["constant"]]
 
 
-@pytest.mark.parametrize(
-    ("domains", "kwargs", "message"),
-    [
+def test_wrong_input_is_refused_before_any_image_is_read(run: Path) -> None:
+    for domains, kwargs, message in (
         (["gta5"], {}, "divergence: found 1 domains; expected two domains, or one with"),
         (["gta5", "camvid"], dict(transform="R+50"), "found 2 domains with --transform; expected"),
         (["gta5", "camvid"], dict(content="car"), "found 2 domains with --content; expected"),
@@ -164,15 +163,13 @@ def test_seeds_of_a_network(run: Path, tmp_path: Path) -> None:
         (["gta5", "gta5"], {}, "divergence: a domain is named twice"),
         (["gta5", "camvid"], dict(layers=["layer9"]), "unknown layer of the network 'layer9'"),
         (["gta5", "camvid"], dict(roots={"gta": "x"}), "unknown name in --data-root 'gta'"),
-    ],
-)
-def test_wrong_input(run: Path, domains: list[str], kwargs: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        measure_divergence([run], domains, "out", **kwargs)
-    assert not Path("out").exists()
+    ):
+        with pytest.raises(UserError, match=message):
+            measure_divergence([run], domains, "out", **kwargs)
+        assert not Path("out").exists(), message
 
 
-def test_a_run_twice_and_no_run(run: Path) -> None:
+def test_a_run_given_twice_and_no_run_are_refused(run: Path) -> None:
     with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
         measure_divergence([run, run], ["gta5", "camvid"], "out")
     with pytest.raises(UserError, match="is not a run folder"):

@@ -16,7 +16,7 @@ def direct(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.array([r.mean(axis=0) for r in repeated]), np.array([r.var(axis=0) for r in repeated])
 
 
-def test_worked_by_hand() -> None:
+def test_moments_are_those_worked_out_by_hand() -> None:
     """1, 2, 6: mean 3, squared deviations 4 + 1 + 9; counted 0, 1 and 2 times: mean 14/3."""
     found = Moments.of(np.array([[1.0], [2.0], [6.0]]), np.array([[1, 1, 1], [0, 1, 2]]))
     assert found.images.tolist() == [3, 2]
@@ -60,7 +60,7 @@ def test_a_constant_has_no_variance() -> None:
     assert found.variance.max() < 1e-30
 
 
-def test_images_of_no_weight() -> None:
+def test_images_of_no_weight_do_not_count() -> None:
     none = Moments.of(np.array([[9.0]]), np.zeros((2, 1)))
     some = Moments.of(np.array([[3.0], [5.0]]), np.array([[1, 1], [0, 0]]))
     for merged in (none.merge(some), some.merge(none)):

@@ -59,7 +59,7 @@ def test_networks_of_other_layers_share_their_depth() -> None:
     assert "depth" in axes.get_xlabel()
 
 
-def test_files(tmp_path: Path) -> None:
+def test_the_plot_is_written_as_the_same_files_again(tmp_path: Path) -> None:
     """Both are there, say something, and are the same when written again."""
     lines = {"one": layers("stem", "layer1.0", values=[1, 2])}
     write_plot(tmp_path / "plot", "A | B", lines)

@@ -71,7 +71,7 @@ def cells(sheet: Sheet) -> list[tuple[str, ...]]:
     return [line for part in sheet.parts for row in part for line in row]
 
 
-def test_the_tables() -> None:
+def test_tables_show_divergences_and_ratios() -> None:
     one, two = divergence_sheets(result(*TWO))
     assert one.title == "A | B, 20 and 30 images"
     assert one.head == ("layer", "A", "B")
@@ -99,7 +99,7 @@ def test_one_network_has_no_ratios() -> None:
     assert note.endswith("intervals for other images.")
 
 
-def test_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_files_say_what_the_result_says(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     content = result(*TWO)
     write_divergence(tmp_path, content)
     assert json.loads((tmp_path / "divergence.json").read_text())["networks"][1]["seeds"] == [1]

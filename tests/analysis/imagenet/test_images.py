@@ -37,7 +37,7 @@ def test_a_styled_folder_has_the_classes_of_the_other(tmp_path: Path) -> None:
         list_images(tmp_path / "styled", listing)
 
 
-def test_folders_that_do_not_fit(tmp_path: Path) -> None:
+def test_a_folder_without_images_by_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder; expected one with a sub-folder"):
         list_images(tmp_path / "nowhere")
     with pytest.raises(UserError, match="has no sub-folders; expected one for each class"):
@@ -65,16 +65,14 @@ def test_crops_are_the_centre_of_the_resized_image(tmp_path: Path) -> None:
     assert (crop[..., 2] == 7).all()
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
-def test_images_of_other_modes_are_shown_in_rgb(tmp_path: Path, mode: str) -> None:
-    (tmp_path / "only").mkdir()
-    suffix = "jpg" if mode == "CMYK" else "png"
-    Image.new("RGB", (30, 20), (102, 102, 102)).convert(mode).save(
-        tmp_path / "only" / f"a.{suffix}"
-    )
-    _, crop = Crops(list_images(tmp_path))[0]
-    assert crop.shape == (224, 224, 3)
-    assert abs(crop.astype(int) - 102).max() <= 3
+def test_images_of_other_modes_are_shown_in_rgb(tmp_path: Path) -> None:
+    for mode in ("L", "P", "RGBA", "CMYK"):
+        file = tmp_path / mode / "only" / f"a.{'jpg' if mode == 'CMYK' else 'png'}"
+        file.parent.mkdir(parents=True)
+        Image.new("RGB", (30, 20), (102, 102, 102)).convert(mode).save(file)
+        _, crop = Crops(list_images(tmp_path / mode))[0]
+        assert crop.shape == (224, 224, 3), mode
+        assert abs(crop.astype(int) - 102).max() <= 3, mode
 
 
 @pytest.mark.parametrize("left", [0, 60, 0.7])

@@ -57,7 +57,7 @@ def train(steps: int, batch: int = 12, crop: int = 48) -> dict[str, torch.Tensor
     return {key.removeprefix("backbone."): value for key, value in state.items()}
 
 
-def test_the_whole_path(
+def test_the_command_measures_a_network_from_images_to_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Trained for seconds on textures, the network knows new ones, whatever their contrast."""
@@ -103,7 +103,7 @@ def test_the_whole_path(
     )
 
 
-def test_wrong_input(tmp_path: Path) -> None:
+def test_an_unknown_network_and_one_without_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown network 'resnet50_ibna'; did you mean"):
         measure_imagenet("resnet50_ibna", tmp_path)
     with pytest.raises(UserError, match="resnet50_ibn_c: no weights of it are published; give"):

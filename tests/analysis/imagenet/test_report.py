@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ibnseg.analysis.imagenet.report import PAPERS_STYLE, sheet
 from ibnseg.appearance import PAPER
 from ibnseg.models.zoo import (
@@ -58,18 +56,15 @@ def test_the_papers_second_table_in_the_docs() -> None:
     assert in_docs("table 2") == table(("network", "plain", "IBN-a"), rows, 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
+def test_the_papers_errors_of_a_network_if_it_has_them() -> None:
+    for name, expected in (
         ("resnet101", {"origin": (22.48, 6.23)}),  # the paper's, not torchvision's
         ("resnet101_ibn_a", {"origin": (21.39, 5.59)}),
         ("resnet101_ibn_b", {}),
         ("densenet161", {}),  # torchvision's alone
         ("resnet50_ibn_c", {}),
-    ],
-)
-def test_what_the_paper_says_of_a_network(name: str, expected: dict) -> None:
-    assert paper_errors(name) == expected
+    ):
+        assert paper_errors(name) == expected, name
 
 
 def result(model: str, errors: dict, checkpoint: str | None = None) -> dict:
@@ -82,7 +77,7 @@ def result(model: str, errors: dict, checkpoint: str | None = None) -> dict:
     )
 
 
-def test_the_table() -> None:
+def test_the_table_shows_errors_beside_the_papers() -> None:
     here = {"origin": (24.0, 7.0), "R+50": (23.996, 9.26), "styled": (60.0, 30.5)}
     text = sheet_text(sheet(result("resnet50", here)))
     rows = [" ".join(line.split()) for line in text.splitlines()[4:7]]

@@ -40,21 +40,18 @@ def test_other_looks_are_kept_apart() -> None:
     assert len(keys) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_corruption_that_cannot_be_shown_is_refused() -> None:
+    for arguments, message in (
         (dict(names=["blurr"]), "unknown condition 'blurr'; did you mean blur"),
         (dict(names=["fourier"]), "condition 'fourier' takes a look; say whose, e.g. --look"),
         (dict(severities=[0, 1]), "severity 0: expected 1 to 5"),
         (dict(severities=[6]), "severity 6: expected 1 to 5"),
-    ],
-)
-def test_what_cannot_be_shown(arguments: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        corruptions(**arguments)
+    ):
+        with pytest.raises(UserError, match=message):
+            corruptions(**arguments)
 
 
-def test_looks_by_folder(tmp_path: Path, trained, roots) -> None:
+def test_a_look_is_found_by_folder_or_domain(tmp_path: Path, trained, roots) -> None:
     save_rgb(tmp_path / "photos" / "a.png", scene(0)[0])
     called, look = find_look(str(tmp_path / "photos"), load_config(trained[0]), roots)
     assert called == "photos"

@@ -46,7 +46,9 @@ def cityscapes(data: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize(("name", "severity"), [("blur", 1), ("noise", 5)])
-def test_conditions_by_hand(data, trained, measured, name: str, severity: int) -> None:
+def test_a_condition_has_the_mIoU_of_its_changed_images(
+    data, trained, measured, name: str, severity: int
+) -> None:
     network, total = load(trained[1]), 0
     for key, image, label in cityscapes(data):
         changed = CONDITIONS[name].at(image, severity, generator(0, key))
@@ -78,7 +80,7 @@ def test_predictions_keep_nothing_for_a_backward_pass(trained) -> None:
     assert not any(seen)
 
 
-def test_the_look_of_a_domain(data, trained, measured) -> None:
+def test_the_look_of_a_domain_has_the_mIoU_of_its_changed_images(data, trained, measured) -> None:
     images = [image for _, image, _ in cityscapes(data)]
     look, network, total = look_of_images(images), load(trained[1]), 0
     for _, image, label in cityscapes(data):

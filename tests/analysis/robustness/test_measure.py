@@ -17,7 +17,7 @@ from ibnseg.support.files import alone_in
 from tests.analysis.robustness.conftest import record
 
 
-def test_wrong_runs(trained, roots, tmp_path) -> None:
+def test_wrong_runs_and_options_are_refused(trained, roots, tmp_path) -> None:
     with pytest.raises(UserError, match="no such folder; expected the folder of a run"):
         measure_robustness([trained[0]], out=tmp_path / "out")
     with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
@@ -32,7 +32,7 @@ def test_wrong_runs(trained, roots, tmp_path) -> None:
         measure_robustness([trained[1]], ["gta5"], tmp_path, roots=roots, conditions=["R+50"])
 
 
-def test_files(measured) -> None:
+def test_the_files_say_what_the_result_says(measured) -> None:
     out, result = measured
     assert json.loads((out / "robustness.json").read_text())["protocol"]["name"] == "native"
     with (out / "robustness.csv").open() as file:
@@ -49,7 +49,7 @@ def test_files(measured) -> None:
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_the_command(trained, roots, tmp_path, capsys) -> None:
+def test_the_command_shows_what_was_asked_for(trained, roots, tmp_path, capsys) -> None:
     given = ",".join(f"{name}={path}" for name, path in roots.items())
     line = [
         "robustness", str(trained[1]), "--domains", "gta5", "--out", str(tmp_path / "out"),

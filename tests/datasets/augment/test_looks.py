@@ -35,11 +35,11 @@ def shown(transform, seed: int = 0) -> np.ndarray:
     return transform(dict(img=BGR.copy()))["img"]
 
 
-@pytest.mark.parametrize("name", [*CONDITIONS, *PAPER])
-def test_labels_and_the_input_are_untouched_and_the_state_decides(name: str) -> None:
-    shown = shown_twice(Appearance([name]), BGR, LABEL)
-    assert shown.shape == BGR.shape
-    assert shown.dtype == (np.float32 if name in PAPER else np.uint8)
+def test_labels_and_the_input_are_untouched_and_the_state_decides() -> None:
+    for name in (*CONDITIONS, *PAPER):
+        shown = shown_twice(Appearance([name]), BGR, LABEL)
+        assert shown.shape == BGR.shape, name
+        assert shown.dtype == (np.float32 if name in PAPER else np.uint8), name
 
 
 def test_red_is_the_last_channel() -> None:
@@ -71,19 +71,19 @@ def test_names_are_drawn_alike_and_noise_differs_from_draw_to_draw() -> None:
     assert len({x.tobytes() for x in noisy}) == len(noisy)
 
 
-def test_probability(folder: Path) -> None:
+def test_an_appearance_is_shown_with_its_probability(folder: Path) -> None:
     for transform in (Appearance(["gamma"], prob=0.3), LookOf(str(folder), ["moments"], prob=0.3)):
         np.random.seed(0)
         changed = sum((transform(dict(img=BGR))["img"] != BGR).any() for _ in range(400))
         assert abs(changed - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_the_look_of_a_folder(folder: Path, name: str) -> None:
-    look = look_of_images([scene(20 + i)[0] // 2 for i in range(3)])
-    found = shown(LookOf(str(folder), [name]))
-    np.testing.assert_array_equal(found, LOOKS[name](IMAGE, look)[..., ::-1])
-    assert found.dtype == np.uint8
+def test_images_take_the_look_of_a_folder(folder: Path) -> None:
+    for name in LOOKS:
+        look = look_of_images([scene(20 + i)[0] // 2 for i in range(3)])
+        found = shown(LookOf(str(folder), [name]))
+        np.testing.assert_array_equal(found, LOOKS[name](IMAGE, look)[..., ::-1], err_msg=name)
+        assert found.dtype == np.uint8, name
 
 
 def test_a_folder_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,13 +99,13 @@ def test_of_many_images_some_are_taken_evenly(folder: Path, monkeypatch) -> None
     np.testing.assert_array_equal(look.mean, expected.mean)
 
 
-def test_labels_are_no_look(folder: Path) -> None:
+def test_label_images_are_refused_as_a_look(folder: Path) -> None:
     save_ids(folder / "label.png", LABEL)
     with pytest.raises(UserError, match=r"label\.png: has mode L, expected colours"):
         LookOf(str(folder))
 
 
-def test_an_empty_folder_and_a_broken_image(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_broken_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no images \(.png, .jpg, .jpeg\) to take"):
         LookOf(str(tmp_path))
     (tmp_path / "x.png").write_bytes(b"no image")
@@ -124,17 +124,19 @@ def test_an_empty_folder_and_a_broken_image(tmp_path: Path) -> None:
         (dict(names=["blur"], prob=1.5), ValueError, "Appearance: prob is 1.5, expected 0 to 1"),
     ],
 )
-def test_values_out_of_bounds(arguments: dict, error: type, message: str) -> None:
+def test_a_wrong_value_is_refused_by_its_key(arguments: dict, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         Appearance(**arguments)
 
 
-def test_an_unknown_way_to_take_a_look(folder: Path) -> None:
+def test_an_unknown_look_is_refused_with_the_nearest_name(folder: Path) -> None:
     with pytest.raises(UserError, match="unknown look 'fuorier'; did you mean fourier"):
         LookOf(str(folder), ["fuorier"])
 
 
-def test_a_config_names_them(in_data: Path, tiny_config, folder: Path) -> None:
+def test_a_config_names_the_appearances_of_its_training_images(
+    in_data: Path, tiny_config, folder: Path
+) -> None:
     """And the samples of its training set have been through them."""
     more = f"""
 augment = [
@@ -158,7 +160,7 @@ augment = [
     torch.testing.assert_close(*labels)
 
 
-def test_a_config_with_wrong_values(in_data: Path, tiny_config) -> None:
+def test_wrong_values_in_a_config_name_its_key(in_data: Path, tiny_config) -> None:
     more = 'augment = [dict(type="ibnseg.Appearance", names=[])]'
     with pytest.raises(UserError, match="augment: cannot be built from the config .names is"):
         expand(load_config(tiny_config("gta5", ["gta5"], more)))
@@ -177,7 +179,9 @@ PAPERS, CONDITION = dict(names=["std x1.5", "blur"]), dict(names=["blur"])
         ([PAPERS, dict(type="ibnseg.GaussianBlur", sigma=(0.1, 1.0))], "1.: GaussianBlur"),
     ],
 )
-def test_floats_come_last(in_data: Path, tiny_config, augment: list[dict], wrong: str | None):
+def test_appearances_that_give_floats_come_last(
+    in_data: Path, tiny_config, augment: list[dict], wrong: str | None
+):
     augment = [dict(type="ibnseg.Appearance") | each for each in augment]
     config = load_config(tiny_config("gta5", ["gta5"], f"augment = {augment}"))
     if wrong is None:

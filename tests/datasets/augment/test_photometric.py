@@ -45,7 +45,7 @@ def test_it_is_torchvisions_functions_in_the_drawn_order() -> None:
         np.testing.assert_array_equal(found, adjusted(order, factors))
 
 
-def test_all_orders_occur() -> None:
+def test_all_orders_of_the_changes_occur() -> None:
     """With bounds so narrow that only the order is left to chance."""
     factors = dict(brightness=1.7, contrast=0.5, saturation=0.2, hue=0.3)
     orders = itertools.permutations(NAMES)
@@ -58,7 +58,7 @@ def test_all_orders_occur() -> None:
     assert len(expected) > 12
 
 
-def test_channels_are_bgr() -> None:
+def test_saturation_weighs_the_channels_as_bgr() -> None:
     """By hand: without saturation red is its luma, 0.299 x 255 = 76, and blue 0.114 x 255 = 29."""
     transform = ColorJitter()
     transform.bounds = {"saturation": (0.0, 1e-9)}
@@ -85,7 +85,7 @@ def test_no_strength_changes_nothing() -> None:
     np.testing.assert_array_equal(jitter(0), IMAGE)
 
 
-def test_bounds_of_the_factors() -> None:
+def test_strengths_bound_the_factors() -> None:
     bounds = ColorJitter(brightness=0.4, contrast=1.5, saturation=0.0, hue=0.1).bounds
     assert bounds == {
         "brightness": (0.6, 1.4), "contrast": (0.0, 2.5), "saturation": (1.0, 1.0),
@@ -93,7 +93,7 @@ def test_bounds_of_the_factors() -> None:
     }  # fmt: skip
 
 
-def test_probability() -> None:
+def test_a_jitter_is_applied_with_its_probability() -> None:
     transform = ColorJitter(brightness=0.4, prob=0.3)
     np.random.seed(0)
     count = 2000
@@ -146,16 +146,13 @@ def test_blur_draws_sigma_uniformly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(k == (2 * int(4 * s + 0.5) + 1,) * 2 for s, k in drawn)
 
 
-@pytest.mark.parametrize(
-    ("transform", "arguments", "message"),
-    [
+def test_a_value_out_of_bounds_is_refused_by_its_key() -> None:
+    for transform, arguments, message in (
         (ColorJitter, dict(hue=0.6), "ColorJitter: hue is 0.6, expected 0 to 0.5"),
         (ColorJitter, dict(brightness=-1), "ColorJitter: brightness is -1, expected 0 to inf"),
         (ColorJitter, dict(prob=1.5), "ColorJitter: prob is 1.5, expected 0 to 1"),
         (GaussianBlur, dict(sigma=(2, 1)), r"GaussianBlur: sigma is \(2, 1\), expected"),
         (GaussianBlur, dict(sigma=(0, 1)), r"GaussianBlur: sigma is \(0, 1\), expected"),
-    ],
-)
-def test_values_out_of_bounds(transform, arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        transform(**arguments)
+    ):
+        with pytest.raises(ValueError, match=message):
+            transform(**arguments)
