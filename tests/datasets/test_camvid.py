@@ -99,12 +99,3 @@ def test_a_truncated_jpeg_is_named(data, tmp_path):
         with pytest.raises(UserError) as error:
             dataset[0]
         assert str(error.value).startswith(f"{path}: ")
-
-
-def test_label_of_cityscapes_ids_is_refused(data, tmp_path):
-    shutil.copytree(data / "camvid", tmp_path / "camvid")
-    dataset = CamVid(tmp_path / "camvid", "val", pipeline=PIPELINE)
-    path = dataset.get_data_info(0)["seg_map_path"]
-    Image.fromarray(np.full((48, 64), 26, np.uint8)).save(path)
-    with pytest.raises(UserError, match="ids 26 are not in the dataset's table"):
-        dataset[0]

@@ -192,19 +192,3 @@ def test_colour_outside_the_palette_is_named(in_colours):
     with pytest.raises(UserError) as error:
         GTA5(in_colours, "train", pipeline=PIPELINE)[0]
     assert str(error.value) == f"{path}: colours (1, 2, 3) are not in the dataset's palette"
-
-
-def test_id_outside_the_table_is_named(tmp_path):
-    write_gta5(tmp_path, frames=(1,))
-    path = tmp_path / "labels" / "00001.png"
-    Image.fromarray(np.full((48, 64), 35, np.uint8)).save(path)
-    with pytest.raises(UserError, match=r"00001\.png: ids 35 are not in the dataset's table"):
-        GTA5(tmp_path, "train", pipeline=PIPELINE)[0]
-
-
-def test_the_size_check_catches_what_the_list_of_defects_does_not(tmp_path):
-    write_gta5(tmp_path, frames=(1,))
-    path = tmp_path / "labels" / "00001.png"
-    Image.fromarray(np.zeros((52, 64), np.uint8)).save(path)
-    with pytest.raises(UserError, match=r"00001\.png: label of 64x52 for an image of 64x48"):
-        GTA5(tmp_path, "train", pipeline=PIPELINE)[0]

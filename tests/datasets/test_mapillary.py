@@ -7,7 +7,7 @@ from PIL import Image
 from ibnseg.datasets import MapillaryVistas
 from ibnseg.datasets.labels import CLASSES, IGNORE, MAPILLARY_IDS, MAPILLARY_OPENSEG_IDS
 from ibnseg.support.errors import UserError
-from tests.conftest import save_rgb, scene
+from tests.conftest import save_rgb
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
 ALL_IDS = np.tile(np.arange(66, dtype=np.uint8), (2, 1))
@@ -60,10 +60,3 @@ def test_both_maps_are_those_of_the_published_repositories():
 def test_an_empty_folder_names_the_expected_layout(tmp_path):
     with pytest.raises(UserError, match=r"no images of split 'train'.*\{training,validation\}"):
         MapillaryVistas(tmp_path, "train")
-
-
-def test_an_image_without_label_is_refused(tmp_path):
-    write(tmp_path, "labels")
-    save_rgb(tmp_path / "validation" / "images" / "c.jpg", scene(0)[0])
-    with pytest.raises(UserError, match=r"c\.jpg: image without label"):
-        MapillaryVistas(tmp_path, "val")

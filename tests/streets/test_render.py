@@ -149,7 +149,7 @@ def test_what_is_far_is_seen_at_a_coarser_level():
         np.testing.assert_allclose(color[5], expected, rtol=1e-5, err_msg=str(z))
 
 
-def test_light_by_hand():
+def test_light_depends_on_where_a_board_faces():
     """A board that faces the camera, sun at (0, 3, -4) / 5: 0.8 of the sun and 0.8 of the sky;
     the ground before it 0.6 of the sun and all of the sky."""
     settings = RenderSettings(sky=(0.5, 0.6, 0.7), warm=(1.0, 0.5, 0.25))
@@ -187,7 +187,7 @@ def test_ground_is_darker_at_the_foot_of_things():
     assert light[28, 31] < 0.9
 
 
-def test_beams_by_hand():
+def test_headlights_light_what_is_in_their_beams():
     """In a picture of 3x5, row 1 is 0.25 above the beams' axis: 1.6 / (1 + 10 / 16) at once, half
     of it at 18 m, and a fifth of that at the sides."""
     light = _beams(np.full((3, 5), 1e5, np.float32))
@@ -274,7 +274,7 @@ def test_a_wet_road_mirrors_what_is_above_it(monkeypatch):
 # --- camera ---
 
 
-def test_antialiased_by_hand():
+def test_a_pixel_is_the_mean_of_its_samples():
     """2x2 pixels; all samples of the upper left see its own facet but one, which sees the right
     neighbour's; the others see their own alone."""
     color = np.array([[[8.0], [40.0]], [[80.0], [120.0]]], np.float32)

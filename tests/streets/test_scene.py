@@ -80,7 +80,7 @@ def test_across_and_along_by_hand():
     assert across.up == along.up == UP
 
 
-def test_unit_of_2_3_6():
+def test_a_unit_vector_and_its_length():
     direction, length = unit((2.0, -3.0, 6.0))
     assert direction == (2 / 7, -3 / 7, 6 / 7)
     assert length == 7.0
@@ -91,7 +91,7 @@ def test_no_direction_is_refused():
         unit((0.0, 0.0, 0.0))
 
 
-def test_box_by_hand():
+def test_a_box_has_its_corners_in_order():
     assert box(1, 2, 3, 5) == ((1, 3), (2, 3), (2, 5), (1, 5))
 
 

@@ -71,7 +71,7 @@ def names(network: nn.Module) -> list[str]:
     return [layer.name for layer in find_layers(network)]
 
 
-def test_default_layers() -> None:
+def test_without_patterns_the_stem_and_all_blocks_are_found() -> None:
     """The stem and the 16 blocks of ResNet50; any of mmseg's ResNets; dense blocks."""
     blocks = [f"layer{i + 1}.{j}" for i, n in enumerate((3, 4, 6, 3)) for j in range(n)]
     assert names(resnet(50)) == ["stem", *blocks]
@@ -85,7 +85,7 @@ def test_default_layers() -> None:
     assert names(dense) == ["stem", *(f"denseblock{i}" for i in range(1, 5))]
 
 
-def test_layers_by_pattern(network: nn.Module) -> None:
+def test_layers_are_found_by_pattern(network: nn.Module) -> None:
     found = find_layers(network, ["decode_head.convs", "backbone.layer[12]"])
     assert [layer.name for layer in found] == [
         "backbone.layer1",
@@ -101,7 +101,7 @@ def test_layers_by_pattern(network: nn.Module) -> None:
     assert "layer4.0" not in str(error.value)
 
 
-def test_backbone_without_default() -> None:
+def test_a_backbone_without_known_blocks_needs_layers_by_name() -> None:
     other = nn.Module()
     other.backbone = nn.Conv2d(3, 4, 1)
     with pytest.raises(UserError, match="of Conv2d; name modules with --layers, e.g. backbone$"):
@@ -127,7 +127,7 @@ def direct(network: nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
     return {name: y.numpy().mean(axis=(2, 3)) for name, y in found.items()}
 
 
-def test_divergence_against_float64(network: nn.Module) -> None:
+def test_divergence_is_that_of_a_direct_computation_in_float64(network: nn.Module) -> None:
     a, b = images(0), images(1, 9)
     found = divergence(
         feature_moments(network, np.split(a, 3), replicates=0),
@@ -176,7 +176,7 @@ def test_floating_point_images_are_not_clipped(network: nn.Module) -> None:
     assert abs(shifted - plain).max() > 0.1
 
 
-def test_layers_of_the_head_and_hooks_that_go(network: nn.Module) -> None:
+def test_layers_of_the_head_are_seen_and_no_hook_is_left(network: nn.Module) -> None:
     with watching(network, find_layers(network, ["decode_head.conv_seg"])) as means_of:
         found = means_of(images(0, 2))
     logits = network(_inputs(network, images(0, 2)), mode="tensor").detach().mean(dim=(2, 3))
@@ -189,7 +189,7 @@ def _inputs(network: nn.Module, batch: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(((batch - mean) / std).transpose(0, 3, 1, 2).copy())
 
 
-def test_outputs() -> None:
+def test_maps_and_tokens_are_averaged_and_other_outputs_refused() -> None:
     """Maps, tokens, several of which the first counts; anything else is refused."""
     x = torch.arange(12.0).view(1, 2, 2, 3)
     assert spatial_means("l", x).tolist() == [[2.5, 8.5]]
@@ -202,7 +202,7 @@ def test_outputs() -> None:
         spatial_means("l", {})
 
 
-def test_views_that_run_backwards(network: nn.Module) -> None:
+def test_images_that_run_backwards_in_memory_are_seen_the_same(network: nn.Module) -> None:
     """As of images that OpenCV has read."""
     bgr = np.ascontiguousarray(images(0, 2)[..., ::-1])
     with watching(network, find_layers(network, ["decode_head.convs"])) as means_of:
@@ -210,12 +210,12 @@ def test_views_that_run_backwards(network: nn.Module) -> None:
     np.testing.assert_array_equal(one, other)
 
 
-def test_wrong_images(network: nn.Module) -> None:
+def test_images_of_another_shape_are_refused(network: nn.Module) -> None:
     for wrong in (np.zeros((32, 32, 3), np.uint8), np.zeros((1, 3, 32, 32), np.uint8)):
         with pytest.raises(UserError, match=r"images: found an array of shape .*RGB"):
             feature_moments(network, [wrong])
 
 
-def test_a_layer_that_is_not_run(network: nn.Module) -> None:
+def test_a_layer_that_is_not_run_is_refused(network: nn.Module) -> None:
     with pytest.raises(UserError, match="layer 'decode_head.loss_decode': is not run in testing"):
         feature_moments(network, [images(0, 2)], ["decode_head.loss_decode"])

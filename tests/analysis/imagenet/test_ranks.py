@@ -33,12 +33,8 @@ def ranks(logits: list[list[float]], truth: list[int]) -> list[int]:
     return found.tolist()
 
 
-def test_ranks_by_hand() -> None:
-    logits = [0.5, 2.0, -1.0, 1.0]
-    assert ranks([logits] * 4, [0, 1, 2, 3]) == [2, 0, 3, 1]
-
-
-def test_the_true_class_is_behind_its_equals() -> None:
+def test_ranks_by_hand_put_the_true_class_behind_its_equals() -> None:
+    assert ranks([[0.5, 2.0, -1.0, 1.0]] * 4, [0, 1, 2, 3]) == [2, 0, 3, 1]
     assert ranks([[1.0, 1.0, 0.0]] * 3, [0, 1, 2]) == [1, 1, 2]
     assert ranks([[0.0] * 6], [0]) == [5]
 
@@ -57,7 +53,7 @@ def test_ranks_are_those_of_a_sort(logits: np.ndarray, truth: int) -> None:
     assert ranks(logits.tolist(), [truth] * 4) == expected
 
 
-def test_errors_by_hand() -> None:
+def test_an_error_is_the_share_of_ranks_from_k_on() -> None:
     found = np.array([0, 0, 1, 4, 5, 700, 0, 3], np.int16)
     assert error(found, 1) == 62.5
     assert error(found, 5) == 25.0
@@ -122,7 +118,7 @@ def test_ranks_are_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "change", ["weights", "image", "more", "appearances", "cut", "bits", "none"]
 )
-def test_what_is_of_something_else_is_shown_again(tmp_path: Path, change: str, capsys) -> None:
+def test_ranks_of_something_else_are_measured_again(tmp_path: Path, change: str, capsys) -> None:
     file, folder = tmp_path / "ranks.npz", write_colours(tmp_path / "val")
     run(MeanColour(), list_images(folder), file)
     weights, looks = "x", PAPER
