@@ -67,7 +67,7 @@ def test_a_look_of_no_images_is_refused() -> None:
         look_of_images([])
 
 
-def test_moments_by_hand() -> None:
+def test_moments_are_matched_as_worked_out_by_hand() -> None:
     """Mean 20 and deviation 10 become 100 and 20; a channel of one value gets the mean."""
     image = np.array([[[10, 7, 10], [30, 7, 30]]], np.uint8)
     look = Look(np.array([100.0, 50, 250]), np.array([20.0, 5, 20]), np.zeros((1, 1, 3)))

@@ -58,7 +58,7 @@ def test_values_are_those_of_a_direct_computation(image, name: str, i: int) -> N
     assert np.abs(found - expected).max() <= 0.5 + 1e-3
 
 
-def test_values_by_hand() -> None:
+def test_conditions_change_a_pixel_as_worked_out_by_hand() -> None:
     pixel = np.array([[[200, 100, 0]]], np.uint8)
     expected = {
         ("brightness", 1.5): [255, 150, 0],
@@ -212,7 +212,7 @@ def test_a_square_stays_where_it_is() -> None:
             )
 
 
-def test_floats_are_refused() -> None:
+def test_floating_point_images_are_refused() -> None:
     for name in CONDITIONS:
         with pytest.raises(TypeError, match="expected a uint8 image, got float32"):
             CONDITIONS[name].at(IMAGE.astype(np.float32), 1, generator(0, "x"))

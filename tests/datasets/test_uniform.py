@@ -41,7 +41,7 @@ def take(sampler: StreamSampler, count: int) -> list[StreamItem]:
 # --- centroids ---
 
 
-def test_centroids_by_hand() -> None:
+def test_each_class_has_a_centroid_in_each_tile() -> None:
     """Tiles of 4: the right column and the lowest row are in none."""
     label = np.full((9, 9), 255, np.uint8)
     label[0, 0:2] = 3  # x 0 and 1: mean 0.5, down to 0
@@ -77,7 +77,7 @@ def test_a_label_without_classes_has_no_centroids() -> None:
     ),
     st.integers(1, 16),
 )
-def test_centroids_are_means(label: np.ndarray, tile: int) -> None:
+def test_centroids_are_the_means_of_their_pixels(label: np.ndarray, tile: int) -> None:
     found = {tuple(row) for row in class_centroids(label, tile).tolist()}
     expected = set()
     height, width = label.shape
@@ -112,7 +112,9 @@ def test_index_is_of_all_images(dataset: GTA5) -> None:
     assert {CLASSES[i] for i in index[:, 0]} == set(SCENE)
 
 
-def test_index_is_made_once(dataset: GTA5, data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_index_is_made_once_for_all_copies_of_the_data(
+    dataset: GTA5, data: Path, tmp_path: Path, monkeypatch
+) -> None:
     """A copy of the data elsewhere finds it; nothing is left beside it."""
     first = cached_class_index(dataset)
     shutil.copytree(data / "gta5", tmp_path / "copy")
@@ -179,7 +181,7 @@ def test_a_failed_index_leaves_nothing(data: Path, tmp_path: Path, cache: Path) 
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_classes_are_uniform(dataset: GTA5, share: float) -> None:
+def test_all_classes_are_drawn_equally_often(dataset: GTA5, share: float) -> None:
     """Of many positions the share is class-uniform, each class has its part, and in it each
     place: all within four standard deviations."""
     count = 20000

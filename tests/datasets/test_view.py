@@ -39,18 +39,18 @@ def test_each_rule_gives_the_size_worked_out_by_hand():
 
 
 @given(EDGES, EDGES)
-def test_within_is_mmcvs_rule(width, height):
+def test_a_size_within_another_is_that_of_mmcv(width, height):
     expected = rescale_size((width, height), (1024, 512))
     assert new_size((width, height), "within", (1024, 512)) == tuple(max(1, x) for x in expected)
 
 
 @given(EDGES, EDGES, st.sampled_from([0.5, 0.75, 1.0, 1.25, 1.5, 1.75]))
-def test_times_is_mmcvs_rule(width, height, factor):
+def test_a_multiple_of_a_size_is_that_of_mmcv(width, height, factor):
     expected = rescale_size((width, height), factor)
     assert new_size((width, height), "times", factor) == tuple(max(1, x) for x in expected)
 
 
-def test_centre_crop_by_hand():
+def test_a_centre_crop_has_the_pixels_worked_out_by_hand():
     image = np.arange(20).reshape(4, 5)
     np.testing.assert_array_equal(centre_crop(image, (3, 2), 0), [[6, 7, 8], [11, 12, 13]])
     np.testing.assert_array_equal(

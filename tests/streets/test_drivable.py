@@ -12,7 +12,7 @@ from ibnseg.streets.scene import AHEAD, RIGHT, UP, Camera, Facet, Lanes, Scene, 
 DIRECT, ALTERNATIVE, BACKGROUND = 0, 1, 2
 
 
-def test_lanes_by_hand() -> None:
+def test_lanes_of_a_flat_road_lie_where_worked_out_by_hand() -> None:
     """A flat road, seen from 1 m above with a focal length of the image's width.
 
     In row v the road is 1 / (v + 0.5 - 16) * 64 m away for 64x32 pixels with the horizon in the

@@ -142,7 +142,7 @@ def test_every_class_occurs_about_as_often_as_in_a_town(pixels):
         assert (own > 20).sum() >= streets
 
 
-def test_little_is_ignored(pixels):
+def test_less_than_a_tenth_of_the_pixels_is_ignored(pixels):
     """Parking, rail tracks and bins: some, less than a tenth."""
     assert 0.005 < pixels[:, -1].sum() / pixels.sum() < 0.1
 

@@ -330,7 +330,7 @@ def test_exposure_saturation_and_contrast_by_hand():
     assert (shot((40.2, 80.2, 120.2), contrast=(0.5, 0.5)) == (79, 99, 119)).all()
 
 
-def test_vignette_by_hand():
+def test_a_vignette_darkens_the_corners():
     """0.4 is lost in the corners, nothing in the middle: of 100, 60.2 and about 100 are left."""
     image = shot(100.4, vignette=(0.4, 0.4))
     assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == 60).all()

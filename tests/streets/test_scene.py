@@ -109,7 +109,7 @@ def test_disc_and_ellipse_by_hand():
     assert disc(1, 2, 0.5, 3)[::4] == ((1.5, 2), (1, 5), (0.5, 2), (1, -1))
 
 
-def test_limb_by_hand():
+def test_a_limb_has_the_corners_worked_out_by_hand():
     """A bar from (0, 0) to (3, 4), 10 wide: half of the width along (4, -3) / 5."""
     corners = [(-4, 3), (4, -3), (7, 1), (-1, 7)]
     np.testing.assert_allclose(limb(0, 0, 3, 4, 10), corners, atol=1e-14)

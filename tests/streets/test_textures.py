@@ -153,7 +153,7 @@ def test_noise_is_a_blur_of_white_noise_that_repeats():
     np.testing.assert_allclose(_noise(np.random.RandomState(3), 2), expected, atol=0.02)
 
 
-def test_slabs_by_hand():
+def test_slabs_have_joints_where_worked_out_by_hand():
     """4 x 4 slabs of 16 texels; joints where the place in a slab is below 0.07: texels 0 and 1."""
     mix = tile("slabs")[..., 1]
     joint = np.arange(SIZE) % 16 < 2
@@ -170,7 +170,7 @@ def test_bricks_are_shifted_in_every_other_row():
         assert mix[8 * row].all()
 
 
-def test_windows_by_hand():
+def test_window_panes_lie_where_worked_out_by_hand():
     """4 x 4 windows, 0.28 < x < 0.72 and 0.28 < y < 0.8 of 16 texels: texels 5 to 11 and 5 to 12;
     only panes glow, and some do."""
     _, mix, glow = np.moveaxis(tile("windows"), -1, 0)

@@ -169,7 +169,7 @@ def layer(value: float, replicates: list[float] | np.ndarray, images: int = 11) 
     return LayerDivergence("layer", 4, value, ((), ()), value, images, np.array(replicates))
 
 
-def test_over_seeds_by_hand() -> None:
+def test_seeds_are_averaged_as_worked_out_by_hand() -> None:
     """On the scale of log(1 + D): two seeds at 1 and 3, each replicate 0.1 above or below 0.2 more,
     the same in both; variances 0.01 * 11 / 10 of images, and of seeds 2 / 2."""
     moves = np.tile([0.3, 0.1], 50)
@@ -187,7 +187,7 @@ def test_over_seeds_by_hand() -> None:
     assert seeds[4].interval == (low, high)
 
 
-def test_ratio_by_hand() -> None:
+def test_a_ratio_of_networks_is_over_their_common_seeds() -> None:
     """Of 1 + D, 8 to 2 and 2 to 1 in seeds that both have; replicates that move alike cancel."""
     moves = np.exp(np.tile([0.3, -0.3], 50))
     mine = {s: layer(d - 1, d * moves - 1) for s, d in ((0, 8.0), (1, 2.0), (2, 5.0))}

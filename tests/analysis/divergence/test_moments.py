@@ -89,7 +89,7 @@ def stream(values: np.ndarray, batches: list[int], indices: np.ndarray | None = 
     return moments
 
 
-def test_layers_of_a_stream() -> None:
+def test_batches_of_any_size_give_the_same_moments() -> None:
     """More images than the buffer holds, in batches of any size, and from two processes."""
     count = 2 * BUFFER + 5
     values = np.random.default_rng(0).normal(5, 1, (count, 3))

@@ -43,7 +43,7 @@ RESULT = dict(
 )
 
 
-def test_the_table_by_hand() -> None:
+def test_the_table_shows_means_and_drops_over_seeds() -> None:
     (sheet,) = report.robustness_sheets(RESULT, {})
     assert sheet.head == ("appearance", "network", "mIoU", "drop", "1", "2")
     rows = [row for part in sheet.parts for (row,) in part]

@@ -62,7 +62,7 @@ def test_bounds_that_meet_fix_the_size():
     assert sizes(RandomScaleAspect((1, 1), (4, 4)), 1, 100, 60) == [(200, 30)]
 
 
-def test_no_side_becomes_zero():
+def test_no_side_of_an_image_becomes_zero():
     assert sizes(RandomScaleAspect((0.01, 0.01), (1, 1)), 1, 20, 10) == [(1, 1)]
 
 
@@ -129,7 +129,7 @@ def test_scale_is_uniform_where_asked_for() -> None:
     assert distance < 1.63 / count**0.5  # Kolmogorov-Smirnov, 1 %
 
 
-def test_bicubic_is_pillows() -> None:
+def test_bicubic_resizing_is_that_of_pillow() -> None:
     for scale in (0.4, 1.7):
         rng = np.random.default_rng(0)
         image, label = (
@@ -165,7 +165,7 @@ def test_a_centroid_stays_on_its_pixel(data, shape, seed) -> None:
     assert results["gt_seg_map"][new_y, new_x] == 1
 
 
-def test_centroids_by_hand() -> None:
+def test_a_centroid_is_resized_with_its_image() -> None:
     """Half the width, a third of the height: pixel centres 5.5 and 4.5 go to 2.75 and 1.5."""
     transform = RandomScaleAspect((1, 1), (1, 1), size=(10, 4))
     image = np.zeros((12, 20, 3), np.uint8)

@@ -90,7 +90,7 @@ def test_colours_are_rgb_and_not_bgr():
 # --- files ---
 
 
-def test_image_is_bgr(tmp_path):
+def test_an_image_is_read_as_bgr(tmp_path):
     Image.new("RGB", (3, 2), (10, 20, 30)).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     assert (image.shape, image.dtype) == ((2, 3, 3), np.uint8)
