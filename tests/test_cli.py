@@ -70,36 +70,35 @@ def test_wrong_input_is_one_line_and_exit_1(in_data: Path, capsys) -> None:
         (OSError(28, "No space left on device", "/x"), "/x: No space left on device"),
     ],
 )
-def test_errors_are_one_line(error: Exception, line: str, command_raises, capsys) -> None:
+def test_an_error_is_reported_in_one_line(
+    error: Exception, line: str, command_raises, capsys
+) -> None:
     command_raises("train", error)
     assert cli.main(["train", "x"]) == 1
     assert capsys.readouterr().err == f"ibnseg: error: {line}\n"
 
 
-@pytest.mark.parametrize("error", [OSError("a program's own"), ValueError("x"), RuntimeError("x")])
-def test_errors_of_the_program_are_not_hidden(error: Exception, command_raises) -> None:
-    command_raises("train", error)
-    with pytest.raises(type(error)):
-        cli.main(["train", "x"])
+def test_errors_of_the_program_are_not_hidden(command_raises) -> None:
+    for error in (OSError("a program's own"), ValueError("x"), RuntimeError("x")):
+        command_raises("train", error)
+        with pytest.raises(type(error)):
+            cli.main(["train", "x"])
 
 
-@pytest.mark.parametrize(
-    ("line", "hint"),
-    [
+def test_an_interrupted_command_says_how_to_continue(command_raises, capsys) -> None:
+    for line, hint in (
         ("train x", "; to continue: the same command with --resume"),
         ("test x y", "; to continue: the same command with --resume"),
         ("predict x y", "; to continue: the same command again"),
         ("imagenet x y", "; to continue: the same command again"),
         ("env", ""),
-    ],
-)
-def test_interrupted(line: str, hint: str, command_raises, capsys) -> None:
-    command_raises(line.split()[0], KeyboardInterrupt())
-    assert cli.main(line.split()) == 130
-    assert capsys.readouterr().err == f"ibnseg: interrupted{hint}\n"
+    ):
+        command_raises(line.split()[0], KeyboardInterrupt())
+        assert cli.main(line.split()) == 130, line
+        assert capsys.readouterr().err == f"ibnseg: interrupted{hint}\n", line
 
 
-def test_an_interrupt_that_a_library_turns_into_another_error(
+def test_an_interrupt_that_a_library_turns_into_another_error_is_an_interrupt(
     monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     def fail(args: object) -> None:
@@ -114,7 +113,7 @@ def test_an_interrupt_that_a_library_turns_into_another_error(
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
+def test_a_command_goes_on_after_ctrl_c(trained, tmp_path: Path) -> None:
     """SIGINT once the first prediction is there, as the terminal sends it; then the rest."""
     for i in range(80):
         save_rgb(tmp_path / "photos" / f"{i:03d}.png", scene(i)[0])
@@ -147,55 +146,55 @@ def test_ctrl_c_in_a_process(trained, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("predictions/labels/*"))) == 80
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("train x --data-root gta5", "'gta5': expected NAME=PATH (see ibnseg train --help)"),
-        ("train x --domains ,", "',': expected names, e.g. A,B"),
-        ("train", "the following arguments are required: config"),
-        ("test", "the following arguments are required: RUN|CONFIG"),
-        ("predict x", "the following arguments are required: INPUT"),
-        ("predict a b c d", "unrecognized arguments: d (see ibnseg predict --help)"),
-        ("fly", "unknown command 'fly'; known: "),
-        ("pretict x y", "unknown command 'pretict'; did you mean predict?"),
-        ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
-        ("train x --seed a", "argument --seed: invalid int value: 'a'"),
-        ("env --dataroot x=y", "unknown option '--dataroot'; did you mean --data-root"),
-        (
-            "train x --wrk-dir y",
-            "unknown option '--wrk-dir'; did you mean --work-dir? (see ibnseg train --help)",
-        ),
-        ("imagenet x y --batch 0", "argument --batch: '0': expected a whole number, 1 or more"),
-        (
-            "imagenet x y --workers -1",
-            "argument --workers: '-1': expected a whole number, 0 or more",
-        ),
-        ("streets x --size 512", "'512': expected WxH, e.g. 512x256"),
-        ("streets", "the following arguments are required: OUT"),
-        ("matrix x --format latx", "unknown format 'latx'; did you mean latex?"),
-        ("matrix --domains ,", "',': expected names, e.g. A,B"),
-        ("demo --seeds 0,a", "'0,a': expected whole numbers, e.g. 0,1,2"),
-        (
-            "divergence x --domains a --min-share 101",
-            "'101': expected a percentage, 0 to 100",
-        ),
-        (
-            "divergence x --domains a --min-share nan",
-            "'nan': expected a percentage, 0 to 100",
-        ),
-        ("demo --seeds 1,1", "'1,1': expected different numbers, 0 or more"),
-    ],
+WRONG_ARGUMENTS = (
+    ("train x --data-root gta5", "'gta5': expected NAME=PATH (see ibnseg train --help)"),
+    ("train x --domains ,", "',': expected names, e.g. A,B"),
+    ("train", "the following arguments are required: config"),
+    ("test", "the following arguments are required: RUN|CONFIG"),
+    ("predict x", "the following arguments are required: INPUT"),
+    ("predict a b c d", "unrecognized arguments: d (see ibnseg predict --help)"),
+    ("fly", "unknown command 'fly'; known: "),
+    ("pretict x y", "unknown command 'pretict'; did you mean predict?"),
+    ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
+    ("train x --seed a", "argument --seed: invalid int value: 'a'"),
+    ("env --dataroot x=y", "unknown option '--dataroot'; did you mean --data-root"),
+    (
+        "train x --wrk-dir y",
+        "unknown option '--wrk-dir'; did you mean --work-dir? (see ibnseg train --help)",
+    ),
+    ("imagenet x y --batch 0", "argument --batch: '0': expected a whole number, 1 or more"),
+    (
+        "imagenet x y --workers -1",
+        "argument --workers: '-1': expected a whole number, 0 or more",
+    ),
+    ("streets x --size 512", "'512': expected WxH, e.g. 512x256"),
+    ("streets", "the following arguments are required: OUT"),
+    ("matrix x --format latx", "unknown format 'latx'; did you mean latex?"),
+    ("matrix --domains ,", "',': expected names, e.g. A,B"),
+    ("demo --seeds 0,a", "'0,a': expected whole numbers, e.g. 0,1,2"),
+    (
+        "divergence x --domains a --min-share 101",
+        "'101': expected a percentage, 0 to 100",
+    ),
+    (
+        "divergence x --domains a --min-share nan",
+        "'nan': expected a percentage, 0 to 100",
+    ),
+    ("demo --seeds 1,1", "'1,1': expected different numbers, 0 or more"),
 )
-def test_wrong_arguments_exit_2(line: str, message: str, capsys) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(line.split())
-    assert stop.value.code == 2
-    err = capsys.readouterr().err
-    assert message in err
-    assert err.count("\n") == 1
 
 
-def test_words_need_no_torch(tmp_path: Path) -> None:
+def test_wrong_arguments_exit_2_in_one_line(capsys) -> None:
+    for line, message in WRONG_ARGUMENTS:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(line.split())
+        assert stop.value.code == 2, line
+        err = capsys.readouterr().err
+        assert message in err, line
+        assert err.count("\n") == 1, line
+
+
+def test_help_and_unknown_names_need_no_torch(tmp_path: Path) -> None:
     """Help, completion, wrong arguments, and names of configs and runs that are not there."""
     lines = [
         "",
@@ -239,25 +238,25 @@ for line in {lines!r}:
         assert f"error: {message}" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "test", "predict"])
-def test_tools_are_the_commands(command: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", [f"tools/{command}.py", "--help"])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(ROOT / "tools" / f"{command}.py"))
-    assert COMMANDS[command].description in capsys.readouterr().out.replace("\n", " ")
+def test_the_scripts_in_tools_are_the_commands(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for command in ("train", "test", "predict"):
+        monkeypatch.setattr(sys, "argv", [f"tools/{command}.py", "--help"])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(ROOT / "tools" / f"{command}.py"))
+        assert COMMANDS[command].description in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_without_a_command_there_is_help(capsys) -> None:
+def test_without_a_command_the_help_is_printed(capsys) -> None:
     assert cli.main([]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert all(command.description in printed for command in COMMANDS.values())
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=lambda command: command.name)
-def test_examples_can_be_parsed(command) -> None:
-    words = command.example.removeprefix('eval "$(').removesuffix(')"').split()
-    assert words[:2] == ["ibnseg", command.name]
-    assert cli.build_parser().parse_args(words[1:]).command == command.name
+def test_the_example_of_every_command_can_be_parsed() -> None:
+    for command in COMMANDS.values():
+        words = command.example.removeprefix('eval "$(').removesuffix(')"').split()
+        assert words[:2] == ["ibnseg", command.name]
+        assert cli.build_parser().parse_args(words[1:]).command == command.name
 
 
 def test_upstream_packages_are_refused(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

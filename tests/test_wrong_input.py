@@ -37,10 +37,10 @@ def fail(line: str, capsys: pytest.CaptureFixture) -> str:
     capsys.readouterr()
     with warnings.catch_warnings():  # mmengine's, of runs that begin within one second
         warnings.simplefilter("ignore")
-        assert cli.main(line.split()) == 1
+        assert cli.main(line.split()) == 1, line
     err = capsys.readouterr().err
-    assert err.startswith("ibnseg: error: ")
-    assert err.count("\n") == 1, err
+    assert err.startswith("ibnseg: error: "), f"{line}: {err}"
+    assert err.count("\n") == 1, f"{line}: {err}"
     return err.removeprefix("ibnseg: error: ").strip()
 
 
@@ -54,125 +54,135 @@ TEST = "test config.py run/latest.pth --work-dir new"
 SLIDE = "model.test_cfg.mode=slide"
 
 WRONG = {
-    # streets and demo
-    "streets new --appearances virtual,reel": "unknown appearance 'reel'; did you mean real",
-    "streets new --size 511x256": "size 511x256: expected even numbers from 64 to 4096",
-    "streets new --val 0": "0 images of split val: expected 1 to 999999",
-    "streets new --seed 1000": "seed 1000: expected 0 to 999",
-    "streets file": "file/streets_virtual",
-    "demo --out file": "file/data/streets_virtual",
-    # matrix
-    "matrix": "no run to show; give folders of runs, or --published",
-    "matrix nowhere": "nowhere is not a tested run (no results.json)",
-    "matrix empty": "empty is not a tested run (no results.json)",
-    "matrix file": "file: not JSON",
-    "matrix run run": "run and run: both are trained with seed 0; give one of them",
-    "matrix run --metric miou": "unknown metric 'miou'; did you mean mIoU?",
-    "matrix run --metric bus --published --protocol rien": "unknown protocol of these results",
-    "matrix run --domains citiscapes": "unknown test domain of these results 'citiscapes'",
-    "matrix --published --metric bus": "nothing to show of bus in these domains",
-    # names
-    "train gta2city_ibn50": "unknown config 'gta2city_ibn50'; did you mean gta2city_ibn50",
-    "test camvid_day2dusk_r18 x.pth": "x.pth: no such checkpoint",
-    "test camvid_day2dusk_r18": "camvid_day2dusk_r18: a config needs a checkpoint",
-    "test photos": "photos is not a run folder (no config.py)",
-    "test camvid_day2dusk_r8 run/latest.pth": "did you mean camvid_day2dusk_r18",
-    "predict gta2city_r5 run/latest.pth photos": "did you mean gta2city_r50",
-    f"{TRAIN} --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes?",
-    f"{TEST} --domains gta": "unknown domain 'gta'; did you mean gta5?",
-    f"{TRAIN} --protocol pape": "unknown protocol 'pape'; did you mean paper?",
-    f"{TEST} --protocol natve": "unknown protocol 'natve'; did you mean native?",
-    f"{TEST} --cfg-options tta_scales=(0,1)": "tta_scales is (0, 1), expected a list of different",
-    f"{TEST} --cfg-options tta_scales=1": "tta_scales is 1, expected a list of different numbers",
-    f"{TEST} --cfg-options tta_scales=(1,1)": "tta_scales is (1, 1), expected a list of different",
-    f"{TRAIN} --cfg-options save_best=True selection_split=tset": "did you mean test?",
-    f"{TRAIN} --cfg-options train_subset=quater": "did you mean quarter?",
-    f"{TRAIN} --cfg-options btach=2": "unknown config key 'btach'; did you mean batch",
-    f"{TRAIN} --cfg-options optimizer.type=SDG": "unknown optimizer 'SDG'; did you mean SGD",
-    f"{TRAIN} --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
-    "env --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
-    # values
-    f"{TRAIN} --cfg-options batch": "option 'batch': expected key=value",
-    f"{TRAIN} --cfg-options batch=x": "batch is 'x', expected a whole number above 0",
-    f"{TRAIN} --cfg-options batch.x=3": "options batch.x=3: do not fit",
-    f"{TRAIN} --cfg-options accumulate=0": "accumulate is 0, expected a whole number above 0",
-    f"{TRAIN} --cfg-options iterations=-1": "iterations is -1, expected",
-    f"{TRAIN} --cfg-options crop_size=3": "crop_size is 3, expected (height, width)",
-    f"{TRAIN} --cfg-options scale=2,1": "scale is [2, 1], expected (least, most)",
-    f"{TRAIN} --cfg-options train_resize=563": "train_resize is 563, expected 'domain', None, or",
-    f"{TRAIN} --cfg-options scale_sampling=log": "expected 'log_uniform' or 'uniform'",
-    f"{TRAIN} --cfg-options interpolation=cubic": "expected 'bilinear' or 'bicubic'",
-    f"{TRAIN} --cfg-options class_uniform=1.5": "class_uniform is 1.5, expected a number from 0",
-    f"{TRAIN} --cfg-options class_balance=-1": "class_balance is -1, expected a number from 0",
-    f"{TRAIN} --cfg-options augment=[blur]": "augment is ['blur'], expected a list of dicts",
-    f"{TRAIN} --cfg-options model=3": "model is 3, expected a dict",
-    f"{TRAIN} --cfg-options test_domains=[]": "test_domains is [], expected a name",
-    f"{TRAIN} --cfg-options optimizer.rl=1": "optimizer: cannot be built from the config",
-    f"{TRAIN} --cfg-options model.backbone.dept=1": "unexpected keyword argument 'dept'",
-    f"{TRAIN} --cfg-options model.backbone.init_cfg=x.pth": (
-        "model: cannot be built from the config (IBNResNet: init_cfg='x.pth', expected a dict"
-    ),
-    f"{TRAIN} --cfg-options model.decode_head.init_cfg.type=Kaming": (
-        "model: unknown type 'Kaming'; did you mean"
-    ),
-    f"{TRAIN} --cfg-options custom_hooks=[dict(type='EMAHok')]": (
-        "custom_hooks: unknown type 'EMAHok'; did you mean EMAHook?"
-    ),
-    f"{TRAIN} --cfg-options custom_hooks=[dict(type='EMAHook',momentm=0.1)]": (
-        "custom_hooks: cannot be built from the config (ExponentialMovingAverage.__init__() got an"
-    ),
-    f"{TRAIN} --cfg-options param_scheduler=[dict(type='CosineAnealingLR',by_epoch=False)]": (
-        "param_scheduler: unknown type 'CosineAnealingLR'; did you mean CosineAnnealingLR"
-    ),
-    f"{TRAIN} --cfg-options augment=[dict(type='ibnseg.NoSuchThing')]": "augment: unknown type",
-    f"{TRAIN} --cfg-options optim_wrapper.paramwise_cfg.custom_key=3": (
-        "unknown key of optim_wrapper.paramwise_cfg 'custom_key'; did you mean custom_keys?"
-    ),
-    f"{TRAIN} --seed -1": "seed is -1, expected a whole number from 0",
-    f"{TEST} --cfg-options {SLIDE}": "mode 'slide' without crop_size and stride",
-    f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=3 model.test_cfg.stride=3": (
-        "model.test_cfg.crop_size is 3, expected (height, width)"
-    ),
-    "predict run photos --cfg-options model.backbone.type=Rsnt": "model: unknown type 'Rsnt'; ",
-    "predict run photos --cfg-options model.decode_head.num_classes=3": "num_classes is 3",
-    # folders and files
-    "train none.py": "none.py: no such config",
-    "train file": "file: cannot be read as a config",
-    "train empty": "unknown config 'empty'",
-    "train config.py --work-dir run": "run holds a run already",
-    "train config.py --work-dir file": "file: cannot be written to (File exists)",
-    "train config.py --work-dir file/x": "file/x: cannot be written to (Not a directory)",
-    f"{TRAIN} --data-root gta5=nowhere": "domain 'gta5': no folder nowhere",
-    f"{TRAIN} --data-root gta5=file": "domain 'gta5': no folder file",
-    f"{TRAIN} --data-root gta5=empty": "GTA5: no images of split 'val' in empty",
-    f"{TEST} --data-root gta5=empty": "GTA5: no images of split 'val' in empty",
-    "test config.py none.pth": "none.pth: no such checkpoint",
-    "test config.py empty": "empty: no such checkpoint",
-    "test config.py file": "file: truncated or not a checkpoint",
-    "test config.py cut.pth": "cut.pth: truncated or not a checkpoint",
-    "test config.py list.pth": "list.pth: holds a list",
-    "test config.py other.pth": "other.pth: does not fit Segmentor",
-    "test config.py run/latest.pth --work-dir file": "file: cannot be written to (File exists)",
-    "predict nowhere photos": "unknown config 'nowhere'",
-    "predict empty photos": "empty is not a run folder",
-    "predict config.py photos": "config.py: a config needs a checkpoint",
-    "predict config.py none.pth photos": "none.pth: no such checkpoint",
-    "predict config.py cut.pth photos": "cut.pth: truncated or not a checkpoint",
-    "predict config.py other.pth photos": "other.pth: does not fit Segmentor",
-    "predict run nowhere": "nowhere: no such folder or image",
-    "predict run empty": "empty: no images",
-    "predict run file": "file is not an image or video",
-    "predict run photos --out file": "file: cannot be written to (File exists)",
-    "predict run photos --out file/x": "file/x: cannot be written to (Not a directory)",
+    "streets and demo": {
+        "streets new --appearances virtual,reel": "unknown appearance 'reel'; did you mean real",
+        "streets new --size 511x256": "size 511x256: expected even numbers from 64 to 4096",
+        "streets new --val 0": "0 images of split val: expected 1 to 999999",
+        "streets new --seed 1000": "seed 1000: expected 0 to 999",
+        "streets file": "file/streets_virtual",
+        "demo --out file": "file/data/streets_virtual",
+    },
+    "matrix": {
+        "matrix": "no run to show; give folders of runs, or --published",
+        "matrix nowhere": "nowhere is not a tested run (no results.json)",
+        "matrix empty": "empty is not a tested run (no results.json)",
+        "matrix file": "file: not JSON",
+        "matrix run run": "run and run: both are trained with seed 0; give one of them",
+        "matrix run --metric miou": "unknown metric 'miou'; did you mean mIoU?",
+        "matrix run --metric bus --published --protocol rien": "unknown protocol of these results",
+        "matrix run --domains citiscapes": "unknown test domain of these results 'citiscapes'",
+        "matrix --published --metric bus": "nothing to show of bus in these domains",
+    },
+    "names": {
+        "train gta2city_ibn50": "unknown config 'gta2city_ibn50'; did you mean gta2city_ibn50",
+        "test camvid_day2dusk_r18 x.pth": "x.pth: no such checkpoint",
+        "test camvid_day2dusk_r18": "camvid_day2dusk_r18: a config needs a checkpoint",
+        "test photos": "photos is not a run folder (no config.py)",
+        "test camvid_day2dusk_r8 run/latest.pth": "did you mean camvid_day2dusk_r18",
+        "predict gta2city_r5 run/latest.pth photos": "did you mean gta2city_r50",
+        f"{TRAIN} --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes?",
+        f"{TEST} --domains gta": "unknown domain 'gta'; did you mean gta5?",
+        f"{TRAIN} --protocol pape": "unknown protocol 'pape'; did you mean paper?",
+        f"{TEST} --protocol natve": "unknown protocol 'natve'; did you mean native?",
+        f"{TEST} --cfg-options tta_scales=(0,1)": "tta_scales is (0, 1), expected a list",
+        f"{TEST} --cfg-options tta_scales=1": "tta_scales is 1, expected a list",
+        f"{TEST} --cfg-options tta_scales=(1,1)": "tta_scales is (1, 1), expected a list",
+        f"{TRAIN} --cfg-options save_best=True selection_split=tset": "did you mean test?",
+        f"{TRAIN} --cfg-options train_subset=quater": "did you mean quarter?",
+        f"{TRAIN} --cfg-options btach=2": "unknown config key 'btach'; did you mean batch",
+        f"{TRAIN} --cfg-options optimizer.type=SDG": "unknown optimizer 'SDG'; did you mean SGD",
+        f"{TRAIN} --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
+        "env --data-root gta=x": "unknown name in --data-root 'gta'; did you mean gta5?",
+    },
+    "values": {
+        f"{TRAIN} --cfg-options batch": "option 'batch': expected key=value",
+        f"{TRAIN} --cfg-options batch=x": "batch is 'x', expected a whole number above 0",
+        f"{TRAIN} --cfg-options batch.x=3": "options batch.x=3: do not fit",
+        f"{TRAIN} --cfg-options accumulate=0": "accumulate is 0, expected a whole number above 0",
+        f"{TRAIN} --cfg-options iterations=-1": "iterations is -1, expected",
+        f"{TRAIN} --cfg-options crop_size=3": "crop_size is 3, expected (height, width)",
+        f"{TRAIN} --cfg-options scale=2,1": "scale is [2, 1], expected (least, most)",
+        f"{TRAIN} --cfg-options train_resize=563": "train_resize is 563, expected 'domain'",
+        f"{TRAIN} --cfg-options scale_sampling=log": "expected 'log_uniform' or 'uniform'",
+        f"{TRAIN} --cfg-options interpolation=cubic": "expected 'bilinear' or 'bicubic'",
+        f"{TRAIN} --cfg-options class_uniform=1.5": "class_uniform is 1.5, expected a number",
+        f"{TRAIN} --cfg-options class_balance=-1": "class_balance is -1, expected a number",
+        f"{TRAIN} --cfg-options augment=[blur]": "augment is ['blur'], expected a list of dicts",
+        f"{TRAIN} --cfg-options model=3": "model is 3, expected a dict",
+        f"{TRAIN} --cfg-options test_domains=[]": "test_domains is [], expected a name",
+        f"{TRAIN} --cfg-options optimizer.rl=1": "optimizer: cannot be built from the config",
+        f"{TRAIN} --cfg-options model.backbone.dept=1": "unexpected keyword argument 'dept'",
+        f"{TRAIN} --cfg-options model.backbone.init_cfg=x.pth": (
+            "model: cannot be built from the config (IBNResNet: init_cfg='x.pth', expected a dict"
+        ),
+        f"{TRAIN} --cfg-options model.decode_head.init_cfg.type=Kaming": (
+            "model: unknown type 'Kaming'; did you mean"
+        ),
+        f"{TRAIN} --cfg-options custom_hooks=[dict(type='EMAHok')]": (
+            "custom_hooks: unknown type 'EMAHok'; did you mean EMAHook?"
+        ),
+        f"{TRAIN} --cfg-options custom_hooks=[dict(type='EMAHook',momentm=0.1)]": (
+            "custom_hooks: cannot be built from the config (ExponentialMovingAverage"
+        ),
+        f"{TRAIN} --cfg-options param_scheduler=[dict(type='CosineAnealingLR',by_epoch=False)]": (
+            "param_scheduler: unknown type 'CosineAnealingLR'; did you mean CosineAnnealingLR"
+        ),
+        f"{TRAIN} --cfg-options augment=[dict(type='ibnseg.NoSuchThing')]": "augment: unknown type",
+        f"{TRAIN} --cfg-options optim_wrapper.paramwise_cfg.custom_key=3": (
+            "unknown key of optim_wrapper.paramwise_cfg 'custom_key'; did you mean custom_keys?"
+        ),
+        f"{TRAIN} --seed -1": "seed is -1, expected a whole number from 0",
+        f"{TEST} --cfg-options {SLIDE}": "mode 'slide' without crop_size and stride",
+        f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=3 model.test_cfg.stride=3": (
+            "model.test_cfg.crop_size is 3, expected (height, width)"
+        ),
+        "predict run photos --cfg-options model.backbone.type=Rsnt": "model: unknown type 'Rsnt'; ",
+        "predict run photos --cfg-options model.decode_head.num_classes=3": "num_classes is 3",
+    },
+    "folders and files": {
+        "train none.py": "none.py: no such config",
+        "train file": "file: cannot be read as a config",
+        "train empty": "unknown config 'empty'",
+        "train config.py --work-dir run": "run holds a run already",
+        "train config.py --work-dir file": "file: cannot be written to (File exists)",
+        "train config.py --work-dir file/x": "file/x: cannot be written to (Not a directory)",
+        f"{TRAIN} --data-root gta5=nowhere": "domain 'gta5': no folder nowhere",
+        f"{TRAIN} --data-root gta5=file": "domain 'gta5': no folder file",
+        f"{TRAIN} --data-root gta5=empty": "GTA5: no images of split 'val' in empty",
+        f"{TEST} --data-root gta5=empty": "GTA5: no images of split 'val' in empty",
+        "test config.py none.pth": "none.pth: no such checkpoint",
+        "test config.py empty": "empty: no such checkpoint",
+        "test config.py file": "file: truncated or not a checkpoint",
+        "test config.py cut.pth": "cut.pth: truncated or not a checkpoint",
+        "test config.py list.pth": "list.pth: holds a list",
+        "test config.py other.pth": "other.pth: does not fit Segmentor",
+        "test config.py run/latest.pth --work-dir file": "file: cannot be written to (File exists)",
+        "predict nowhere photos": "unknown config 'nowhere'",
+        "predict empty photos": "empty is not a run folder",
+        "predict config.py photos": "config.py: a config needs a checkpoint",
+        "predict config.py none.pth photos": "none.pth: no such checkpoint",
+        "predict config.py cut.pth photos": "cut.pth: truncated or not a checkpoint",
+        "predict config.py other.pth photos": "other.pth: does not fit Segmentor",
+        "predict run nowhere": "nowhere: no such folder or image",
+        "predict run empty": "empty: no images",
+        "predict run file": "file is not an image or video",
+        "predict run photos --out file": "file: cannot be written to (File exists)",
+        "predict run photos --out file/x": "file/x: cannot be written to (Not a directory)",
+    },
 }
 
 
-@pytest.mark.parametrize("line", WRONG)
-def test_wrong_input(line: str, here: Path, capsys) -> None:
-    assert WRONG[line] in fail(line, capsys)
-    assert not unfinished(here)
-    assert not list(here.glob("predictions/*/*"))
-    assert not list(here.glob("new/*.pth")) + list(here.glob("new/results*"))
+@pytest.mark.parametrize("about", WRONG)
+def test_wrong_input_is_refused_in_one_line_and_leaves_nothing(
+    about: str, here: Path, capsys
+) -> None:
+    for line, message in WRONG[about].items():
+        assert message in fail(line, capsys), line
+        assert not unfinished(here), line
+        assert not list(here.glob("predictions/*/*")), line
+        assert not list(here.glob("new/*.pth")) + list(here.glob("new/results*")), line
+        shutil.rmtree(here / "new", ignore_errors=True)
+        shutil.rmtree(here / "predictions", ignore_errors=True)
 
 
 def cut(path: str, share: float = 0.5) -> Callable[[Path], None]:
@@ -247,7 +257,9 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("damage", "line", "message"), DAMAGED)
-def test_damaged_files(damage, line: str, message: str, here: Path, capsys) -> None:
+def test_a_damaged_file_is_named_and_nothing_is_changed(
+    damage, line: str, message: str, here: Path, capsys
+) -> None:
     damage(here)
     before = {path: path.read_bytes() for path in here.glob("run/results.*")}
     assert message in fail(line, capsys)
@@ -270,7 +282,7 @@ FULL = [
 
 
 @pytest.mark.parametrize(("line", "pattern", "file"), FULL)
-def test_a_full_disk(
+def test_a_full_disk_leaves_no_part_of_a_file(
     line: str, pattern: str, file: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     """The file is named and not there, not even in part; with room again, the command succeeds."""
@@ -290,7 +302,9 @@ def test_a_full_disk(
     assert (here / file).exists()
 
 
-def test_a_log_that_cannot_be_written(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_log_that_cannot_be_written_is_an_error_of_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     """mmengine's own files too end in one line."""
     from mmengine.visualization import LocalVisBackend
 

@@ -96,7 +96,7 @@ def test_arguments_reach_the_functions(
     assert {key: by_name[key] for key in kwargs} == kwargs
 
 
-def test_arguments_of_matrix(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_arguments_of_matrix_reach_the_report(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     from ibnseg.report import formats, gather
 
     def report(*args: object, recipe_of: object) -> gather.Report:

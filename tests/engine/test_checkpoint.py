@@ -20,7 +20,9 @@ def make(cfg: Config, folder: Path, **changes) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def test_link_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_link_to_the_latest_checkpoint_is_replaced_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The link exists at every moment, with the old target until it has the new one."""
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
@@ -39,7 +41,7 @@ def test_link_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "latest"]
 
 
-def test_last_ones_are_kept(tiny: Config, in_data: Path) -> None:
+def test_the_last_checkpoints_are_kept(tiny: Config, in_data: Path) -> None:
     make(tiny, in_data / "run", iterations=5, checkpoint_interval=1, name="keep").train()
     names = sorted(path.name for path in (in_data / "run/checkpoints").iterdir())
     assert names == ["iter_4.pth", "iter_5.pth"]

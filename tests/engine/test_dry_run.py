@@ -18,7 +18,7 @@ def described(line: str, capsys: pytest.CaptureFixture) -> dict[str, str]:
     return dict(pair for pair in found if len(pair) == 2)
 
 
-def test_data_memory_disk_and_time(in_data: Path, tiny_config, capsys) -> None:
+def test_a_dry_run_prints_data_memory_disk_and_time(in_data: Path, tiny_config, capsys) -> None:
     config = tiny_config("gta5", ["gta5", "cityscapes"])
     before = sorted(in_data.rglob("*"))
     found = described(f"train {config} --work-dir new/run --dry-run", capsys)

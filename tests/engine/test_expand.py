@@ -109,7 +109,7 @@ def test_an_unknown_name_in_data_root_is_refused(cfg: Config) -> None:
         expand(cfg, {"gta": "/data/gta5"})
 
 
-def test_switches(cfg: Config) -> None:
+def test_tensorboard_and_bfloat16_are_switched_on(cfg: Config) -> None:
     cfg.tensorboard, cfg.precision = True, "bfloat16"
     cfg = expand(cfg)
     assert [b["type"] for b in cfg.visualizer.vis_backends][-1] == "TensorboardVisBackend"

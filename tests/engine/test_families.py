@@ -30,7 +30,9 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("config", NARROW)
-def test_ten_iterations_and_a_test(config: str, roots, tmp_path: Path) -> None:
+def test_each_family_is_trained_for_ten_iterations_and_tested(
+    config: str, roots, tmp_path: Path
+) -> None:
     options = [
         "iterations=10",
         "batch=2",

@@ -79,7 +79,7 @@ def test_a_model_of_mmsegs_is_trained_and_tested(segformer) -> None:
     assert any(key.startswith("backbone.layers.3.") for key in weights)
 
 
-def test_its_windows_are_those_of_the_test(segformer, tmp_path: Path) -> None:
+def test_a_foreign_models_windows_are_those_of_the_test(segformer, tmp_path: Path) -> None:
     folder, roots, content = segformer
     slide = ["mode=slide", "crop_size=(32,32)", "stride=(16,16)"]
     options = [f"model.test_cfg.{option}" for option in slide]
@@ -97,7 +97,9 @@ def test_the_record_says_that_logits_were_upsampled_twice(segformer, tmp_path: P
     assert test["upsampled"] == "twice"
 
 
-def test_it_goes_on_from_its_checkpoint(segformer, tiny_config, tmp_path: Path) -> None:
+def test_a_foreign_model_goes_on_from_its_checkpoint(
+    segformer, tiny_config, tmp_path: Path
+) -> None:
     """Four steps in one go are two and two, bit for bit."""
     folder, roots, _ = segformer
     for name in ("config.py", "checkpoints/iter_2.pth"):
@@ -114,7 +116,7 @@ def test_it_goes_on_from_its_checkpoint(segformer, tiny_config, tmp_path: Path) 
         assert torch.equal(value, resumed[key]), key
 
 
-def test_it_predicts_an_image(segformer) -> None:
+def test_a_foreign_model_predicts_an_image(segformer) -> None:
     folder, _, _ = segformer
     network = load(folder)
     image, _ = scene(22)

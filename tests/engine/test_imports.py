@@ -101,7 +101,7 @@ def test_the_package_itself_is_not_recorded(tmp_path: Path) -> None:
         (dict(imports=["method_broken.no"]), "method_broken.no cannot be imported"),
     ],
 )
-def test_what_is_wrong_is_named(given: object, message: str, tmp_path: Path) -> None:
+def test_an_import_that_fails_is_named(given: object, message: str, tmp_path: Path) -> None:
     package(tmp_path, "method_broken", "1 / 0\n")
     cfg = config_of(tmp_path, given)
     with pytest.raises(UserError, match=message):

@@ -30,13 +30,13 @@ def test_slurm_step_of_several_tasks_reads_as_torchrun(tasks: str) -> None:
     )
 
 
-def test_given_master_is_kept() -> None:
+def test_a_given_master_is_kept_under_slurm() -> None:
     env = {**SLURM, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
     assert slurm_as_torchrun(env)["MASTER_ADDR"] == "10.0.0.1"
     assert slurm_as_torchrun(env)["MASTER_PORT"] == "29500"
 
 
-def test_several_nodes_are_asked_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_of_several_nodes_of_slurm_is_the_master(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:
         assert command == ["scontrol", "show", "hostnames", "node[7-9]"]
         return subprocess.CompletedProcess(command, 0, "node7\nnode8\nnode9\n")
@@ -46,12 +46,10 @@ def test_several_nodes_are_asked_of_slurm(monkeypatch: pytest.MonkeyPatch) -> No
     assert slurm_as_torchrun(env)["MASTER_ADDR"] == "node7"
 
 
-@pytest.mark.parametrize(
-    "env",
-    [{}, {**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, {**SLURM, "RANK": "0"}, {"SLURM_NTASKS": "2"}],
-)
-def test_not_a_step_of_several_tasks(env: dict[str, str]) -> None:
-    assert slurm_as_torchrun(env) == {}
+def test_what_is_not_a_slurm_step_of_several_tasks_is_one_process() -> None:
+    one, torchrun = {"SLURM_STEP_NUM_TASKS": "1"}, {"RANK": "0"}
+    for env in ({}, {**SLURM, **one}, {**SLURM, **torchrun}, {"SLURM_NTASKS": "2"}):
+        assert slurm_as_torchrun(env) == {}, env
 
 
 def ibnseg(*args: str, cwd: Path, processes: int = 1, **env: str) -> subprocess.CompletedProcess:

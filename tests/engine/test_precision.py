@@ -18,7 +18,7 @@ def test_forward_is_bfloat16_and_weights_stay_float32() -> None:
     torch.testing.assert_close(model.weight.detach(), before - 0.5 * x)
 
 
-def test_there_is_no_autocast_outside() -> None:
+def test_autocast_ends_with_the_forward_pass() -> None:
     model = torch.nn.Linear(4, 1)
     wrapper = BFloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.5))
     with wrapper.optim_context(model):

@@ -133,7 +133,7 @@ def test_skipped_frames_are_recorded(
     assert "2 (2 skipped)" in (tmp_path / "run/results.md").read_text()
 
 
-def test_tables(trained, capsys: pytest.CaptureFixture) -> None:
+def test_the_tables_of_a_run_show_its_results(trained, capsys: pytest.CaptureFixture) -> None:
     _, folder, content = trained
     home, abroad = content["tests"]
     rows = [

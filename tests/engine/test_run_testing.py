@@ -223,7 +223,7 @@ def test_an_interrupted_test_goes_on(trained, roots, tested, tmp_path: Path, mon
     assert tested == ["gta5", "cityscapes"] * 2
 
 
-def test_what_is_tested_again(trained, roots, tested, tmp_path: Path) -> None:
+def test_what_has_changed_is_tested_again(trained, roots, tested, tmp_path: Path) -> None:
     """Another checkpoint, another protocol, and a lost file of matrices."""
     config, folder, _ = trained
     last, before = folder / "latest.pth", folder / "checkpoints/iter_50.pth"
@@ -244,7 +244,7 @@ def test_what_is_tested_again(trained, roots, tested, tmp_path: Path) -> None:
     assert len(tested) == 5
 
 
-def test_batches_count_the_same(trained, roots, tmp_path: Path) -> None:
+def test_testing_in_batches_gives_the_same_counts(trained, roots, tmp_path: Path) -> None:
     """Images of several sizes, each with those of its size; with augmentation one at a time."""
     data = tmp_path / "gta5"
     shutil.copytree(roots["gta5"], data)

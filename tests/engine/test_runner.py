@@ -26,7 +26,7 @@ def test_channels_last_reaches_the_weights(runner: Runner) -> None:
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_config_is_dumped_expanded(runner: Runner, in_data: Path) -> None:
+def test_the_expanded_config_is_written_to_the_run(runner: Runner, in_data: Path) -> None:
     dumped = Config.fromfile(in_data / "run/config.py")
     assert dumped.train_cfg.max_iters == 6
     assert dumped.domains.gta5.title == "GTA5"

@@ -7,7 +7,7 @@ from mmengine.optim import PolyLR
 from ibnseg.engine.schedule import iterations, poly
 
 
-@pytest.mark.parametrize("total", [1, 2, 7, 14880, 40000])
+@pytest.mark.parametrize("total", [1, 2, 7, 14880])
 def test_poly_is_the_classic_form_at_every_iteration(total: int) -> None:
     """base * (1 - i / N) ** 0.9 to 1e-10 relative, in each parameter group."""
     bases = (0.01, 0.1)
@@ -28,9 +28,8 @@ def test_poly_is_the_classic_form_at_every_iteration(total: int) -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "images", "batch", "expected"),
-    [(80, 2975, 16, 80 * 186), (80, 3100, 16, 80 * 194), (1, 16, 16, 1), (3, 1, 16, 3)],
-)
-def test_iterations(epochs: int, images: int, batch: int, expected: int) -> None:
-    assert iterations(epochs, images, batch) == expected
+def test_an_epoch_counts_its_last_batch_even_if_it_is_not_full() -> None:
+    assert iterations(80, 2975, 16) == 80 * 186
+    assert iterations(80, 3100, 16) == 80 * 194
+    assert iterations(1, 16, 16) == 1
+    assert iterations(3, 1, 16) == 3

@@ -21,7 +21,7 @@ def cfg(tiny: Config, in_data: Path) -> Config:
     return tiny
 
 
-def test_protocols_name_the_tests(cfg: Config) -> None:
+def test_several_protocols_give_each_test_their_name(cfg: Config) -> None:
     cfg.protocol = ["native", "paper"]
     cfg = expand(cfg)
     names = ["gta5-native", "cityscapes-native", "gta5-paper", "cityscapes-paper"]
@@ -57,7 +57,7 @@ def test_a_protocol_decides_windows_maps_and_classes(cfg: Config) -> None:
     assert sorted(native) == sorted(CAMVID_CLASSES)
 
 
-def test_augmentation_in_testing(cfg: Config) -> None:
+def test_augmented_testing_is_named_by_its_scales_and_flips(cfg: Config) -> None:
     cfg.tta_scales = [0.5, 1]
     cfg = expand(cfg)
     test = cfg.test_cfg.tests[0]
@@ -96,7 +96,7 @@ def test_testing_needs_no_training_data(cfg: Config, monkeypatch: pytest.MonkeyP
         expand(cfg, roots)
 
 
-def test_inference_is_described() -> None:
+def test_inference_is_described_by_its_windows() -> None:
     assert slide_of({}) is slide_of(dict(mode="whole")) is None
     assert describe_inference(None) == "whole"
     slide = slide_of(dict(mode="slide", crop_size=[512, 1024], stride=(256, 512)))

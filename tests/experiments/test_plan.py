@@ -10,6 +10,7 @@ import pytest
 from ibnseg.experiments.plan import read_suite, suites, waves
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
+from tests.support.refusals import refused
 
 
 def written(folder: Path, text: str) -> Path:
@@ -51,22 +52,22 @@ def test_a_suite_of_ones_own_goes_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert {"mine", "table6"} <= suites().keys()
 
 
-@pytest.mark.parametrize("name", suites())
-def test_every_suite_has_each_run_once(name):
-    runs = read_suite(name).runs
-    assert len({run.name for run in runs}) == len(runs)
-    for i, run in enumerate(runs):
-        assert run.start is None or run.start in runs[:i]
+def test_every_suite_has_each_run_once():
+    for name in suites():
+        runs = read_suite(name).runs
+        assert len({run.name for run in runs}) == len(runs), name
+        for i, run in enumerate(runs):
+            assert run.start is None or run.start in runs[:i], (name, i)
 
 
 IDENTITIES = dict(table6="56f26ab7 6f4acca7 8f2549e4", table8="4008b6ae", evidence="8dc6c940")
 
 
-@pytest.mark.parametrize("name", IDENTITIES)
-def test_runs_that_are_there_already_keep_their_folders(name: str) -> None:
+def test_runs_that_exist_already_keep_their_folders() -> None:
     """A new key, with its default, changes no identity."""
-    known = IDENTITIES[name].split()
-    assert [run.identity for run in read_suite(name).runs[: len(known)]] == known
+    for name, identities in IDENTITIES.items():
+        known = identities.split()
+        assert [run.identity for run in read_suite(name).runs[: len(known)]] == known, name
 
 
 ENTRY = 'dict(config="streets_r18"{})'
@@ -77,36 +78,32 @@ def identity(folder: Path, more: str = "", seeds: str = "(0,)") -> str:
     return read_suite(written(folder, text)).runs[0].identity
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        ', options={"iterations": 400}',
-        ', options={"optimizer.lr": 0.1}',
-        ', options={"train_domain": "streets_real"}',
-        ', options={"model.backbone.variant": "a"}',
-        ', options={"precision": "bfloat16"}',
-        ', options={"save_best": True, "selection_split": "val"}',
-        ', options={"tta_scales": (0.5, 1.0)}',
-    ],
-)
-def test_what_changes_a_training_changes_its_identity(tmp_path, more):
-    assert identity(tmp_path, more) != identity(tmp_path)
+def test_what_changes_a_training_changes_its_identity(tmp_path):
+    usual = identity(tmp_path)
+    for options in (
+        '{"iterations": 400}',
+        '{"optimizer.lr": 0.1}',
+        '{"train_domain": "streets_real"}',
+        '{"model.backbone.variant": "a"}',
+        '{"precision": "bfloat16"}',
+        '{"save_best": True, "selection_split": "val"}',
+        '{"tta_scales": (0.5, 1.0)}',
+    ):
+        assert identity(tmp_path, f", options={options}") != usual, options
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
+def test_what_does_not_change_a_training_leaves_its_identity(tmp_path):
+    usual = identity(tmp_path)
+    for more in (
         ', title="other"',
         ', options={"test_domains": ["streets_real"], "protocol": "short1024"}',
         ', options={"workers": 3, "log_interval": 7, "console": "log"}',
         ', options={"iterations": 500, "seed": 0, "class_balance": 0.0, "start_from": None}',
-    ],
-)
-def test_what_does_not_change_a_training_does_not(tmp_path, more):
-    assert identity(tmp_path, more) == identity(tmp_path)
+    ):
+        assert identity(tmp_path, more) == usual, more
 
 
-def test_facts_of_the_training_domain_change_it(tmp_path):
+def test_the_split_and_size_of_the_training_domain_change_the_identity(tmp_path):
     """Not where its data lies, nor what it is called."""
     folder = tmp_path / "_base_" / "domains"
     folder.mkdir(parents=True)
@@ -122,7 +119,7 @@ def test_facts_of_the_training_domain_change_it(tmp_path):
     assert len(set(found)) == 3
 
 
-def test_options_are_values(tmp_path):
+def test_options_of_a_run_stay_the_values_that_they_are(tmp_path):
     """Dicts, lists of dicts, and texts with blanks and commas stay what they are."""
     augment = [{"type": "ibnseg.Appearance", "names": ["std x1.5", "a,b"], "prob": 0.5}]
     options = {"augment": augment, "optimizer": {"lr": 0.1}, "model.backbone.stages": (True, False)}
@@ -161,54 +158,54 @@ def test_a_run_starts_from_that_of_its_seed_or_the_only_one(tmp_path):
     assert read_suite(written(tmp_path, other)).runs[1].identity != runs[1].identity
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("runs = []", r"runs is \[\], expected a list of dicts"),
-        ("title = 'x'", "runs is None, expected a list of dicts"),
-        ("runs = ['streets_r18']", r"runs\[0\] is 'streets_r18', expected a dict with config"),
-        ("runs = [dict(options={})]", r"runs\[0\] is .*expected a dict with config"),
-        ("runs = [dict(config='streets_r18', sedes=(1,))]", "expected a dict with config"),
-        ("runs = [dict(config='streets_r19')]", "unknown config 'streets_r19'; did you mean"),
-        ("runs = [dict(config='streets_r18', options=dict(itrations=3))]", "unknown config key"),
-        (
-            "runs = [dict(config='streets_r18', start='it')]",
-            r"runs\[0\]: start is 'it', for seed 0 .* found those of seeds \[\]",
-        ),
-        ("runs = [", "cannot be read as a suite"),
-        ("runs = 'streets_r18'", "runs is 'streets_r18', expected a list of dicts"),
-        ("runs = [dict(config=3)]", r"runs\[0\]: config is 3, expected a name or path"),
-        (
-            "runs = [dict(config='streets_r18', options=['seed=3'])]",
-            r"runs\[0\]: options is \['seed=3'\], expected a dict",
-        ),
-        (
-            "seeds = 3\nruns = [dict(config='streets_r18')]",
-            r"runs\[0\]: seeds is 3, expected a list of whole numbers",
-        ),
-        ("runs = [dict(config='streets_r18', seeds=(-1,))]", r"seeds is \(-1,\), expected a list"),
-        (
-            "runs = [dict(config='streets_r18', title='a'),"
-            " dict(config='streets_r18', title='b', options=dict(workers=3))]",
-            r"runs\[1\]: the training of 'a' with seed 0 again; list it once",
-        ),
-        (
-            "runs = [dict(config='streets_r18', options=dict(train_domain=None))]",
-            r"runs\[0\]: train_domain is None, expected a name",
-        ),
-        (
-            "runs = [dict(config='streets_r18', title='a', seeds=(1, 2)),"
-            " dict(config='streets_r18', start='a', seeds=(3,))]",
-            r"runs\[1\]: start is 'a', for seed 3 .* found those of seeds \[1, 2\]",
-        ),
-    ],
+WRONG_SUITES = (
+    ("runs = []", r"runs is \[\], expected a list of dicts"),
+    ("title = 'x'", "runs is None, expected a list of dicts"),
+    ("runs = ['streets_r18']", r"runs\[0\] is 'streets_r18', expected a dict with config"),
+    ("runs = [dict(options={})]", r"runs\[0\] is .*expected a dict with config"),
+    ("runs = [dict(config='streets_r18', sedes=(1,))]", "expected a dict with config"),
+    ("runs = [dict(config='streets_r19')]", "unknown config 'streets_r19'; did you mean"),
+    ("runs = [dict(config='streets_r18', options=dict(itrations=3))]", "unknown config key"),
+    (
+        "runs = [dict(config='streets_r18', start='it')]",
+        r"runs\[0\]: start is 'it', for seed 0 .* found those of seeds \[\]",
+    ),
+    ("runs = [", "cannot be read as a suite"),
+    ("runs = 'streets_r18'", "runs is 'streets_r18', expected a list of dicts"),
+    ("runs = [dict(config=3)]", r"runs\[0\]: config is 3, expected a name or path"),
+    (
+        "runs = [dict(config='streets_r18', options=['seed=3'])]",
+        r"runs\[0\]: options is \['seed=3'\], expected a dict",
+    ),
+    (
+        "seeds = 3\nruns = [dict(config='streets_r18')]",
+        r"runs\[0\]: seeds is 3, expected a list of whole numbers",
+    ),
+    ("runs = [dict(config='streets_r18', seeds=(-1,))]", r"seeds is \(-1,\), expected a list"),
+    (
+        "runs = [dict(config='streets_r18', title='a'),"
+        " dict(config='streets_r18', title='b', options=dict(workers=3))]",
+        r"runs\[1\]: the training of 'a' with seed 0 again; list it once",
+    ),
+    (
+        "runs = [dict(config='streets_r18', options=dict(train_domain=None))]",
+        r"runs\[0\]: train_domain is None, expected a name",
+    ),
+    (
+        "runs = [dict(config='streets_r18', title='a', seeds=(1, 2)),"
+        " dict(config='streets_r18', start='a', seeds=(3,))]",
+        r"runs\[1\]: start is 'a', for seed 3 .* found those of seeds \[1, 2\]",
+    ),
 )
-def test_wrong_files(tmp_path, text, message):
-    with pytest.raises(UserError, match=message):
-        read_suite(written(tmp_path, text))
 
 
-def test_the_example_of_the_docs(tmp_path):
+def test_a_wrong_suite_is_refused_with_the_entry_that_is_wrong(tmp_path):
+    for text, message in WRONG_SUITES:
+        with pytest.raises(UserError, match=message), refused(text):
+            read_suite(written(tmp_path, text))
+
+
+def test_the_suite_in_the_docs_can_be_read(tmp_path):
     """What starts from another run has its network."""
     page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
     runs = read_suite(written(tmp_path, page.split("```python\n")[1].split("```")[0])).runs
@@ -219,12 +216,12 @@ def test_the_example_of_the_docs(tmp_path):
         assert own.model == start.model
 
 
-def test_unknown_suite():
+def test_an_unknown_suite_is_answered_by_the_nearest():
     with pytest.raises(UserError, match="unknown suite 'table7'; did you mean table"):
         read_suite("table7")
 
 
-def test_the_folders_that_the_evidence_names():
+def test_the_folders_named_in_the_evidence_exist_in_the_suite():
     """Are those of the suite, so that its commands can be copied."""
     page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text()
     named = set(re.findall(r"\b\w+-[0-9a-f]{8}(?=/seed)", page))

@@ -108,7 +108,7 @@ def names(mine: Path) -> list[str]:
     return [run.name for run in read_suite(mine).runs]
 
 
-def test_finished_runs_are_left(mine, trained_runs, tmp_path):
+def test_finished_runs_are_not_trained_again(mine, trained_runs, tmp_path):
     runs = read_suite(mine).runs
     finish(runs[1], tmp_path)
     finish(runs[2], tmp_path, ["gta5"])  # one of two tests
@@ -119,7 +119,9 @@ def test_finished_runs_are_left(mine, trained_runs, tmp_path):
     assert len(trained_runs) == 3
 
 
-def test_what_is_finished(mine, trained_runs, tmp_path):
+def test_a_run_is_finished_once_its_last_iteration_is_tested_everywhere(
+    mine, trained_runs, tmp_path
+):
     """The last iteration, or the best one, tested itself, in all domains under all protocols."""
     run = read_suite(mine).runs[0]
     folder = tmp_path / run.name
@@ -162,7 +164,7 @@ def test_a_damaged_run_is_not_finished(mine, trained_runs, tmp_path, name):
     assert state(run, tmp_path) == "begun"
 
 
-def test_one_task(mine, trained_runs, tmp_path):
+def test_one_task_trains_its_own_run_alone(mine, trained_runs, tmp_path):
     suite(mine, out=tmp_path, task=1)
     assert trained_runs == names(mine)[1:2]
     with pytest.raises(UserError, match=r"1 runs failed: .*starts from .*, which is not finished"):
@@ -194,7 +196,7 @@ def test_a_run_that_fails_holds_up_none_but_what_starts_from_it(
     assert str(error.value).startswith(f"2 runs failed: {first} (exit 1); {names(mine)[2]} (starts")
 
 
-def test_a_list_of_the_runs(mine, trained_runs, tmp_path):
+def test_the_list_shows_the_state_of_every_run(mine, trained_runs, tmp_path):
     finish(read_suite(mine).runs[0], tmp_path)
     lines = list_suite(mine, tmp_path).splitlines()
     assert [line.rpartition("  ")[0].split() for line in lines] == [
@@ -206,7 +208,7 @@ def test_a_list_of_the_runs(mine, trained_runs, tmp_path):
     assert [line.split()[-1] for line in lines] == [str(tmp_path / name) for name in names(mine)]
 
 
-def test_a_script_for_slurm(mine, tmp_path):
+def test_the_script_for_slurm_starts_every_run(mine, tmp_path):
     """Each wave is an array that waits for the one before; the shell finds nothing wrong."""
     script = slurm(mine, "it's my runs", {"gta5": "/data/gta5"})
     lines = [line for line in script.splitlines() if not line.startswith("#")]
@@ -319,7 +321,7 @@ def test_a_runs_config_has_the_domains_beside_its_own(mine, tmp_path):
     assert Domains.of(cfg)["hills"].title == "Hills"
 
 
-def test_a_runs_config_says_all(mine, tmp_path):
+def test_the_config_of_a_run_needs_no_other_file(mine, tmp_path):
     """Titles with blanks and commas, names, and where it starts from, in a file of its own."""
     text = mine.read_text().replace('title="two"', 'title="IBN-a, stages 1-2"')
     mine.write_text(text)

@@ -36,12 +36,12 @@ def test_legend_breaks_lines_that_are_too_long() -> None:
     assert (one.shape[1], narrow.shape[1]) == (4000, 300)
 
 
-def test_no_class_at_all() -> None:
+def test_an_overlay_without_any_class_is_the_image() -> None:
     image = np.zeros((4, 50, 3), np.uint8)
     assert (overlay(image, np.full((4, 50), 255, np.uint8))[:4] == 0).all()
 
 
-def test_colored() -> None:
+def test_a_label_map_is_coloured_by_the_palette_and_black_for_ignored_pixels() -> None:
     train_ids = np.array([[0, 18, 255]], np.uint8)
     np.testing.assert_array_equal(colored(train_ids), [[PALETTE[0], PALETTE[18], (0, 0, 0)]])
 

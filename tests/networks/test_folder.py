@@ -61,7 +61,9 @@ def test_label_maps_have_the_classes_colours(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[0], PALETTE)
 
 
-def test_wrong_input(trained, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_predicted_is_refused_with_the_reason(
+    trained, folder: Path, tmp_path: Path
+) -> None:
     config, run, _ = trained
     out = tmp_path / "out"
     with pytest.raises(UserError, match="nowhere: no such folder or image"):
@@ -214,7 +216,7 @@ def test_further_outputs(trained, folder: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(out / "labels/night/a.png")), train_ids)
 
 
-def test_an_unknown_output(trained, folder: Path) -> None:
+def test_an_unknown_output_is_refused_with_the_nearest(trained, folder: Path) -> None:
     with pytest.raises(UserError, match="unknown output in --write 'confidense'; did you mean con"):
         predict_folder(trained[1], None, folder, folder.parent / "out", write=["confidense"])
     others = CITYSCAPES._replace(name="mine", ids=None)
@@ -234,7 +236,7 @@ def test_batches_give_the_same_predictions(trained, folder: Path, predicted: lis
     assert contents(folder.parent / "single") == contents(folder.parent / "batch")
 
 
-def test_groups_of_items() -> None:
+def test_items_are_batched_up_to_a_size_and_by_a_key() -> None:
     assert list(in_batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(in_batches("aabbb", 2, str)) == [["a", "a"], ["b", "b"], ["b"]]
     assert list(in_batches([], 2)) == []

@@ -14,6 +14,7 @@ from ibnseg.datasets.transforms import read_image
 from ibnseg.networks.network import predict_image
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
+from tests.support.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def network(trained) -> torch.nn.Module:
     return load(trained[1])
 
 
-def test_what_is_loaded(trained, network) -> None:
+def test_a_network_is_loaded_from_a_run_or_a_config_with_a_checkpoint(trained, network) -> None:
     """A run, another checkpoint of it, and a config with a checkpoint."""
     config, run, _ = trained
     assert not network.training
@@ -53,7 +54,7 @@ def test_a_run_that_selects_its_best_gives_it(trained, tmp_path: Path) -> None:
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
-def test_label_map_of_an_rgb_array_or_a_path(network, tmp_path: Path) -> None:
+def test_an_rgb_array_and_a_path_give_the_same_label_map(network, tmp_path: Path) -> None:
     """The same from both, at any size, and right for most pixels: colours are not swapped."""
     image, truth = scene(3)
     save_rgb(tmp_path / "a.png", image)
@@ -71,7 +72,7 @@ def test_label_map_of_an_rgb_array_or_a_path(network, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["model.test_cfg.mode=slide"]])
-def test_probabilities(trained, options: list[str]) -> None:
+def test_probabilities_sum_to_1_and_agree_with_the_label_map(trained, options: list[str]) -> None:
     if options:
         options = [*options, "model.test_cfg.crop_size=32,32", "model.test_cfg.stride=16,16"]
     network = load(trained[1], options=options)
@@ -97,27 +98,27 @@ def test_probabilities_agree_with_the_label_where_rounding_ties(network, monkeyp
     np.testing.assert_allclose(shares, 1 / 19, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((4, 5), np.uint8), r"found an array of shape \(4, 5\), expected a path, or an"),
-        (np.zeros((3, 4, 5), np.uint8), r"found an array of shape \(3, 4, 5\)"),
-        (np.zeros((4, 5, 4), np.uint8), r"shape \(4, 5, 4\)"),
-        (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
-        (np.full((4, 5, 3), 0.5), "found float64 with values from 0.5 to 0.5, .* 0 to 255"),
-        (np.full((4, 5, 3), 300, np.int64), "found int64 with values from 300 to 300"),
-        (np.ones((4, 5, 3), bool), "found bool with values from 1 to 1"),
-        (np.full((4, 5, 3), "x"), "found <U1, expected"),
-        ([[1]], "found a list"),
-        (torch.zeros(4, 5, 3), "found a Tensor"),
-    ],
+WRONG_IMAGES = (
+    (np.zeros((4, 5), np.uint8), r"found an array of shape \(4, 5\), expected a path, or an"),
+    (np.zeros((3, 4, 5), np.uint8), r"found an array of shape \(3, 4, 5\)"),
+    (np.zeros((4, 5, 4), np.uint8), r"shape \(4, 5, 4\)"),
+    (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
+    (np.full((4, 5, 3), 0.5), "found float64 with values from 0.5 to 0.5, .* 0 to 255"),
+    (np.full((4, 5, 3), 300, np.int64), "found int64 with values from 300 to 300"),
+    (np.ones((4, 5, 3), bool), "found bool with values from 1 to 1"),
+    (np.full((4, 5, 3), "x"), "found <U1, expected"),
+    ([[1]], "found a list"),
+    (torch.zeros(4, 5, 3), "found a Tensor"),
 )
-def test_wrong_images(network, image, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        predict(network, image)
 
 
-def test_wrong_paths(network, tmp_path: Path) -> None:
+def test_an_image_of_another_shape_or_range_is_refused(network) -> None:
+    for image, message in WRONG_IMAGES:
+        with pytest.raises(UserError, match=message), refused(message):
+            predict(network, image)
+
+
+def test_an_image_file_that_cannot_be_read_is_named(network, tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG cut")
     with pytest.raises(UserError, match="cut.png: truncated or not an image"):
         predict(network, tmp_path / "cut.png")
@@ -126,7 +127,9 @@ def test_wrong_paths(network, tmp_path: Path) -> None:
             predict(network, path)
 
 
-def test_wrong_sources(trained, tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_loaded_is_refused_with_the_reason(
+    trained, tmp_path: Path
+) -> None:
     config, run, _ = trained
     with pytest.raises(UserError, match="is not a run folder"):
         load(tmp_path)

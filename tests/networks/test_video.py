@@ -23,7 +23,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_written_video_is_read_back_with_its_colours(tmp_path: Path) -> None:
     """Three frames of one shade each; colours keep their order; odd sizes grow by white."""
     frames = [np.full((31, 41, 3), (shade, 60, 20), np.uint8) for shade in SHADES]
     path = tmp_path / "a.mp4"
@@ -47,7 +47,7 @@ def test_a_video_that_is_not_finished_does_not_appear(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_video(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(UserError, match=r"a.mp4: cannot be opened as a video"):
         list(video.read_frames(tmp_path / "a.mp4"))

@@ -27,7 +27,7 @@ def listed(folder: Path, capsys: pytest.CaptureFixture) -> dict[str, str]:
     return {Path(line.split()[0]).name: " ".join(line.split()[1:]) for line in lines}
 
 
-def test_states_and_scores(tmp_path: Path, capsys) -> None:
+def test_every_run_is_listed_with_its_state_and_scores(tmp_path: Path, capsys) -> None:
     done = make_run(tmp_path / "done", 60)
     save_run(done, {"gta5": [[[5, 5], [0, 10]]], "camvid": [[[0, 0], [0, 0]]]})
     rein = dict(name="rein", version=1, inference="whole")
@@ -56,20 +56,20 @@ def test_states_and_scores(tmp_path: Path, capsys) -> None:
     }
 
 
-def test_a_real_run(trained, capsys) -> None:
+def test_a_finished_run_is_listed_with_the_scores_of_its_results(trained, capsys) -> None:
     (found,) = listed(trained[1], capsys).values()
     tests = {test["domain"]: 100 * test["mIoU"] for test in trained[2]["tests"]}
     assert found == f"finished mIoU {', '.join(f'{d} {s:.1f}' for d, s in tests.items())}"
 
 
-def test_nothing_is_executed(tmp_path: Path, capsys) -> None:
+def test_listing_executes_no_config(tmp_path: Path, capsys) -> None:
     run = make_run(tmp_path / "run", 60)
     (run / "config.py").write_text(f"import os\nos.mkdir('{tmp_path / 'made'}')\n")
     assert listed(tmp_path, capsys) == {"run": "damaged (config.py cannot be read)"}
     assert not (tmp_path / "made").exists()
 
 
-def test_no_runs(tmp_path: Path, capsys) -> None:
+def test_a_folder_without_runs_is_an_error(tmp_path: Path, capsys) -> None:
     for folder, message in ((tmp_path, "no runs in it"), (tmp_path / "x", "no such folder")):
         assert cli.main(["runs", str(folder)]) == 1
         assert message in capsys.readouterr().err

@@ -18,7 +18,9 @@ def paragraphs(text: str) -> list[dict[str, str]]:
     ]
 
 
-def test_versions_devices_and_domains(data: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_env_prints_versions_devices_and_where_domains_lie(
+    data: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IBNSEG_DATA", str(tmp_path / "all"))
     (tmp_path / "data" / "camvid").mkdir(parents=True)
@@ -40,7 +42,7 @@ def test_versions_devices_and_domains(data: Path, tmp_path: Path, monkeypatch, c
     assert domains["cityscapes"] == f"not found: no folder {places[0]} nor {places[1]}"
 
 
-def test_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_described_by_name_memory_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = SimpleNamespace(name="NVIDIA X", total_memory=24 * 2**30, major=8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: gpu)

@@ -19,7 +19,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def test_new_file(tmp_path):
+def test_a_new_file_appears_when_it_is_complete(tmp_path):
     with written_whole(tmp_path / "a.txt") as temporary:
         temporary.write_text("new")
         assert not (tmp_path / "a.txt").exists()
@@ -27,7 +27,7 @@ def test_new_file(tmp_path):
     assert contents(tmp_path) == {"a.txt": "new"}
 
 
-def test_replaced_file_is_old_until_the_end(tmp_path):
+def test_a_replaced_file_is_the_old_one_until_the_end(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     with written_whole(str(tmp_path / "a.txt")) as temporary:
         temporary.write_text("new")
@@ -41,14 +41,14 @@ def test_the_temporary_file_keeps_the_suffix(tmp_path):
         assert temporary.suffix == ".npz"
 
 
-def test_folders_are_made(tmp_path):
+def test_missing_folders_are_made(tmp_path):
     with written_whole(tmp_path / "x" / "y" / "a.txt") as temporary:
         temporary.write_text("new")
     assert contents(tmp_path / "x" / "y") == {"a.txt": "new"}
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_mode_follows_the_umask(tmp_path, umask, mode):
+def test_permissions_follow_the_umask(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         with written_whole(tmp_path / "a.txt") as temporary:
@@ -59,8 +59,9 @@ def test_mode_follows_the_umask(tmp_path, umask, mode):
         os.umask(before)
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, UserError])
-@pytest.mark.parametrize("old", [None, "old"])
+@pytest.mark.parametrize(
+    ("error", "old"), [(ValueError, "old"), (KeyboardInterrupt, "old"), (UserError, None)]
+)
 def test_an_exception_leaves_the_old_content_and_nothing_else(tmp_path, error, old):
     if old:
         (tmp_path / "a.txt").write_text(old)
@@ -90,7 +91,7 @@ def failing(number: int):
         ("tempfile.mkstemp", errno.EROFS),
     ],
 )
-def test_disk_full_or_no_permission(tmp_path, monkeypatch, where, number):
+def test_a_full_disk_or_a_missing_permission_names_the_file(tmp_path, monkeypatch, where, number):
     (tmp_path / "a.txt").write_text("old")
     monkeypatch.setattr(where, failing(number))
     with pytest.raises(UserError) as error, written_whole(tmp_path / "a.txt") as temporary:
@@ -99,7 +100,7 @@ def test_disk_full_or_no_permission(tmp_path, monkeypatch, where, number):
     assert contents(tmp_path) == {"a.txt": "old"}
 
 
-def test_disk_full_while_the_caller_writes(tmp_path):
+def test_a_disk_that_fills_while_the_caller_writes_keeps_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
 
     def write():
@@ -112,7 +113,7 @@ def test_disk_full_while_the_caller_writes(tmp_path):
     assert contents(tmp_path) == {"a.txt": "old"}
 
 
-def test_folder_that_is_a_file(tmp_path):
+def test_a_folder_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "x").write_text("a file")
     target = tmp_path / "x" / "a.txt"
     with pytest.raises(UserError, match=r"a\.txt: cannot be written"), written_whole(target):
@@ -120,7 +121,7 @@ def test_folder_that_is_a_file(tmp_path):
     assert contents(tmp_path) == {"x": "a file"}
 
 
-def test_path_that_is_a_folder(tmp_path):
+def test_a_path_that_is_a_folder_is_an_error(tmp_path):
     (tmp_path / "x").mkdir()
     target = tmp_path / "x"
     with pytest.raises(UserError, match="x: cannot be written"), written_whole(target) as temporary:
@@ -163,7 +164,7 @@ def test_an_error_of_another_file_is_not_ours(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_one_process_at_a_time(tmp_path):
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
     """Even after one that was killed."""
     code = (
         "import sys; from pathlib import Path; from ibnseg.support.files import alone_in\n"

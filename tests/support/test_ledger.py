@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from ibnseg.support.errors import UserError
 from ibnseg.support.ledger import Ledger, begin, stamp
+from tests.support.refusals import refused
 
 
 def ledger(path: Path, **identity: object) -> Ledger:
@@ -43,17 +45,28 @@ def test_other_work_is_refused_or_started_anew_with_the_reason(
     assert capsys.readouterr().out == f"{reason}; starting anew\n"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema": 1}', b'{"schema": 2}', b'{"seed": 0}'],
+DAMAGED = (
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b'{"schema": 1}',
+    b'{"schema": 2}',
+    b'{"seed": 0}',
 )
-def test_a_damaged_file(tmp_path: Path, content: bytes, capsys) -> None:
-    for suffix in ("json", "npz"):
+
+
+def test_a_damaged_file_is_named_and_may_be_started_anew(tmp_path: Path, capsys) -> None:
+    for suffix, content in itertools.product(("json", "npz"), DAMAGED):
         mine = ledger(tmp_path / f"x.{suffix}")
         mine.path.write_bytes(content)
-        with pytest.raises(UserError, match=f"x.{suffix}: (damaged|schema 2, expected 1)"):
+        with (
+            pytest.raises(UserError, match=f"x.{suffix}: (damaged|schema 2, expected 1)"),
+            refused(content),
+        ):
             mine.read(done)
-        assert mine.read_or_restart(done) is None
+        assert mine.read_or_restart(done) is None, content
 
 
 def test_what_is_done_may_be_damaged_too(tmp_path: Path) -> None:
@@ -63,7 +76,7 @@ def test_what_is_done_may_be_damaged_too(tmp_path: Path) -> None:
         mine.read(done)
 
 
-def test_older_files_are_read(tmp_path: Path) -> None:
+def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
     """Those that keep the identity apart, and those from before a key was there."""
     old = {"schema": 1, "identity": {"seed": 0, "size": [2, 3]}, "done": [4]}
     (tmp_path / "x.json").write_text(json.dumps(old))
@@ -72,7 +85,7 @@ def test_older_files_are_read(tmp_path: Path) -> None:
     assert newer.read(done) == [4]
 
 
-def test_arrays_are_compared_whole(tmp_path: Path) -> None:
+def test_another_list_of_names_is_other_work(tmp_path: Path) -> None:
     mine = Ledger(tmp_path / "x.npz", "sums", {"names": ["a", "b"]})
     mine.write(done=np.arange(3))
     assert Ledger(mine.path, "sums", {"names": ["a", "b"]}).read(done) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Too little memory is told in one line, wherever it runs out."""
+"""Too little memory is reported in one line, wherever it runs out."""
 
 from pathlib import Path
 
@@ -31,19 +31,19 @@ def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_all_kinds(error: Exception) -> None:
+def test_every_error_of_too_little_memory_says_for_what_and_what_to_do() -> None:
     match = "^too little memory for x; do y$"
-    with pytest.raises(UserError, match=match) as told, enough_memory("x", "do y"):
-        raise error
-    assert told.value.__cause__ is error
+    for error in ERRORS:
+        with pytest.raises(UserError, match=match) as raised, enough_memory("x", "do y"):
+            raise error
+        assert raised.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("x"), UserError("x")])
-def test_other_errors_stay(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, enough_memory("x", "do y"):
-        raise error
-    assert told.value is error
+def test_errors_of_another_cause_stay_as_they_are() -> None:
+    for error in (RuntimeError("shape mismatch"), ValueError("x"), UserError("x")):
+        with pytest.raises(type(error)) as raised, enough_memory("x", "do y"):
+            raise error
+        assert raised.value is error
 
 
 SLIDE = (
@@ -52,7 +52,9 @@ SLIDE = (
 )
 
 
-def test_predicting(trained, too_large, tmp_path: Path) -> None:
+def test_too_little_memory_for_predicting_names_the_image(
+    trained, too_large, tmp_path: Path
+) -> None:
     network = load(trained[1])
     image, _ = scene(0)
     with pytest.raises(UserError) as told:
@@ -64,21 +66,25 @@ def test_predicting(trained, too_large, tmp_path: Path) -> None:
     assert str(told.value) == f"too little memory for {tmp_path / 'a.png'} (64x48){SLIDE}"
 
 
-def test_the_advice_works(trained) -> None:
+def test_the_advised_sliding_windows_work(trained) -> None:
     options = SLIDE.split("--cfg-options ")[1].split()
     network = load(trained[1], options=options)
     assert (network.test_cfg.crop_size, network.test_cfg.stride) == ([512, 512], [384, 384])
     assert predict(network, scene(0)[0]).shape == (48, 64)
 
 
-def test_testing(trained, too_large, data: Path, tmp_path: Path) -> None:
+def test_too_little_memory_for_testing_names_the_image(
+    trained, too_large, data: Path, tmp_path: Path
+) -> None:
     config, run, _ = trained
     roots = {"gta5": str(data / "gta5")}
     with pytest.raises(UserError, match=r"too little memory for .*00022.png \(64x48\); take"):
         run_test(config, run / "latest.pth", roots=roots, domains=["gta5"], work_dir=tmp_path)
 
 
-def test_training(tiny_config, in_data: Path, too_large) -> None:
+def test_too_little_memory_for_training_advises_to_accumulate(
+    tiny_config, in_data: Path, too_large
+) -> None:
     config = tiny_config("gta5", ["gta5"], "accumulate = 2", name="too_large")
     with pytest.raises(UserError) as told:
         train(config)
@@ -88,14 +94,18 @@ def test_training(tiny_config, in_data: Path, too_large) -> None:
     )
 
 
-def test_training_one_at_a_time(tiny_config, in_data: Path, too_large) -> None:
+def test_no_accumulation_is_advised_if_crops_are_trained_one_at_a_time(
+    tiny_config, in_data: Path, too_large
+) -> None:
     """Where nothing is left to accumulate, that is not what to do."""
     config = tiny_config("gta5", ["gta5"], "accumulate = 4", name="too_large")
     with pytest.raises(UserError, match="1 at a time; lower crop_size or batch$"):
         train(config)
 
 
-def test_validating(tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_for_validating_names_the_image(
+    tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.conftest import write_gta5
 
     write_gta5(tmp_path / "gta5", (1, 2, 3, 4, 11, 12, 22, 23))

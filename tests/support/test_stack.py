@@ -23,7 +23,7 @@ def pretend(monkeypatch):
     return install
 
 
-def test_this_environment_passes():
+def test_the_environment_of_the_tests_passes():
     assert stack.check_stack() is None
 
 
@@ -32,18 +32,16 @@ def test_maintained_packages_pass(pretend):
     assert stack.check_stack() is None
 
 
-@pytest.mark.parametrize("name", ["mmcv", "mmcv-lite", "mmcv-full", "mmengine", "mmsegmentation"])
-def test_each_upstream_package_is_refused_with_the_commands(pretend, name):
-    pretend(name, "onedl-mmcv")
-    with pytest.raises(UserError) as error:
-        stack.check_stack()
-    text = str(error.value)
-    assert text.startswith(f"{name} installed beside")
-    assert f"pip uninstall -y {name} && pip install --force-reinstall --no-deps " in text
-    assert text.endswith("onedl-mmcv onedl-mmengine onedl-mmsegmentation")
+def test_each_upstream_package_is_refused_with_the_command_that_removes_it(pretend):
+    for name in ("mmcv", "mmcv-lite", "mmcv-full", "mmengine", "mmsegmentation"):
+        pretend(name, "onedl-mmcv")
+        with pytest.raises(
+            UserError, match=f"pip uninstall -y {name} && pip install .* onedl-mmcv"
+        ):
+            stack.check_stack()
 
 
-def test_several_are_removed_at_once(pretend):
+def test_several_upstream_packages_are_removed_at_once(pretend):
     pretend("mmengine", "mmcv")
     with pytest.raises(UserError, match="pip uninstall -y mmcv mmengine &&"):
         stack.check_stack()
