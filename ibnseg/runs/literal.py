@@ -19,8 +19,8 @@ def read_config_data(path: str | Path) -> dict:
         Values by name.
 
     Raises:
-        UserError: if the file cannot be read, or holds anything else, which would have to be
-            executed.
+        UserError: if the file cannot be read, or holds more than plain values: that would have to
+            be executed.
     """
     path = Path(path)
     try:
