@@ -4,9 +4,9 @@ import warnings
 from importlib import import_module
 from typing import Any
 
-# mmcv's compiled operators are not used, and need not be there
+# mmcv's compiled operators are not used, and need not be installed
 warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
-# with class weights, which need it so, mmseg leaves out ignored pixels all the same
+# class weights need avg_non_ignore=False, and mmseg then leaves out ignored pixels all the same
 warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False")
 
 __version__ = "0.2.0"
@@ -20,8 +20,8 @@ _HOMES = {
     "test": "engine.run",
     "train": "engine.run",
 }
-"""Where each name lives: they are imported on first use, because they need torch, and the
-commands' help does not."""
+"""The module of each name. These are imported on first use, because they need torch, which the help
+of the commands does not."""
 
 __all__ = list(_HOMES)
 

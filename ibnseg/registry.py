@@ -13,7 +13,7 @@ from mmengine.registry import Registry
 
 
 def _modules(package: str) -> list[str]:
-    """Every module of a package and of the packages in it, found without importing them."""
+    """Lists the modules of a package and of the packages in it, without importing them."""
     folder = Path(__file__).parent / package.partition(".")[2].replace(".", "/")
     found = []
     for module in pkgutil.iter_modules([str(folder)], prefix=f"{package}."):

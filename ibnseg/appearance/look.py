@@ -23,7 +23,7 @@ SIDE = 256
 changes the low frequencies, which are counted in waves across the image."""
 
 BETA = 0.01
-"""The smallest of the three values that the FDA paper uses."""
+"""The default of ``beta``: the smallest of the three values that the FDA paper uses."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def look_of_images(images: Iterable[np.ndarray]) -> Look:
 
 
 def match_moments(image: np.ndarray, look: Look) -> np.ndarray:
-    """Gives each channel the mean and standard deviation of a look.
+    """Gives each channel of an image the mean and standard deviation of a look.
 
     This is the method of Reinhard et al., "Color Transfer between Images" (IEEE CG&A 2001), applied
     to RGB. A channel that has a single value gets the mean.
@@ -83,7 +83,7 @@ def match_moments(image: np.ndarray, look: Look) -> np.ndarray:
 
 
 def match_amplitudes(image: np.ndarray, look: Look, beta: float = BETA) -> np.ndarray:
-    """Gives the lowest frequencies the amplitudes of a look and keeps all phases.
+    """Gives an image's lowest frequencies the amplitudes of a look, and keeps all phases.
 
     This is equation 3 of Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic
     Segmentation" (CVPR 2020), with the mean amplitude of many images instead of that of one image.

@@ -20,6 +20,7 @@ LUMA = (0.299, 0.587, 0.114)
 same."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
+"""The severities that every condition has, beside 0, which changes nothing."""
 
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
@@ -36,7 +37,9 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Moves every value towards the image's mean luma ``m``, as haze: ``m + factor * (x - m)``.
+    """Moves every value towards the image's mean luma ``m``, as haze does.
+
+    The result is ``m + factor * (x - m)``.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -122,7 +125,7 @@ def temperature(image: np.ndarray, kelvin: float) -> np.ndarray:
 
 
 def planckian(kelvin: float) -> np.ndarray:
-    """The light of a black body in linear sRGB, (3,) float64, at luminance 1.
+    """Computes the light of a black body in linear sRGB, (3,) float64, at luminance 1.
 
     Its CIE 1931 chromaticity comes from the cubics of Kim et al., US patent 7024034 (2006).
 
@@ -217,6 +220,7 @@ class Condition:
     severities: tuple[float, float, float, float, float]
     """The values of severities 1 to 5."""
     random: bool = False
+    """Whether ``change`` draws random numbers."""
 
     def at(self, image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
         """Shows an image under this condition.
@@ -256,6 +260,6 @@ hardly visible and end where a person still recognises the scene."""
 
 
 def generator(seed: int, key: str) -> np.random.Generator:
-    """A random generator for one image, which depends on the seed and the image's key alone."""
+    """Makes a random generator for one image; it depends on the seed and the image's key alone."""
     of_key = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     return np.random.default_rng([seed, of_key])

@@ -1,4 +1,4 @@
-"""What a segmentor makes of each view of a batch, for losses that look inside of it."""
+"""A segmentor's features, layers and logits for each view of a batch, for losses that use them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ IMAGE = "image"
 
 
 class Activations:
-    """What a segmentor makes of one view; each part is computed once, when it is first asked for.
+    """The features, layers and logits of a segmentor for one view of a batch.
 
-    The parts always carry gradients, since several losses share them: a loss that wants none
-    detaches.
+    Each is computed once, when it is first asked for. They always carry gradients, because several losses share them; a loss that needs none detaches
+    them.
 
     Args:
         segmentor: a network with ``extract_feat`` and ``decode_head``.
@@ -60,8 +60,8 @@ class Activations:
 
     @property
     def logits(self) -> Tensor:
-        """The decode head's logits, (N, K, h, w), at its own resolution; of a head with several
-        outputs the first."""
+        """The decode head's logits, (N, K, h, w), at its own resolution; if a head has several
+        outputs, the first."""
         return self.outputs[0] if isinstance(self.outputs, (list, tuple)) else self.outputs
 
 
@@ -69,7 +69,7 @@ class Views(dict):
     """The activations of each view of a batch by the view's name, ``image`` first.
 
     Raises:
-        UserError: when a view is asked for that the images do not have.
+        UserError: if a view is asked for that the images do not have.
     """
 
     def __missing__(self, name: str) -> Activations:
@@ -84,12 +84,12 @@ def views_of(
     data_samples: Sequence[SegDataSample],
     layers: Iterable[str] = (),
 ) -> Views:
-    """The views of a batch: ``image``, and the further ones that its samples have.
+    """Prepares the views of a batch: ``image``, and the further ones that its samples have.
 
     Args:
         segmentor: the network.
         inputs: (N, 3, H, W) float32.
-        data_samples: N samples; ``views``, if they have it, holds (3, H, W) float32 tensors.
+        data_samples: N samples, whose ``views``, if they have any, hold (3, H, W) float32 tensors.
         layers: names of the modules whose outputs are kept.
     """
     views = Views({IMAGE: Activations(segmentor, inputs, layers)})
@@ -123,8 +123,12 @@ def recorded(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Ten
 
 
 def layers_named(network: nn.Module, losses: Mapping[str, nn.Module]) -> list[str]:
-    """Names of the modules of backbone and neck that the ``layers`` of losses match, e.g.
-    ``backbone.layer[12].*.IN``, in the network's order.
+    """Lists the modules of backbone and neck whose names match a pattern in the ``layers`` of a loss,
+    e.g. ``backbone.layer[12].*.IN``, in the network's order.
+
+    Args:
+        network: the segmentor.
+        losses: the losses by the names that errors call them.
 
     Raises:
         ValueError: for a pattern that matches none.

@@ -15,7 +15,7 @@ class Augmented(SegTTAModel):
     SegTTAModel over a segmentor.
 
     Takes what mmcv's ``TestTimeAug`` gives: for each image a list of augmented inputs, and of their
-    samples, the first of which has the label as it is. A map of instances is flipped in none of
+    samples, the first of which has the label as it is. Instance maps are flipped in none of
     them. ``pred_sem_seg`` is uint8 train ids. With ``test_cfg.logits=True`` of the segmentor,
     ``seg_logits`` are the logarithms of the mean, ``(C, H, W)`` float32.
     """

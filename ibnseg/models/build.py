@@ -14,7 +14,7 @@ from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
 
 REPLACED = ("SegDataPreProcessor", "mmseg.SegDataPreProcessor")
-"""Names of the preprocessor that ``ibnseg.Preprocessor`` replaces, with the same arguments."""
+"""The names of mmseg's preprocessor, which ``ibnseg.Preprocessor`` replaces with its arguments."""
 
 
 def build_network(model: Mapping) -> nn.Module:
@@ -36,7 +36,7 @@ def build_network(model: Mapping) -> nn.Module:
         )
     if isinstance(given, Mapping) and given.get("type") in REPLACED:
         given = {**given, "type": "ibnseg.Preprocessor"}
-        if given.get("size") is not None:  # that of the crops, and mmseg takes one of the two
+        if given.get("size") is not None:  # the size of the crops; mmseg takes only one of the two
             given.pop("size_divisor", None)
     test_cfg = {"mode": "whole", **(model.get("test_cfg") or {})}
     network = MODELS.build(ConfigDict({**model, "data_preprocessor": given, "test_cfg": test_cfg}))
@@ -46,8 +46,8 @@ def build_network(model: Mapping) -> nn.Module:
 
 
 def _shorten(network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-    """Turns the predictions of a network into uint8; what is no train id becomes 255, which is no
-    class either."""
+    """Turns the predictions of a network into uint8; values that are no train ids become 255, which
+    is no class either."""
     for sample in output if kwargs.get("mode") == "predict" else ():
         data = sample.pred_sem_seg.data.clamp(0, 255).to(torch.uint8)
         sample.pred_sem_seg = PixelData(data=data)

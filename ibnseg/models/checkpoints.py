@@ -26,11 +26,10 @@ def read_checkpoint(source: str | Path) -> dict:
     """Reads a checkpoint to the CPU with ``weights_only=True``, so that it cannot run code.
 
     Args:
-        source: a path, an ``http(s)://`` address (downloaded once, to torch's hub folder, by the
-            main of several processes, all of which have to call; a hash in the file's name, as in
-            ``resnet50_ibn_a-d9d0bb7b.pth``, is checked),
-            ``torchvision://NAME``, or ``ibnseg://NAME`` of
-            :data:`~ibnseg.models.zoo.PUBLISHED`.
+        source: a path, an ``http(s)://`` address, ``torchvision://NAME``, or ``ibnseg://NAME`` with
+            a name in :data:`~ibnseg.models.zoo.PUBLISHED`. A file is downloaded once, to torch's
+            hub folder; the main process does this for all, so that all have to call. If the file's
+            name has a hash, e.g. ``resnet50_ibn_a-d9d0bb7b.pth``, it is checked.
 
     Raises:
         UserError: if it is missing, truncated, not a checkpoint, holds more than weights, or is not
@@ -129,11 +128,17 @@ def _check_hash(path: Path) -> None:
 def state_dict_of(checkpoint: Mapping, source: str, prefix: str = "") -> dict[str, Tensor]:
     """Takes the weights out of a checkpoint, which may have them as ``state_dict``.
 
-    The prefix ``module.`` is removed, then ``prefix``, below which all weights are taken, and
-    torchvision's old names of dense layers (``norm.1``) become those of today (``norm1``).
+    The beginning ``module.`` of a name is removed, and torchvision's old names of dense layers
+    (``norm.1``) become those of today (``norm1``).
+
+    Args:
+        checkpoint: from :func:`read_checkpoint`.
+        source: what error messages call the checkpoint.
+        prefix: if given, only weights below this name are taken, e.g. ``backbone``, and named
+            without it.
 
     Raises:
-        UserError: if ``source``, as the message calls it, holds anything but named tensors there.
+        UserError: if there is anything but named tensors.
     """
     weights = checkpoint.get("state_dict", checkpoint)
     named = isinstance(weights, Mapping) and all(
@@ -180,8 +185,8 @@ def load_exactly(
     ]
     faults = {"missing": missing, "left over": unused, "of another shape": shapes}
     if any(faults.values()):
-        told = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in faults.items() if v)
-        raise UserError(f"{source}: does not fit {type(module).__name__}: {told}")
+        found = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in faults.items() if v)
+        raise UserError(f"{source}: does not fit {type(module).__name__}: {found}")
     module.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
 
 

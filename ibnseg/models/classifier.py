@@ -17,7 +17,7 @@ class Classifier(nn.Module):
 
     Args:
         backbone: one of :func:`ibnseg.models.names.build_backbone`.
-        classes: number of classes K.
+        classes: number of classes K, 1 or more.
 
     Shape:
         ``(N, 3, H, W)`` to logits ``(N, K)``.

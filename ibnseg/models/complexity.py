@@ -12,7 +12,7 @@ from ibnseg.models.names import LAYOUTS, build_backbone
 
 
 class Complexity(NamedTuple):
-    """Numbers of parameters, and of operations of a forward pass of one image."""
+    """The number of parameters, and that of operations in a forward pass of one image."""
 
     parameters: int
     flops: int
@@ -46,8 +46,11 @@ def of_backbone(
         name: one of :data:`ibnseg.models.names.NAMES`.
         height: height of the image in pixels.
         width: width of the image in pixels.
-        known: operations by layers, to which this call adds, so that variants that differ in
-            normalisations alone are counted once.
+        known: numbers of operations by layers, a dict that several calls share and fill, so that
+            variants that differ in normalisations alone are counted once.
+
+    Raises:
+        UserError: for an unknown name.
     """
     with torch.device("meta"):
         backbone = build_backbone(name, **LAYOUTS[8])
@@ -59,5 +62,5 @@ def of_backbone(
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of parameters."""
+    """Counts the parameters of a network, frozen ones included."""
     return sum(p.numel() for p in network.parameters())

@@ -46,13 +46,17 @@ class SegmentationNetwork(nn.Module):
 
 
 def list_models(pretrained: bool = False) -> list[str]:
-    """The names of the backbones that :func:`create` takes, or of those with published weights."""
+    """Lists the names of the backbones that :func:`create` takes.
+
+    Args:
+        pretrained: whether to list only those with published weights.
+    """
     return [name for name in NAMES if name in PUBLISHED or not pretrained]
 
 
 def list_heads() -> dict[str, list[int]]:
-    """The output strides of each head that :func:`create` takes, as ``configs/_base_/models`` has
-    them."""
+    """Lists the heads that :func:`create` takes, each with its output strides: those for which
+    ``configs/_base_/models`` has a config."""
     heads: dict[str, list[int]] = {}
     for path in sorted((config_folder() / "_base_" / "models").glob("*_r50-d*.py")):
         name, stride = re.fullmatch(r"(.+)_r50-d(\d+)", path.stem).groups()
@@ -78,16 +82,16 @@ def create(
         name: a head (``fcn``, ``deeplabv3``, ``deeplabv3plus``), with the settings of
             ``configs/_base_/models``, or a backbone (:func:`list_models`).
         backbone: the backbone below a head.
-        num_classes: number of classes K; 19 by default for a head, and for a classifier what the
-            weights have, else 1000. The classifier of ImageNet weights that have another number
-            is left out, and starts anew.
+        num_classes: number of classes K. By default a head has 19, and a classifier as many as the
+            weights, or 1000 without weights. If ImageNet weights have another number of classes,
+            their classifier is left out and starts anew.
         pretrained: ``True`` for the published ImageNet weights, which are read from
             ``$TORCH_HOME/hub/checkpoints`` or downloaded to it; or a path, an address or a name as
             in a config. Weights of a backbone fill the backbone; those of a whole network, such as
             a run's checkpoint, fill all of it.
         features_only: whether to build the backbone alone.
-        output_stride: stride of the last feature: 8, 16 or 32. By default 8 below a head, 32
-            otherwise. A head has those that it has a config for.
+        output_stride: stride of the last feature: 8, 16 or 32; by default 8 below a head, 32
+            otherwise. A head has the strides of its configs (:func:`list_heads`).
 
     Returns:
         A module for normalised images ``(N, 3, H, W)``. A segmentation network gives logits
@@ -232,8 +236,8 @@ def _config(head: str, stride: int) -> Config:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Random weights; mmengine would print how every parameter got them, and fails on the meta
-    device."""
+    """Gives a module random weights without mmengine's report on each parameter; does nothing on the
+    meta device, where that fails."""
     if next(module.parameters()).is_meta:
         return
     logger = MMLogger.get_current_instance()

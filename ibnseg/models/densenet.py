@@ -19,9 +19,9 @@ LAYERS = {
     169: (6, 12, 32, 32),
     201: (6, 12, 48, 32),
 }
-"""Dense layers of the four blocks, by depth (Huang et al., CVPR 2017, table 1)."""
+"""The numbers of dense layers in the four blocks, by depth (Huang et al., CVPR 2017, table 1)."""
 EVERY = 3
-"""One dense layer in so many has an IBN layer (the published networks)."""
+"""One dense layer in this many has an IBN layer, as in the published networks."""
 
 
 @MODELS.register_module()
@@ -34,9 +34,10 @@ class IBNDenseNet(Pretrainable, BaseModule):
             fourth, seventh ... dense layer of blocks 1 to 3 is an IBN layer, BN first.
         stages: which blocks have IBN layers, default ``(True, True, True, False)``.
         ratio: share of channels for IN, one number in [0, 1] or one for each block; default 0.4.
-        strides: of each block, 1 or 2, like those of a ResNet's stages; if it is 1, the
-            transition in front of the block does not pool. The stem has stride 4, block one 1.
-        dilations: dilation of the 3x3 convolutions of each block.
+        strides: the stride of each block, 1 or 2, like those of a ResNet's stages; if it is 1, the
+            transition in front of the block does not pool. The first block has 1, after a stem of
+            stride 4.
+        dilations: the dilation of the 3x3 convolutions of each block.
         out_indices: blocks whose features are returned.
         growth_rate: channels that a dense layer adds; default 32, or 48 for depth 161.
         stem_channels: channels of the first convolution; default twice the growth rate.
@@ -46,7 +47,7 @@ class IBNDenseNet(Pretrainable, BaseModule):
             trained; 0 for the stem alone, -1 for none.
         with_cp: whether to compute the first half of dense layers again in the backward pass, to
             save memory; its BN counts each batch twice in its running statistics.
-        init_cfg: as mmengine's.
+        init_cfg: mmengine's config of the initial weights.
 
     Shape:
         ``(N, 3, H, W)`` to a tuple of ``(N, C_i, H_i, W_i)``, one for each of ``out_indices``: the

@@ -22,8 +22,8 @@ class DeepLabV3PlusHead(ASPPHead):
 
     Args:
         low_level_in: channels of the backbone's first feature.
-        low_level: channels that these are reduced to.
-        kwargs: as mmseg's ``ASPPHead``.
+        low_level: the number of channels to which these are reduced.
+        kwargs: the arguments of mmseg's ``ASPPHead``.
 
     Shape:
         features, the first of stride 4, to logits of stride 4,

@@ -1,4 +1,4 @@
-"""The published checkpoints, for the terminal."""
+"""The list of the published checkpoints, for the terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ibnseg.models.checkpoints import hub_folder
 from ibnseg.models.zoo import AUTHORS, PUBLISHED, SCHEME, TORCHVISION
 
 BASES = {AUTHORS: "the paper's authors", TORCHVISION: "torchvision, plain"}
+"""Who has published the files below each address."""
 
 
 def listing() -> str:

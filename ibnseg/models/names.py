@@ -1,4 +1,4 @@
-"""The backbones by name, e.g. ``resnet50_ibn_a``."""
+"""The names of the backbones, e.g. ``resnet50_ibn_a``, and what builds one by its name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ FAMILIES = {
     "se_resnet": IBNSEResNet,
     "densenet": IBNDenseNet,
 }
+"""The class of each family of backbones."""
 
 NAMES = tuple(
     f"{family}{depth}" + (f"_ibn_{variant}" if variant else "")
@@ -23,14 +24,14 @@ NAMES = tuple(
     for depth in network.DEPTHS
     for variant in network.VARIANTS
 )
-"""Every backbone."""
+"""The names of all backbones."""
 
 LAYOUTS = {
     8: dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
     16: dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
     32: dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)),
 }
-"""Strides and dilations of the four stages, by the stride of the last feature."""
+"""The strides and dilations of the four stages, by the stride of the last feature."""
 
 
 def build_backbone(name: str, **kwargs) -> nn.Module:

@@ -21,9 +21,9 @@ class IBN(nn.Module):
         num_features: number of channels C, C >= 1.
         ratio: share of channels for IN, in [0, 1].
         eps: added to the variance in both halves.
-        in_first: if true, ``int(C * ratio)`` channels of IN come first and the rest is BN (the
-            published ResNets); otherwise ``int(C * (1 - ratio))`` channels of BN come first and the
-            rest is IN (the published DenseNets).
+        in_first: if true, ``int(C * ratio)`` channels of IN come first and the rest is BN, as in
+            the published ResNets; otherwise ``int(C * (1 - ratio))`` channels of BN come first and
+            the rest is IN, as in the published DenseNets.
 
     Shape:
         ``(N, C, H, W)`` floating point to the same shape and dtype, H * W > 1.
@@ -80,11 +80,11 @@ class INBN(nn.Module):
 def build_norm(
     kind: str, channels: int, norm_cfg: dict, ratio: float = 0.5, in_first: bool = True
 ) -> nn.Module:
-    """Builds a normalisation whose BN is the one that a config names.
+    """Builds a normalisation, with the kind of BN that a config names.
 
     Args:
         kind: ``BN``, ``IN``, ``IBN`` or ``IN|BN``; see :mod:`ibnseg.models.variants`.
-        channels: number of its input channels.
+        channels: number of input channels.
         norm_cfg: mmcv's config of a normalisation, e.g. ``dict(type='SyncBN', momentum=0.1)``; its
             ``eps`` and ``requires_grad`` hold for IN, too.
         ratio: share of channels for IN, in [0, 1], in an IBN layer.

@@ -1,4 +1,4 @@
-"""mmseg's preprocessor, with labels that every loss takes and with further views."""
+"""mmseg's preprocessor, which also prepares labels for every loss, and further views."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ibnseg.registry import MODELS
 
 @MODELS.register_module()
 class Preprocessor(SegDataPreProcessor):
-    """mmseg's ``SegDataPreProcessor``, which also
+    """Prepares batches as mmseg's ``SegDataPreProcessor`` does, and labels and views besides.
 
-    - turns labels into int64 on the device, as losses want them; loaders give uint8;
-    - prepares the further views of each sample, ``views``, as it prepares the images: each becomes
-      (3, H, W) float32, of the size of the padded image.
+    In training, labels become int64 on the device, as losses need them; loaders give uint8. The
+    ``views`` of a sample are prepared as its image is: each becomes (3, H, W) float32, of the size
+    of the padded image.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:

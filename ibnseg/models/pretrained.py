@@ -1,4 +1,4 @@
-"""How a backbone starts: from weights that fit, or from plain ones whose BN is divided."""
+"""How a backbone starts: from weights that fit, or from plain weights whose BN is divided."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ CLASSIFIERS = ("fc.", "classifier.")
 class Pretrainable:
     """A backbone that a checkpoint fills completely or not at all.
 
-    An ``init_cfg`` of type ``Pretrained`` or ``ibnseg.SplitPretrained`` that does not fit is a
-    UserError; one that is not a dict with a type is a ``ValueError``.
+    Raises:
+        UserError: from ``init_weights``, if the checkpoint of an ``init_cfg`` of type
+            ``Pretrained`` or ``ibnseg.SplitPretrained`` does not fit.
+        ValueError: from ``init_weights``, if an ``init_cfg`` is not a dict with a type.
     """
 
     def init_weights(self) -> None:
@@ -45,12 +47,12 @@ class Pretrainable:
 
 
 def _initialiser(cfg: Mapping) -> type | None:
-    """The class of an initialiser, by whichever of its names a config calls it."""
+    """The class of an initialiser, whether a config gives the class or one of its names."""
     return WEIGHT_INITIALIZERS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
 
 
 def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
-    """Fills a backbone from an ImageNet checkpoint, whose classifier alone may be left over.
+    """Fills a backbone from an ImageNet checkpoint; only its classifier may be left over.
 
     Raises:
         UserError: as :func:`~ibnseg.models.checkpoints.read_checkpoint` and
@@ -108,28 +110,29 @@ def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
     wanted = recognise(backbone.state_dict())
     plain = wanted and wanted.partition("_ibn_")[0]
     _load(backbone, own, source, _likeness(recognise(weights), plain))
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    changes = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     print_log(
         f"{type(backbone).__name__} starts from plain weights, not from an IBN-Net's ({source}): "
-        f"{told or 'no layer differs'}",
+        f"{changes or 'no layer differs'}",
         logger="current",
     )
 
 
 @WEIGHT_INITIALIZERS.register_module()
 class SplitPretrained:
-    """``init_cfg=dict(type='ibnseg.SplitPretrained', checkpoint=...)``: an IBN-Net from the weights
-    of the plain network.
+    """Starts an IBN-Net from the weights of the plain network, with
+    ``init_cfg=dict(type='ibnseg.SplitPretrained', checkpoint=...)``.
 
     The scale and shift of each BN are divided between the IN and the BN that stand in its place;
     IN has no running statistics, and those of its channels are left out. The normalisation of a
     sum, which the plain network does not have, keeps its initial values. The log says so.
 
-    In segmentation tables since RobustNet (Choi et al., CVPR 2021), "IBN-Net" is b started so.
+    In tables of segmentation since RobustNet (Choi et al., CVPR 2021), "IBN-Net" is variant b that
+    starts in this way.
 
     Args:
         checkpoint: as for ``Pretrained``: a path, an address, ``torchvision://NAME``.
-        prefix: beginning of the names to load, which is removed.
+        prefix: the beginning of the names to load, which is removed.
     """
 
     def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
@@ -141,11 +144,13 @@ class SplitPretrained:
 
 
 OF_BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""The names of a BN layer's parameters and buffers."""
 DIVIDED = "BN layers are divided between IN and BN"
 BECAME = "BN layers become IN"
 ANEW = "normalisations of sums start anew"
 
 LOADERS = {PretrainedInit: load_backbone, SplitPretrained: split_backbone}
+"""What fills a backbone for each initialiser that reads a checkpoint."""
 
 
 def divide(
@@ -154,8 +159,9 @@ def divide(
     """Turns the weights of a plain network into those of a backbone with IN and IBN layers.
 
     Returns:
-        The weights, of which a BN as wide as no layer of the backbone is left as it is; and how
-        many layers were divided, became IN, and start anew.
+        The weights, and the numbers of layers that are :data:`DIVIDED`, that :data:`BECAME` IN, and
+        that start :data:`ANEW`. A BN whose width does not fit its layer is left as it is, so that
+        loading it reports the mismatch.
     """
     weights, own = dict(weights), backbone.state_dict()
     counts = dict.fromkeys((DIVIDED, BECAME, ANEW), 0)

@@ -1,4 +1,4 @@
-"""Which network a state dict belongs to, read off its names and shapes."""
+"""Recognises the network that a state dict belongs to by its names and shapes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def recognise(weights: Mapping[str, Tensor]) -> str | None:
             that it has by default.
 
     Returns:
-        Family, depth by the number of layers, and variant, which may be none that this package has
-        (``resnet26``); ``None`` for weights of anything else.
+        The family, the depth by the number of layers, and the variant; this package need not have
+        such a network (``resnet26``). ``None`` for the weights of anything else.
     """
     if "features.denseblock1.denselayer1.conv1.weight" in weights:
         layers = _count(weights, r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
@@ -40,7 +40,7 @@ def recognise(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def _variant(weights: Mapping[str, Tensor]) -> str | None:
-    """The variant of a residual network, ``"?"`` for none of the table."""
+    """The variant of a residual network; ``"?"`` if the table has none like it."""
     last = _count(weights, r"layer1\.\d+\.conv1\.weight") - 1
     third = "layer1.0.bn3" if "layer1.0.bn3.weight" in weights else None
     second = _kind(weights, "layer1.0.bn2")

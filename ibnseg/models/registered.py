@@ -1,4 +1,4 @@
-"""Imports all that registers a model: mmengine looks here for ``type='ibnseg.X'``.
+"""Imports all modules that register a model, because mmengine imports this one for ``ibnseg.X``.
 
 Backbones need torch, torchvision, mmengine and mmcv only. If mmseg's models cannot be imported
 (upstream's need mmcv's compiled operators), heads, segmentors and their preprocessor are left out
@@ -15,7 +15,7 @@ try:
     import ibnseg.models.segmentor  # noqa: F401
 except ImportError as error:
     warnings.warn(
-        f"ibnseg's heads and segmentors are not there, its backbones are: mmseg's models cannot be "
-        f"imported ({error})",
+        "ibnseg has its backbones, but not its heads and segmentors, because mmseg's models cannot "
+        f"be imported ({error})",
         stacklevel=2,
     )

@@ -20,7 +20,7 @@ class SE(nn.Module):
 
     Args:
         in_channels: number of channels C.
-        reduction: C over the number of hidden channels.
+        reduction: C divided by the number of hidden channels.
 
     Shape:
         ``(N, C, H, W)`` to the same.
@@ -41,8 +41,9 @@ class SE(nn.Module):
 
 
 class _Residual:
-    """What both kinds of blocks share: a normalisation, the child that ``sum`` names, may stand
-    between addition and last ReLU, and activations may be computed again in the backward pass."""
+    """The part that both kinds of blocks share: a normalisation, the child that ``sum`` names, may
+    stand between the addition and the last ReLU, and activations may be computed again in the
+    backward pass."""
 
     sum: str | None = None
     with_cp = False
@@ -113,8 +114,9 @@ class IBNResNet(Pretrainable, BaseModule):
             in the last block of stages 1 and 2. ``'c'`` is like a, with all channels through IN
             and through BN; ``'d'`` is like b, with IBN layers; ``'a&d'`` is both; ``'ax2'`` is
             like a, for the first two normalisations; ``'in'`` has IN alone in all blocks of stages
-            1 to 3. In a deep stem all three normalisations are the stem's.
-        stages: which stages have them, e.g. ``(True, True, True, False)``; default as above.
+            1 to 3. In a deep stem all three normalisations are of the stem's kind.
+        stages: which stages have the variant's normalisations, e.g. ``(True, True, True, False)``;
+            by default those named above.
         ratio: share of channels for IN in the IBN layers, one number in [0, 1] or one for each
             stage; the stem has that of the first stage; default one half.
         in_channels: channels of the image.
@@ -122,8 +124,8 @@ class IBNResNet(Pretrainable, BaseModule):
         base_channels: channels of the first stage before its expansion; doubled in each further
             stage.
         num_stages: number of stages, 1 to 4.
-        strides: of the first block of each stage.
-        dilations: of the 3x3 convolutions of each stage.
+        strides: the stride of the first block of each stage.
+        dilations: the dilation of the 3x3 convolutions of each stage.
         out_indices: stages whose features are returned.
         style: ``'pytorch'`` strides in a bottleneck's 3x3 convolution, ``'caffe'`` in its first
             1x1.
@@ -133,14 +135,15 @@ class IBNResNet(Pretrainable, BaseModule):
             alone, -1 nothing.
         norm_cfg: mmcv's config of BN, e.g. ``dict(type='SyncBN')``; it holds in IBN layers too.
         norm_eval: whether BN keeps its running statistics in training.
-        multi_grid: dilations of the blocks of the last stage.
+        multi_grid: the dilation of each block of the last stage.
         contract_dilation: whether the first block of a dilated stage has half of its dilation.
         with_cp: whether to compute blocks again in the backward pass, to save memory.
         zero_init_residual: whether the last normalisation of each block starts at zero if there
             is no ``init_cfg``.
         pretrained: a checkpoint, short for ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
-        init_cfg: as mmengine's; ``dict(type='Pretrained', checkpoint=URL_OR_PATH)`` loads the
-            published ImageNet checkpoints, whose names (XingangPan/IBN-Net) the state dict has.
+        init_cfg: mmengine's config of the initial weights. ``dict(type='Pretrained',
+            checkpoint=URL_OR_PATH)`` loads the published ImageNet checkpoints, whose names
+            (XingangPan/IBN-Net) the state dict has.
 
     Shape:
         ``(N, in_channels, H, W)`` to a tuple of ``(N, C_i, H_i, W_i)``, one for each of
@@ -161,7 +164,7 @@ class IBNResNet(Pretrainable, BaseModule):
         101: (Bottleneck, (3, 4, 23, 3)),
         152: (Bottleneck, (3, 8, 36, 3)),
     }
-    """Kind of block, and number of blocks in each stage (He et al., CVPR 2016, table 1)."""
+    """The kind of block, and the number of blocks in each stage (He et al., CVPR 2016, table 1)."""
 
     def __init__(
         self,
@@ -345,7 +348,8 @@ class IBNResNeXt(IBNResNet):
     def _make_block(self, inputs: int, width: int, downsample: nn.Module | None) -> nn.Module:
         # draws random numbers as mmseg's ResNeXt does, so that a seed gives the same weights
         super()._make_block(inputs, width, None)
-        of_64 = self.base_width * 64 / self.base_channels  # torchvision's are those of 64 channels
+        # torchvision states the width of a group for 64 base channels
+        of_64 = self.base_width * 64 / self.base_channels
         groups = dict(groups=self.groups, base_width=of_64)
         return self.block(inputs, width, downsample=downsample, **groups)
 

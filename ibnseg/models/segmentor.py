@@ -88,10 +88,10 @@ class Segmentor(EncoderDecoder):
     ``test_cfg.logits=True`` adds ``seg_logits``, ``(C, H, W)`` float32.
 
     Raises:
-        ValueError: for a head with one output channel: classes are told apart by their largest
-            logit; for a head with a prediction of its own, which this segmentor would pass over;
-            for a head whose input is not as wide as the feature that it takes, if the backbone
-            says how wide they are; for a loss that names a module which is not there.
+        ValueError: for a head with one output channel, because classes are compared by their
+            logits; for a head with a prediction of its own, which this segmentor would pass over;
+            for a head whose input has another width than the feature that it takes, if the backbone
+            states the widths; for a loss that names a module which is not there.
     """
 
     def __init__(self, *args, further_losses: Sequence[dict] = (), **kwargs) -> None:
@@ -151,11 +151,11 @@ class Segmentor(EncoderDecoder):
         return losses
 
     def named_further_losses(self) -> dict[str, nn.Module]:
-        """Every further loss by its prefix in the log: ``further_0``, ``further_1``, ..."""
+        """The further losses by their prefixes in the log: ``further_0``, ``further_1``, ..."""
         return {f"further_{i}": loss for i, loss in enumerate(self.further_losses)}
 
     def heads(self) -> dict[str, nn.Module]:
-        """Every head by its prefix in the log: ``decode``, then ``aux``, or ``aux_0``, ``aux_1``,
+        """The heads by their prefixes in the log: ``decode``, and ``aux`` or ``aux_0``, ``aux_1``,
         ..."""
         heads = {"decode": self.decode_head}
         if self.with_auxiliary_head:
@@ -173,7 +173,7 @@ class Segmentor(EncoderDecoder):
         return (logits[0] if isinstance(logits, (list, tuple)) else logits).float()
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
-        """Computes logits at the size of the input: the mean over the windows that see a pixel.
+        """Computes logits at the size of the input: the mean of the windows that see a pixel.
 
         The last window of a row or column is moved back so that it ends at the image's border.
         """
@@ -192,7 +192,13 @@ class Segmentor(EncoderDecoder):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Predicts a batch at each sample's ``ori_shape``; without samples at the input's size."""
+        """Predicts the classes of a batch at each sample's ``ori_shape``, or at the size of the input
+        if there are no samples.
+
+        Args:
+            inputs: (N, 3, H, W) float32.
+            data_samples: N samples, to which the predictions are added.
+        """
         logits = self.inference(inputs, [])
         if data_samples is None:
             shape = tuple(inputs.shape[2:])
@@ -207,7 +213,11 @@ class Segmentor(EncoderDecoder):
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Computes logits by ``test_cfg.mode``: ``whole`` gives them at the head's resolution,
-        ``slide`` at the input's size."""
+        ``slide`` at the input's size.
+
+        Raises:
+            ValueError: for another mode.
+        """
         mode = self.test_cfg.get("mode", "whole")
         if mode not in ("whole", "slide"):
             raise ValueError(f"model.test_cfg.mode is {mode!r}, expected 'whole' or 'slide'")
@@ -230,7 +240,12 @@ class Segmentor(EncoderDecoder):
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Lists where windows begin that cover a length; the last one is moved back to the border.
+    """Lists where the windows that cover a length begin; the last one is moved back to the border.
+
+    Args:
+        length: the height or width to cover, in pixels.
+        window: the length of a window, in pixels.
+        stride: the distance between windows, in pixels.
 
     Raises:
         ValueError: for a stride larger than the window, which would leave gaps.
@@ -242,7 +257,7 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 
 def upsamples_twice(network: nn.Module) -> bool:
-    """Whether a network that sees a whole image resizes its logits to the image first, and from
-    there to a label of another size, as mmseg's segmentors do; a :class:`Segmentor` goes to the
-    label at once."""
+    """Whether a network that sees whole images resizes its logits to the size of the image first, and
+    from there to that of the label, as mmseg's segmentors do; a :class:`Segmentor` resizes them
+    once."""
     return not isinstance(network, Segmentor) and network.test_cfg.get("mode") == "whole"

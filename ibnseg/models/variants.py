@@ -1,4 +1,4 @@
-"""Which normalisation stands where: the variants of IBN-Net as a table."""
+"""The table of IBN-Net's variants: which normalisation each has in which place."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Variant(NamedTuple):
     """
 
     stem: str
-    """The one behind the first convolution of the network."""
+    """The normalisation behind the first convolution of the network."""
     first: str
-    """The one behind the first convolution of a block."""
+    """The normalisation behind the first convolution of a block."""
     second: str
-    """The one behind the second convolution of a block."""
+    """The normalisation behind the second convolution of a block."""
     others: str
-    """The one behind the third convolution of a block, and behind that of its shortcut."""
+    """The normalisation behind the third convolution of a block, and that behind its shortcut's."""
     sum: str | None
-    """The one between addition and ReLU in the last block of a stage."""
+    """The normalisation between addition and ReLU in the last block of a stage, if there is one."""
 
 
 PLAIN = Variant("BN", "BN", "BN", "BN", None)
 
-# Pan et al., "Two at Once" (ECCV 2018), figure 3 and table 3; "in" is the other extreme
+# Pan et al., "Two at Once" (ECCV 2018), figure 3 and table 3; "in" (IN alone) is plain's opposite
 VARIANTS: dict[str | None, Variant] = {
     # name         stem   first    second others sum
     None: PLAIN,
@@ -40,9 +40,9 @@ VARIANTS: dict[str | None, Variant] = {
     "in": Variant("BN", "IN", "IN", "IN", None),
 }
 BLOCKS = (True, True, True, False)
-"""Whether the blocks of each stage have the variant's normalisations."""
+"""Whether the blocks of each stage have the variant's normalisations, by default."""
 SUMS = (True, True, False, False)
-"""Whether the last block of each stage normalises its sum."""
+"""Whether the last block of each stage normalises its sum, by default."""
 
 
 class Placement(NamedTuple):
@@ -66,8 +66,8 @@ def place(
     Args:
         network: what error messages call it.
         variant: a key of :data:`VARIANTS`.
-        stages: one truth value a stage, whether it has them; ``None`` for :data:`BLOCKS`, and
-            :data:`SUMS` for those of sums.
+        stages: for each stage, whether it has the variant's normalisations; if ``None``, its blocks
+            have them as :data:`BLOCKS` says, and its sums as :data:`SUMS` says.
         ratio: the share of channels for IN in IBN layers, in [0, 1], one for all stages or one for
             each; ``None`` for ``default_ratio``.
         allowed: the variants that the network has.
@@ -75,7 +75,8 @@ def place(
         count: number of stages.
 
     Returns:
-        One placement a stage. The stem, which is no stage, follows ``variant`` and the first ratio.
+        A placement for each stage. The stem, which is no stage, follows ``variant`` and the first
+        ratio.
 
     Raises:
         ValueError: for a variant that is not allowed, stages or ratios of another length or kind,

@@ -8,21 +8,22 @@ from typing import NamedTuple
 from ibnseg.support.errors import unknown_name
 
 SCHEME = "ibnseg://"
-"""Beginning of a published checkpoint's name wherever a checkpoint is asked for."""
+"""What precedes the name of a published checkpoint wherever a checkpoint is asked for."""
 
 AUTHORS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 TORCHVISION = "https://download.pytorch.org/models/"
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint, with its classifier of 1000 classes."""
+    """A published checkpoint of a backbone with its classifier of 1000 classes."""
 
     url: str
     parameters: int
-    """Number of parameters, those of the classifier included."""
+    """The number of parameters, those of the classifier included."""
     top1: float | None
     """Error in percent on ImageNet's validation images (256, centre crop 224), if published."""
     top5: float | None
+    """The same, if the five most likely classes count."""
 
     @property
     def hash(self) -> str:
@@ -31,8 +32,8 @@ class Checkpoint(NamedTuple):
 
 
 def hash_in(name: str) -> str:
-    """The beginning of a SHA-256 in a file's name, e.g. in ``net-d9d0bb7b.pth``; empty if there is
-    none.
+    """Finds the beginning of a SHA-256 in a file's name, e.g. ``d9d0bb7b`` in ``net-d9d0bb7b.pth``;
+    empty if there is none.
 
     Digits alone, e.g. in ``net-20180908.pth``, are a date or a count.
     """
@@ -81,7 +82,7 @@ PAPER_PLAIN = {
     "densenet169": (24.02, 7.06),
 }
 """Top-1 and top-5 errors of the plain networks as the paper's authors trained them, in percent
-(XingangPan/IBN-Net, README; those but ResNet18 and 34: the paper's table 2)."""
+(XingangPan/IBN-Net, README; the paper's table 2 has all but ResNet18 and 34)."""
 
 PAPER_APPEARANCES = {
     "resnet50": {
@@ -106,13 +107,17 @@ PAPER_APPEARANCES = {
         "Monet": (50.45, 25.22),
     },
 }
-"""Top-1 and top-5 errors in percent on ImageNet's validation images, their colours and contrast
-changed, or their style to Monet's (Pan et al., "Two at Once", ECCV 2018, table 1)."""
+"""Top-1 and top-5 errors in percent on ImageNet's validation images, by how these were changed: in
+colour, in contrast, or to Monet's style (Pan et al., "Two at Once", ECCV 2018, table 1)."""
 
 
 def paper_errors(name: str) -> dict[str, tuple[float, float]]:
-    """Top-1 and top-5 errors of a network by appearance, in percent, as the paper or its
-    authors report them: those of table 1, or that of ``origin`` alone (table 2), or none."""
+    """Looks up the errors of a network that the paper or its authors report, by appearance.
+
+    Returns:
+        (top-1, top-5) in percent for the appearances of table 1, or for ``origin`` alone (table 2,
+        or the authors' README), or an empty dict.
+    """
     if name in PAPER_APPEARANCES:
         return PAPER_APPEARANCES[name]
     if name in PAPER_PLAIN:

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def config_files(kind: str = "") -> dict[str, Path]:
-    """The configs that go by name, each the first that
-    :func:`~ibnseg.support.files.config_folders` have.
+    """Finds the configs that can be given by name, in each of
+    :func:`~ibnseg.support.files.config_folders`; the first of a name counts.
 
     Args:
-        kind: the folder in those folders, e.g. ``suites``; the configs themselves by default.
+        kind: the sub-folder to look in, e.g. ``suites``; by default the folders themselves.
     """
     return first_by_name(folder / kind for folder in config_folders())
 
 
 def first_by_name(folders: Iterable[Path]) -> dict[str, Path]:
-    """The Python files of some folders by their names without suffix, each in the first folder that
-    has it; hidden files are left out."""
+    """Maps names without suffix to the Python files of some folders; the first folder that has a
+    name counts. Hidden files are left out."""
     files = {}
     for folder in folders:
         for path in sorted(folder.glob("[!.]*.py")):
@@ -35,7 +35,7 @@ def first_by_name(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def find_config(config: str | Path) -> Path:
-    """The path of a config.
+    """Finds a config by its path or name.
 
     Args:
         config: a path, or the name of a config.
@@ -55,7 +55,7 @@ def find_config(config: str | Path) -> Path:
 
 
 def _nearest(path: Path, known: Iterable[str]) -> str:
-    """A hint for a path that is not there: what lies beside it, else the configs' names."""
+    """A hint for a missing path: what lies beside it under a similar name, else all configs."""
     beside = {str(each) for each in path.parent.glob(f"*{path.suffix}")}
     near = difflib.get_close_matches(str(path), beside, n=3, cutoff=0.8)
     if near:
@@ -97,7 +97,11 @@ def read_config(path: str | Path, **kwargs: bool) -> Config:
 
 
 def require_run(folder: str | Path) -> None:
-    """Raises a UserError for everything but the folder of a run, known by its config.py."""
+    """Checks that a folder is that of a run, which has a config.py.
+
+    Raises:
+        UserError: if it is not; it names the runs in it, if there are some.
+    """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the folder of a run")
@@ -108,10 +112,16 @@ def require_run(folder: str | Path) -> None:
 
 
 def require_network(source: str | Path, checkpoint: str | Path | None) -> None:
-    """Checks that what names a network is there: the folder of a run, or a config and a checkpoint.
+    """Checks what names a network: the folder of a run, or a config together with a checkpoint.
+
+    The checkpoint is not looked for.
+
+    Args:
+        source: the folder of a run, or the path or name of a config.
+        checkpoint: the path or address of weights, which a config needs.
 
     Raises:
-        UserError: if it is neither, or a file is missing.
+        UserError: if there is no such run or config, or a config comes without a checkpoint.
     """
     if Path(source).expanduser().is_dir():
         require_run(source)

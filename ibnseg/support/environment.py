@@ -1,4 +1,4 @@
-"""What a bug report needs to say of the machine: versions and devices."""
+"""Versions and devices, which a bug report needs to say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIB = 2**30
 
 
 def aligned(paragraphs: Sequence[Mapping[str, str]]) -> str:
-    """Lines of names and values in one alignment, an empty line between paragraphs."""
+    """Writes names and values as aligned lines, with an empty line between paragraphs."""
     width = max(len(name) for paragraph in paragraphs for name in paragraph)
     return "\n\n".join(
         "\n".join(f"{name:{width}}  {value}" for name, value in paragraph.items())
@@ -23,7 +23,7 @@ def aligned(paragraphs: Sequence[Mapping[str, str]]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python, the platform and what results depend on.
+    """The versions of this package, of Python, of the platform and of what results depend on.
 
     Upstream packages are listed only if they are installed by mistake.
     """
@@ -44,7 +44,7 @@ def _version(name: str) -> str | None:
 
 
 def devices() -> dict[str, str]:
-    """The processor, the memory and the GPUs."""
+    """Describes the processor, the memory and the GPUs by name, as the lines of a bug report."""
     try:
         import torch
     except ImportError as error:

@@ -9,12 +9,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Wrong input: the message names the file or key, what was found, what was expected, what to
-    do."""
+    """Wrong input of a user: the message names the file or key, and says what was found, what was
+    expected and what to do."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """An error for a name that is not in a table, with the nearest known ones first."""
+    """Makes the error for a name that is not in a table; it suggests the nearest names, or all if
+    none is near.
+
+    Args:
+        kind: what the name should be, e.g. ``config``.
+        name: the unknown name.
+        known: the names in the table.
+    """
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
@@ -23,10 +30,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 @contextmanager
 def building(key: str) -> Iterator[None]:
-    """Turns what a wrong value raises, when something is built from a config, into a UserError.
+    """Turns the errors of building something from a wrong config into a UserError.
 
     Args:
-        key: of the config.
+        key: the config's key that is built, for the message.
+
+    Raises:
+        UserError: if the type is unknown, or the arguments do not fit it.
     """
     try:
         yield
@@ -38,7 +48,7 @@ def building(key: str) -> Iterator[None]:
 
 
 _UNREGISTERED = re.compile(r"(\S+) is not in the (?:\w+::)?([\w ]+) registry")
-"""How mmengine says that a config's type is unknown."""
+"""Matches mmengine's message for an unknown type in a config: the type, and the registry's name."""
 
 
 def _unknown_type(name: str, kind: str) -> str:
@@ -49,7 +59,8 @@ def _unknown_type(name: str, kind: str) -> str:
 
 
 def _types(kind: str) -> set[str]:
-    """The types of a kind of mmengine's, e.g. ``"hook"``, those of other scopes after the scope."""
+    """The types in all registries of a kind, e.g. ``"hook"``, with the scope in front unless it is
+    mmengine's or mmseg's."""
     from mmengine import registry
 
     found: set[str] = set()

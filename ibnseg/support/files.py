@@ -1,5 +1,5 @@
-"""Files that are written whole or not at all, folders for one process at a time, and the folders of
-configs and of the cache."""
+"""Files that are written whole or not at all, folders in which one process works at a time, and
+where configs and the cache are."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ibnseg.support.errors import UserError
 
 
 def config_folder() -> Path:
-    """The folder of the configs that come with the package, or with the checkout that is run in
-    place."""
+    """The folder of the configs that come with the installed package, or with the checkout if the
+    package is used from there."""
     package = Path(ibnseg.__file__).parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
@@ -38,7 +38,7 @@ def config_folders() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """The folder of what can be made again, on Linux ``ibnseg`` in ``$XDG_CACHE_HOME`` or
+    """The folder for files that can be made again, on Linux ``ibnseg`` in ``$XDG_CACHE_HOME`` or
     ``~/.cache``."""
     return user_cache_path("ibnseg", appauthor=False)
 
@@ -79,7 +79,7 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
 
     Args:
         folder: is made if it is missing, and has a file ``.lock`` from now on.
-        what: what the other process does, for the error: ``is being trained``.
+        what: what another process would be doing, for the error, e.g. ``is being trained``.
 
     Raises:
         UserError: if another process works there, or the folder cannot be written to.
@@ -148,7 +148,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         own = (temporary, path, *path.parents)
         if error.filename is not None and Path(error.filename) not in own:
-            raise  # of another file, from within the block
+            raise  # it is about another file that the block uses
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:

@@ -1,5 +1,5 @@
-"""Interrupted work that continues: a file beside the results that says what the work is about and
-what of it is done."""
+"""The ledger of work that may be interrupted: a file beside the results that says what the work is
+and how much of it is done, so that the same command continues."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Ledger:
-    """The record of some work that may be interrupted."""
+    """The file in which work that may be interrupted is recorded."""
 
     path: Path
     """The file: ``.json``, or ``.npz`` if it holds arrays."""
     what: str
-    """The results, in the words of messages: ``predictions``."""
+    """What messages call the results, e.g. ``predictions``."""
     identity: Mapping[str, object]
-    """What decides the results, by key: values that the file can hold."""
+    """Everything that decides the results, by key, in types that the file can hold."""
     schema: int | None = None
     """The version of the file's form, if it has one."""
     defaults: Mapping[str, object] = field(default_factory=dict)
     """Values of keys that older files lack."""
     advice: str = "give another --out"
-    """What the user can do if the file is of other work."""
+    """What the user can do if the file belongs to other work, for messages."""
 
     def read(self, parse: Callable[[dict], Done]) -> Done | None:
-        """What is done, or None if there is no file yet.
+        """Reads what is done; None if there is no file yet.
 
         Args:
-            parse: makes it from the file's content; any error means that the file is damaged.
+            parse: makes the result from the file's content; if it raises, the file is damaged.
 
         Raises:
-            UserError: if the file is damaged, or of work with another identity.
+            UserError: if the file is damaged, or belongs to work with another identity.
         """
         done, problem = self._read(parse)
         if problem:
@@ -82,7 +82,7 @@ class Ledger:
                 temporary.write_text(json.dumps(content, indent=1) + "\n")
 
     def _read(self, parse: Callable[[dict], Done]) -> tuple[Done | None, str | None]:
-        """What is done, and what is wrong with the file."""
+        """What is done, or None; and what is wrong with the file, or None."""
         try:
             content = self._content()
             if self.schema is not None and content["schema"] != self.schema:
@@ -115,7 +115,11 @@ def _short(value: object) -> str:
 
 
 def stamp(path: Path) -> str:
-    """Size and time of change of a file, which tell whether it has changed."""
+    """Describes a file by its size and time of change, which differ once it has changed.
+
+    Raises:
+        OSError: if there is no such file.
+    """
     stat = path.stat()
     return f"{stat.st_size} bytes of {stat.st_mtime_ns} ns"
 
@@ -123,17 +127,19 @@ def stamp(path: Path) -> str:
 def begin(
     ledger: Ledger, stamps: Mapping[str, str], outputs: Mapping[str, Sequence[Path]]
 ) -> list[str]:
-    """Records inputs that are about to be worked on, and returns the names of those to do.
+    """Records the inputs of work that begins, and returns the names of those that are not done.
 
-    The outputs of an input that has changed are removed before the record says otherwise.
+    The outputs of inputs that have changed are removed before the new stamps are recorded.
 
     Args:
-        ledger: of the folder that the outputs are in.
-        stamps: the :func:`stamp` of each input, by its name.
-        outputs: files and folders that come of each input, by its name; it is done if all exist.
+        ledger: the ledger in the folder of the outputs.
+        stamps: the :func:`stamp` of each input, by the input's name.
+        outputs: the files and folders that each input results in, by the input's name; an input is
+            done if all of them exist.
 
     Raises:
-        UserError: if the ledger is of other work, or an output exists that it does not list.
+        UserError: if the ledger belongs to other work, or there is an output of an input that it
+            does not list.
     """
     recorded = ledger.read(recorded_stamps) or {}
     left = []
@@ -153,5 +159,5 @@ def begin(
 
 
 def recorded_stamps(content: Mapping) -> dict[str, str]:
-    """The stamps of a file that :func:`begin` has written, by the inputs' names."""
+    """Takes the stamps, by the inputs' names, out of what :func:`begin` has written."""
     return dict(content["images"])

@@ -19,8 +19,8 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
     """Turns running out of memory, of the GPU or the machine, into a UserError.
 
     Args:
-        what: what the memory was needed for.
-        advice: what to do.
+        what: what the memory is needed for.
+        advice: what to do if there is too little.
 
     Raises:
         UserError: "too little memory for <what>; <advice>".
@@ -37,11 +37,14 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
 def enough_memory_for_image(
     name: str | Path | None, size: tuple[int, int]
 ) -> AbstractContextManager[None]:
-    """:func:`enough_memory` for a network's work on an image.
+    """Turns running out of memory while a network sees an image into a UserError.
 
     Args:
-        name: of the image, if it has one.
-        size: (height, width).
+        name: the image's name or path, if it has one.
+        size: (height, width) of the image in pixels.
+
+    Raises:
+        UserError: as :func:`enough_memory`; it suggests smaller images or sliding windows.
     """
     height, width = size
     return enough_memory(

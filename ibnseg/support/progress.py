@@ -1,4 +1,4 @@
-"""The bar of all commands: what is under way, how much of it is done, and the time left."""
+"""The progress bar of all commands, with what is under way, how much is done, and the time left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def bar(hidden: bool = False) -> Progress:
-    """A rich ``Progress`` in the house's columns.
+    """Makes a rich ``Progress`` with the columns that all commands have.
 
     Args:
         hidden: whether nothing is shown, because something else reports the progress.

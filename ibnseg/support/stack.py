@@ -1,5 +1,5 @@
-"""Refuses an environment in which upstream's OpenMMLab packages would overwrite the maintained
-ones."""
+"""Refuses an environment in which upstream's OpenMMLab packages have overwritten their maintained
+continuations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DISTRIBUTIONS = (
     "opencv-python",
     "numpy",
 )
-"""What results depend on."""
+"""The distributions that results depend on."""
 
 UPSTREAM = {
     "mmcv": "onedl-mmcv",
@@ -26,12 +26,16 @@ UPSTREAM = {
     "mmengine-lite": "onedl-mmengine",
     "mmsegmentation": "onedl-mmsegmentation",
 }
-"""Distributions that install the same import packages as the ones this project uses."""
+"""Distributions that install the same import packages as those that this project uses, each mapped
+to the one that it overwrites."""
 
 
 def check_stack() -> None:
-    """Raises a UserError if one of ``UPSTREAM`` is installed, saying how to mend the
-    environment."""
+    """Checks that none of ``UPSTREAM`` is installed.
+
+    Raises:
+        UserError: if one is; it says how to mend the environment.
+    """
     found = [name for name in UPSTREAM if _installed(name)]
     if found:
         ours = " ".join(sorted(set(UPSTREAM.values())))
