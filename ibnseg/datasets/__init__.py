@@ -7,7 +7,7 @@ at once.
 
 
 def __getattr__(name: str) -> object:
-    if name[:1].isupper():  # modules are not, and importing them is Python's own task
+    if name[:1].isupper():  # Python itself imports modules, whose names are in lower case
         from ibnseg.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
         for registry in (DATASETS, TRANSFORMS, DATA_SAMPLERS):

@@ -13,7 +13,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.progress import bar
 
 SAMPLE = 1000
-"""The number of labels that are counted, at most."""
+"""The most labels that are counted."""
 
 DIGITS = 4
 """The number of significant digits that the weights in a config have."""
@@ -57,14 +57,14 @@ def class_counts(dataset: DrivingDataset, sample: int = SAMPLE) -> np.ndarray:
             which is always the same.
 
     Returns:
-        (K,) int64; ignored pixels are not counted.
+        (K,) int64, a count for each train id; ignored pixels are not counted.
 
     Raises:
         UserError: if a label cannot be read.
     """
     load = LoadLabel()
     classes = len(dataset.CLASS_SET.classes)
-    order = np.random.RandomState(0).permutation(len(dataset))  # RandomState is frozen
+    order = np.random.RandomState(0).permutation(len(dataset))  # NumPy keeps it as it is
     chosen = sorted(order[:sample].tolist())
 
     def count(i: int) -> np.ndarray:
@@ -80,6 +80,13 @@ def balanced_weights(dataset: DrivingDataset, exponent: float) -> list[float]:
     """Computes the :func:`class_weights` of a dataset, rounded to ``DIGITS`` significant digits.
 
     One process counts for all.
+
+    Args:
+        dataset: the training data.
+        exponent: of :func:`class_weights`.
+
+    Returns:
+        K weights above 0, by train id.
 
     Raises:
         UserError: if no label has a pixel of any class.

@@ -43,8 +43,8 @@ class DrivingDataset(BaseSegDataset):
     Args:
         data_root: the folder into which the download was unpacked.
         split: one of the adapter's ``SPLITS``.
-        subset: one of :data:`SUBSETS`, e.g. ``'quarter'``, which is a fixed random quarter of the
-            images that are there, the same on every machine.
+        subset: one of :data:`SUBSETS`, e.g. ``'quarter'``, a random quarter of the images on disk,
+            which is the same on every machine.
         class_map: one of the adapter's ``CLASS_MAPS``, used instead of ``LABEL_IDS``.
         kwargs: ``pipeline``, ``test_mode``, ``lazy_init`` and others of mmseg's ``BaseSegDataset``.
 
@@ -58,7 +58,7 @@ class DrivingDataset(BaseSegDataset):
     """
 
     CLASS_SET: ClassVar[ClassSet] = CITYSCAPES
-    """The classes; the index of a class is its train id."""
+    """The classes of the labels; the index of a class is its train id."""
     LAYOUT: ClassVar[str]
     """How the files lie below the root, for error messages."""
     SPLITS: ClassVar[tuple[str, ...]]
@@ -98,8 +98,11 @@ class DrivingDataset(BaseSegDataset):
 
     @abstractmethod
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        """Lists the split's images and its labels below ``root``, as two dicts from a key that
-        image and label share to the path."""
+        """Lists the split's images and its labels below ``root``.
+
+        Returns:
+            Two dicts of paths, by keys that an image and its label share.
+        """
 
     def instance_maps(self, root: Path) -> dict[str, Path]:
         """Lists the split's instance maps below ``root``, by the keys of :meth:`pairs`; an adapter
@@ -123,7 +126,7 @@ class DrivingDataset(BaseSegDataset):
         instances = self._all_or_none(labels, root) if self.test_mode else {}
         keys = sorted(images)
         if self.subset != "full":
-            order = np.random.RandomState(0).permutation(len(keys))  # RandomState is frozen
+            order = np.random.RandomState(0).permutation(len(keys))  # NumPy keeps it as it is
             count = max(1, math.floor(len(keys) * SUBSETS[self.subset]))
             keys = [keys[i] for i in sorted(order[:count])]
         return [

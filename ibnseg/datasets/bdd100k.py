@@ -15,7 +15,7 @@ from ibnseg.support.errors import UserError, unknown_name
 
 
 class Release(NamedTuple):
-    """How a release lies on disk."""
+    """Where the files of a release lie on disk, and the ids in its labels."""
 
     images: str  # the folder that has a folder of images for each split
     labels: str  # the folder that has a folder of labels for each split
@@ -27,7 +27,7 @@ class Released(DrivingDataset):
     """A dataset of several releases, which are recognised by the folder of their labels.
 
     Args:
-        release: one of ``RELEASES``; if None, the one that is there.
+        release: one of ``RELEASES``; if None, the one whose folders are there.
         kwargs: the arguments of :class:`DrivingDataset`.
     """
 
@@ -66,7 +66,7 @@ class Released(DrivingDataset):
 
     @classmethod
     def _releases(cls, name: str | None) -> list[Release]:
-        """The release of a name, or all releases if the name is None.
+        """The releases that may be on disk: the one of a name, or all if the name is None.
 
         Raises:
             UserError: if there is no release of that name.
@@ -79,6 +79,11 @@ class Released(DrivingDataset):
 
     @classmethod
     def _release(cls, root: Path, name: str | None) -> Release:
+        """The release of a name, or the one whose labels are there; the newest if none are there.
+
+        Raises:
+            UserError: if labels of several releases are there and no name chooses one.
+        """
         releases = cls._releases(name)
         if len(releases) == 1:
             return releases[0]
@@ -105,8 +110,8 @@ class Released(DrivingDataset):
 
 @DATASETS.register_module()
 class BDD100K(Released):
-    """Reads the 10k images for semantic segmentation: 7000 training and 1000 validation photographs
-    of 1280x720, from drives in the United States of America.
+    """Reads BDD100K's 10k images for semantic segmentation: 7000 training and 1000 validation
+    photographs of 1280x720, from drives in the United States of America.
 
     The 2000 test images have no public labels.
     """
@@ -123,17 +128,18 @@ class BDD100K(Released):
 
 
 SAMPLED = 100
-"""About how many labels of a split are checked for the ids of another release."""
+"""The approximate number of labels of a split that are checked for the ids of another release."""
 
 
 @DATASETS.register_module()
 class BDD100KDrivable(Released):
-    """Reads the 100k images with the drivable area: 70000 training and 10000 validation photographs
-    of 1280x720.
+    """Reads BDD100K's 100k images with the drivable area: 70000 training and 10000 validation
+    photographs of 1280x720.
 
     The 20000 test images have no public labels. The two releases have different ids on disk, but
-    the same train ids here. Labels with the ids of the other release are refused; ``SAMPLED``
-    labels are checked for this."""
+    the same train ids here. Labels with the ids of the other release are refused; about
+    ``SAMPLED`` labels are checked for this.
+    """
 
     LAYOUT = (
         "images/100k/{train,val}/<name>.jpg and labels/drivable/masks/{train,val}/<name>.png "

@@ -14,8 +14,8 @@ from ibnseg.support.errors import UserError, unknown_name
 
 @DATASETS.register_module()
 class CamVid(DrivingDataset):
-    """Reads 701 frames of drives through Cambridge (Brostow et al., 2009): 367 train, 101 val, 233
-    test.
+    """Reads CamVid, 701 frames of drives through Cambridge (Brostow et al., 2009): 367 train, 101
+    val and 233 test.
 
     Args:
         sequences: the drives to keep, by the beginning of their frames' names (e.g. ``0001TP``,

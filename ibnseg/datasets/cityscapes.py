@@ -11,10 +11,10 @@ from ibnseg.registry import DATASETS
 
 @DATASETS.register_module()
 class Cityscapes(DrivingDataset):
-    """Reads 2975 training and 500 validation photographs of 2048x1024 from 21 cities.
+    """Reads Cityscapes, 2975 training and 500 validation photographs of 2048x1024 from 21 cities.
 
     The 1525 test images cannot be tested on, because their public labels hold only void. If every
-    label has a ``*_gtFine_instanceIds.png`` beside it, testing reads that too.
+    label has a ``*_gtFine_instanceIds.png`` beside it, testing reads these instance maps too.
     """
 
     LAYOUT = (

@@ -1,10 +1,10 @@
-"""Domains: what is known of one, from a small config file, and the one order in which they are
-searched."""
+"""Domains: what is known of each from a small config file, and the order in which they are looked
+for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from ibnseg.support.files import config_folders
 
 @dataclass(frozen=True)
 class Domain:
-    """A dataset in one appearance, to train in or to test on: ``domain = dict(...)`` in its file,
-    with these keys and no others."""
+    """A dataset in one appearance, to train in or to test on. Its file states
+    ``domain = dict(...)`` with these keys and no others."""
 
     name: str
+    """What configs, commands and results call it."""
     title: str
     """What tables call it."""
     dataset: Mapping
@@ -31,21 +32,23 @@ class Domain:
     data_root: str
     """The folder's name below ``$IBNSEG_DATA`` or ``data/``; domains of one dataset share it."""
     train_split: str
+    """The adapter's split to train on."""
     test_split: str
+    """The adapter's split to test on."""
     train_resize: tuple[int, int] | None
     """(width, height) that the random scale starts from; the stored size if None."""
     eval_classes: Sequence[str] | None
-    """Names of the classes that are averaged; all that the labels can have if None."""
+    """The names of the classes that are averaged; if None, all that the labels can have."""
     group: str
-    """Which images are alike: a name of ``ibnseg.datasets.groups.GROUPS``."""
+    """The rule for which images are alike, by its name in ``ibnseg.datasets.groups.GROUPS``."""
 
     @classmethod
     def from_dict(cls, values: Mapping, source: str | Path) -> Domain:
-        """Checks the values of a domain.
+        """Makes a domain of its values by key, which are checked.
 
         Args:
-            values: all of the keys above.
-            source: what errors call the place that they are from.
+            values: a value for each of the keys above.
+            source: what errors call the place that the values are from.
 
         Raises:
             UserError: for a missing, unknown or wrong key.
@@ -70,8 +73,8 @@ class Domain:
         """The dataset's class.
 
         Raises:
-            UserError: if no adapter of that type is registered, with the nearest names; if it is
-                not a ``DrivingDataset``.
+            UserError: if no adapter of that type is registered (it names the nearest ones), or the
+                type is not a ``DrivingDataset``.
         """
         type_ = self.dataset["type"]
         adapter = DATASETS.get(type_)
@@ -105,7 +108,11 @@ class Domain:
         return names or self.adapter.labelled_classes()
 
     def places(self, roots: Mapping[str, str]) -> list[Path]:
-        """The folders in which the data may lie, in order; ``roots`` as for :meth:`root`."""
+        """Lists the folders in which the data may lie, in the order of :meth:`root`.
+
+        Args:
+            roots: as for :meth:`root`.
+        """
         for given in (self.name, self.data_root):
             if given in roots:
                 return [Path(roots[given]).expanduser()]
@@ -115,14 +122,14 @@ class Domain:
         return found
 
     def root(self, roots: Mapping[str, str]) -> str:
-        """The data's folder, first found of ``roots``, ``$IBNSEG_DATA/<data_root>`` and
+        """Finds the folder of the data: that in ``roots``, else ``$IBNSEG_DATA/<data_root>``, else
         ``data/<data_root>``.
 
         Args:
-            roots: from the command line, by the domain's name or by its ``data_root``.
+            roots: folders from the command line, by the domain's name or by its ``data_root``.
 
         Raises:
-            UserError: if the folder is missing, saying where it was looked for.
+            UserError: if the folder is missing; it says where it was looked for.
         """
         tried = self.places(roots)
         for place in tried:
@@ -137,7 +144,7 @@ class Domain:
     def dataset_config(
         self, root: str, split: str, pipeline: Sequence[dict] = (), **kwargs: object
     ) -> dict:
-        """The config of the dataset, for ``ibnseg.registry.DATASETS.build``.
+        """Makes the config of the dataset, for ``ibnseg.registry.DATASETS.build``.
 
         Args:
             root: from :meth:`root`.
@@ -168,7 +175,7 @@ class Domains:
 
     @classmethod
     def of(cls, cfg: Config) -> Domains:
-        """The domains that an experiment or the config of a run can name."""
+        """The domains that a config can name, be it an experiment's or a run's."""
         recorded = cfg.get("domains")
         values = recorded.items() if isinstance(recorded, Mapping) else ()
         found = {name: domain for name, domain in values if isinstance(domain, Mapping)}
@@ -178,14 +185,14 @@ class Domains:
     def __contains__(self, name: str) -> bool:
         return name in self._recorded or name in self._files
 
-    def __iter__(self) -> Iterable[str]:
+    def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._recorded.keys() | self._files.keys()))
 
     def __getitem__(self, name: str) -> Domain:
         """The domain of that name.
 
         Raises:
-            UserError: if there is none, with the nearest names, or its file is wrong.
+            UserError: if there is none (it names the nearest ones), or its file is wrong.
         """
         if name in self._recorded:
             return Domain.from_dict(dict(self._recorded[name]), f"domain '{name}'")
@@ -201,7 +208,8 @@ class Domains:
         return Domain.from_dict(dict(values), path)
 
     def titles(self, names: Iterable[str]) -> dict[str, str]:
-        """What tables call those of some domains that are known by a title."""
+        """Looks up the titles of domains by name; unknown ones and those without a title are left
+        out."""
         found = {}
         for name in names:
             recorded = self._recorded.get(name)
@@ -216,10 +224,10 @@ class Domains:
 
         Args:
             roots: folders by name.
-            used: domains whose ``data_root`` may be named, too.
+            used: domains that may be named by their ``data_root``, too.
 
         Raises:
-            UserError: for another name, with the nearest ones.
+            UserError: for another name; it names the nearest ones.
         """
         known = {*self, *(domain.data_root for domain in used)}
         for name in roots:

@@ -11,18 +11,18 @@ BACKGROUNDS = {"2018": 0, "2021": 2}
 """The id of the background in each release."""
 
 TOLERATED = 0.01
-"""The share of the maps that may look like the other release's, as an odd prediction may."""
+"""The share of the maps that may look like those of another release, as odd predictions do."""
 
 
 def release_of(ids: np.ndarray) -> str | None:
-    """Recognises the release whose ids a map has by its upper tenth, which shows background.
+    """Recognises the release of a map's ids by its upper tenth, which shows background.
 
     Args:
         ids: (H, W) uint8.
 
     Returns:
-        The name in ``BACKGROUNDS`` whose id at least 99 % of the upper tenth have; None if there is
-        none, or if the whole map has a single id, which tells nothing.
+        The release in ``BACKGROUNDS`` whose id at least 99 % of the upper tenth have; None if there
+        is none, or if the whole map has a single id, which decides nothing.
     """
     top = ids[: max(1, len(ids) // 10)]
     if (ids == ids.flat[0]).all():

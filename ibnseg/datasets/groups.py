@@ -36,7 +36,7 @@ def by_stretch(names: Sequence[str]) -> list[str]:
 
 
 def by_image(names: Sequence[str]) -> list[str]:
-    """Makes every image a group of its own, if nothing is known that makes some of them alike."""
+    """Makes every image a group of its own, for data of which no images are known to be alike."""
     return list(names)
 
 

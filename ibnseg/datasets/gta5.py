@@ -16,10 +16,9 @@ from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
 
 DEFECTS = frozenset({15188, 17705, *range(20803, 20835), *range(20858, 20861)})
-"""The numbers of the frames that cannot be used. 15188 and 17705 are invalid images; in 15188 and
-all others image and label differ in size (lists in mlykotom/video-segmentation and
+"""The numbers of the frames that cannot be used. 15188 and 17705 are invalid images; in all others,
+and in 15188, image and label differ in size (lists in mlykotom/video-segmentation and
 fvisin/dataset_loaders)."""
-
 
 ABSENT = frozenset(
     {
@@ -54,19 +53,20 @@ def read_split(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def official_split() -> dict[str, tuple[int, ...]]:
-    """The image numbers of ``train`` (12403), ``val`` (6382), ``test`` (6181), from split.mat."""
+    """Reads GTA5's own split: the image numbers of ``train`` (12403), ``val`` (6382) and ``test``
+    (6181), from its ``split.mat``."""
     return read_split(Path(str(files("ibnseg.datasets") / "gta5_split.json")))
 
 
 @DATASETS.register_module()
 class GTA5(DrivingDataset):
-    """Reads 24966 renderings, mostly of 1914x1052; without the defects 12402 train, 6347 val and
-    6180 test.
+    """Reads GTA5, 24966 renderings, mostly of 1914x1052; without the defects 12402 train, 6347 val
+    and 6180 test.
 
     The 25 frames that some copies lack are left out with a warning if they are missing. ``skipped``
     lists everything that is left out; any other missing frame is an error. Other data in the same
-    layout defines its split in a file ``split.json``, and none of the frames listed there may be
-    missing.
+    layout defines its split in a file ``split.json`` (:func:`read_split`), and none of the frames
+    listed there may be missing.
     """
 
     LAYOUT = "images/%05d.png and labels/%05d.png, all zip parts unpacked into the two folders"

@@ -1,4 +1,4 @@
-"""Several training domains as one dataset, and the stream that shows each with its share."""
+"""Several training domains as one dataset, and the stream that shows each by its share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ibnseg.registry import DATA_SAMPLERS, DATASETS
 
 @DATASETS.register_module()
 class JoinedDomains(Dataset):
-    """Datasets one after another; each sample goes through its own dataset's pipeline.
+    """Joins datasets one after another; each sample goes through its own dataset's pipeline.
 
     Args:
         datasets: configs of the datasets, all of the same classes.
@@ -37,22 +37,22 @@ class JoinedDomains(Dataset):
 
     @property
     def data_root(self) -> str:
-        """The folders of all, for messages."""
+        """The folders of all datasets, for messages."""
         return ", ".join(str(dataset.data_root) for dataset in self.datasets)
 
     def full_init(self) -> None:
-        """Nothing is left to be done: each dataset is read when it is built."""
+        """Does nothing, because each dataset is read when it is built; mmengine calls it."""
 
     def __len__(self) -> int:
         return self.offsets[-1]
 
     def place(self, index: int) -> tuple[DrivingDataset, int]:
-        """The dataset that an index is in, and the index there."""
+        """Finds the dataset that an index is in, and the index within that dataset."""
         which = int(np.searchsorted(self.offsets, index, side="right")) - 1
         return self.datasets[which], index - self.offsets[which]
 
     def get_data_info(self, index: int) -> dict:
-        """What is known of a sample, as ``DrivingDataset`` gives it."""
+        """Describes a sample as ``DrivingDataset.get_data_info`` does."""
         dataset, own = self.place(index)
         return dataset.get_data_info(own)
 
@@ -71,8 +71,8 @@ class ShareSampler(StreamSampler):
 
     Args:
         dataset: the joined domains.
-        shares: of each of its datasets, above 0; they sum to 1.
-        kwargs: as mmengine's ``InfiniteSampler``.
+        shares: the share of each of its datasets, above 0; they sum to 1.
+        kwargs: the arguments of mmengine's ``InfiniteSampler``.
     """
 
     def __init__(self, dataset: JoinedDomains, shares: Sequence[float], **kwargs) -> None:
@@ -81,7 +81,7 @@ class ShareSampler(StreamSampler):
         self.offsets = dataset.offsets
 
     def stream(self) -> Iterator[StreamItem]:
-        """The items of all processes, from the first position on, without end."""
+        """Yields the items of all processes from the first position on, without end."""
         generator = np.random.default_rng(self.seed)
         sizes = np.diff(self.offsets)
         orders = [_shuffled(size, (self.seed, i)) for i, size in enumerate(sizes.tolist())]
@@ -91,7 +91,7 @@ class ShareSampler(StreamSampler):
 
 
 def _shuffled(size: int, entropy: tuple[int, ...]) -> Iterator[int]:
-    """The numbers below ``size`` in one random order after another, without end."""
+    """Yields the numbers below ``size`` in one random order after another, without end."""
     generator = np.random.default_rng(entropy)
     while True:
         yield from generator.permutation(size).tolist()

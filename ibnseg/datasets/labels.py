@@ -1,4 +1,4 @@
-"""The one table of classes: names, ids, train ids, colours and categories. ``python -m
+"""The table of classes: names, ids, train ids, colours and categories. ``python -m
 ibnseg.datasets.labels`` prints it.
 
 Sources: for Cityscapes, cityscapesScripts ``helpers/labels.py``; for GTA5, ``mapping.mat`` of its
@@ -211,7 +211,11 @@ ids."""
 
 
 def lookup_table(ids: dict[int, int]) -> np.ndarray:
-    """The (256,) uint8 table that maps a dataset's ids to train ids, all others to ``UNKNOWN``."""
+    """Makes the (256,) uint8 table from ids to train ids; other ids become ``UNKNOWN``.
+
+    Args:
+        ids: a dataset's ids, 0 to 255, mapped to train ids.
+    """
     table = np.full(256, UNKNOWN, np.uint8)
     table[list(ids)] = list(ids.values())
     return table

@@ -9,12 +9,13 @@ from ibnseg.datasets.labels import MAPILLARY_IDS, MAPILLARY_OPENSEG_IDS
 from ibnseg.registry import DATASETS
 
 FOLDERS = {"train": "training", "val": "validation"}
+"""The folder of each split."""
 
 
 @DATASETS.register_module()
 class MapillaryVistas(DrivingDataset):
-    """Reads 18000 training and 2000 validation photographs from all over the world, in many sizes
-    (Neuhold et al., ICCV 2017).
+    """Reads Mapillary Vistas, 18000 training and 2000 validation photographs from all over the
+    world, in many sizes (Neuhold et al., ICCV 2017).
 
     Two maps from its 66 classes to the 19 are in use; ``class_map='openseg'`` chooses the second.
     """

@@ -15,8 +15,11 @@ class StreamItem(NamedTuple):
     """A sample of the training stream; its augmentation depends on seed and position alone."""
 
     index: int
+    """The index of the image in the dataset."""
     position: int
+    """The number of the sample in the stream, over all processes, from 0."""
     seed: int
+    """The seed of the stream."""
     centroid: tuple[int, int] | None = None
     """The point (x, y) in pixels of the stored image that the crop must contain, if not None."""
 

@@ -85,11 +85,12 @@ def class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
 
 
 def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
-    """The file in which the index of a dataset is cached, named by a hash of what it depends on.
+    """Names the file in which the index of a dataset is cached, by a hash of what it depends on.
 
     That is the dataset's type, the tables of ids and colours in use, the tile, and the labels'
     names below the root and their sizes. So runs with other seeds and networks find it, and so does
-    a copy of the data in another folder."""
+    a copy of the data in another folder.
+    """
     files = [Path(dataset.get_data_info(i)["seg_map_path"]) for i in range(len(dataset))]
     facts = (
         type(dataset).__name__,
@@ -106,7 +107,7 @@ def cached_class_index(dataset: DrivingDataset | JoinedDomains, tile: int = TILE
     """Returns :func:`class_index` from its cache, :func:`index_file`, or makes and caches it.
 
     One process does this for all. A damaged file is made anew; if the file cannot be written, a
-    warning is logged. The index of joined domains is that of each, one after another.
+    warning is logged. The index of joined domains holds those of each, one after another.
     """
     if isinstance(dataset, JoinedDomains):
         parts = [cached_class_index(each, tile) for each in dataset.datasets]

@@ -1,5 +1,5 @@
-"""Imports what is used of mmseg's datasets, which print a line for each optional package that is
-not installed, without that output."""
+"""Imports the parts of mmseg's datasets that are used here, without the line that they print for
+each optional package that is missing."""
 
 from contextlib import redirect_stdout
 

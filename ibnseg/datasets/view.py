@@ -28,7 +28,7 @@ def _times(size: Size, factor: float) -> Size:
 SIZES: dict[str, Callable[[Size, float | Size], Size]] = {
     "exact": lambda size, to: tuple(to),
     "times": _times,
-    # as large as possible: the longer edge at most the longer one given, the shorter the shorter
+    # as large as fits: the longer edge within the longer of the two, the shorter within the shorter
     "within": lambda size, to: _times(size, min(max(to) / max(size), min(to) / min(size))),
     "short_edge": lambda size, to: _times(size, to / min(size)),
     "height": lambda size, to: (int(size[0] / size[1] * to), to),  # the width is rounded down
@@ -38,7 +38,7 @@ SIZES: dict[str, Callable[[Size, float | Size], Size]] = {
 
 
 def new_size(size: Size, rule: str, to: float | Size | None) -> Size:
-    """The new size of an image under one of the rules in ``SIZES``.
+    """Computes the new size of an image by one of the rules in ``SIZES``.
 
     Args:
         size: (width, height).
@@ -78,7 +78,7 @@ class Rescale(BaseTransform):
 
     Args:
         rule, to: the arguments of :func:`new_size`.
-        interpolation: of the image, ``'bicubic'`` or ``'bilinear'``.
+        interpolation: how the image is resized, ``'bicubic'`` or ``'bilinear'``.
     """
 
     def __init__(self, rule: str, to: float | Size | None, interpolation: str) -> None:

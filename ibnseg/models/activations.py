@@ -20,8 +20,8 @@ IMAGE = "image"
 class Activations:
     """The features, layers and logits of a segmentor for one view of a batch.
 
-    Each is computed once, when it is first asked for. They always carry gradients, because several losses share them; a loss that needs none detaches
-    them.
+    Each is computed once, when it is first asked for. They always carry gradients, because several
+    losses share them; a loss that needs none detaches them.
 
     Args:
         segmentor: a network with ``extract_feat`` and ``decode_head``.
@@ -123,8 +123,8 @@ def recorded(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Ten
 
 
 def layers_named(network: nn.Module, losses: Mapping[str, nn.Module]) -> list[str]:
-    """Lists the modules of backbone and neck whose names match a pattern in the ``layers`` of a loss,
-    e.g. ``backbone.layer[12].*.IN``, in the network's order.
+    """Lists the modules of backbone and neck that losses name by patterns in their ``layers``, e.g.
+    ``backbone.layer[12].*.IN``, in the network's order.
 
     Args:
         network: the segmentor.

@@ -4,7 +4,7 @@ stay as they are."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError, unknown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+"""The suffixes of the images that a look is measured on, in lower case."""
 MOST = 200
-"""The most images that a look is measured on; of more, evenly spaced ones are taken."""
+"""The most images that a look is measured on; if there are more, evenly spaced ones are taken."""
 
 
 @TRANSFORMS.register_module()
@@ -29,7 +30,7 @@ class Appearance(BaseTransform):
     Random numbers come from NumPy's global generator.
 
     Args:
-        names: of :data:`~ibnseg.appearance.CONDITIONS` and :data:`~ibnseg.appearance.PAPER`.
+        names: names in :data:`~ibnseg.appearance.CONDITIONS` and :data:`~ibnseg.appearance.PAPER`.
         severity: (low, high), from 1 to 5; the severity of a condition is a whole number that is
             drawn uniformly from low to high.
         prob: in [0, 1].
@@ -76,8 +77,8 @@ class LookOf(BaseTransform):
 
     Args:
         folder: the folder of the images, which may have sub-folders; see :func:`look_of_folder`.
-        names: of :data:`~ibnseg.appearance.LOOKS`; one is drawn for each image from NumPy's global
-            generator.
+        names: names in :data:`~ibnseg.appearance.LOOKS`; one is drawn for each image from NumPy's
+            global generator.
         prob: in [0, 1].
 
     Raises:
@@ -139,7 +140,7 @@ def _share(name: str, prob: float) -> float:
 
 @cache
 def look_of_folder(folder: str) -> Look:
-    """The look of the PNG and JPEG images in a folder and below; each process reads them once.
+    """Measures the look of the PNG and JPEG images in a folder and below, once in each process.
 
     Raises:
         UserError: if the folder has no images, or one of them has no colours (e.g. a label).
@@ -154,7 +155,7 @@ def look_of_folder(folder: str) -> Look:
 
 
 def look_of_files(paths: Sequence[str | Path]) -> Look:
-    """The look of the images in some files; of ``MOST`` of them, if there are more.
+    """Measures the look of the images in some files; if there are more than ``MOST``, of so many.
 
     Raises:
         UserError: if an image cannot be read or has no colours.
@@ -163,7 +164,7 @@ def look_of_files(paths: Sequence[str | Path]) -> Look:
     return look_of_images(_colours(paths[i] for i in places))
 
 
-def _colours(paths: Iterator[str | Path]) -> Iterator[np.ndarray]:
+def _colours(paths: Iterable[str | Path]) -> Iterator[np.ndarray]:
     for path in paths:
         try:
             with Image.open(path) as image:

@@ -26,12 +26,12 @@ class FurtherView(BaseTransform):
     anything, neither in ``transforms`` nor, once a view is kept, in the steps that follow.
 
     Args:
-        name: of the view, an identifier other than ``image``.
+        name: the view's name, an identifier other than ``image``.
         transforms: the configs of the steps from the image to the view.
 
     Raises:
-        UserError: for a name that cannot be one, or that another view has; if a transform moves
-            pixels.
+        UserError: if the name is not such an identifier, if another view has it, or if a transform
+            moves pixels.
     """
 
     def __init__(self, name: str, transforms: Sequence[dict] = ()) -> None:
