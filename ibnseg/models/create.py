@@ -236,8 +236,8 @@ def _config(head: str, stride: int) -> Config:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Gives a module random weights without mmengine's report on each parameter; on the meta device,
-    where that fails, it does nothing."""
+    """Gives a module random weights without mmengine's report on each parameter; does nothing on
+    the meta device, where that fails."""
     if next(module.parameters()).is_meta:
         return
     logger = MMLogger.get_current_instance()

@@ -192,8 +192,8 @@ class Segmentor(EncoderDecoder):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Predicts the classes of a batch at each sample's ``ori_shape``; if no samples are given, at
-        the size of the input.
+        """Predicts the classes of a batch at each sample's ``ori_shape``; if no samples are given,
+        at the size of the input.
 
         Args:
             inputs: (N, 3, H, W) float32.
@@ -257,6 +257,6 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 
 def upsamples_twice(network: nn.Module) -> bool:
-    """Whether a network that sees whole images resizes its logits to the image first, and from there
-    to the label, as mmseg's segmentors do; a :class:`Segmentor` resizes them once."""
+    """Whether a network that sees whole images resizes its logits to the image first, and from
+    there to the label, as mmseg's segmentors do; a :class:`Segmentor` resizes them once."""
     return not isinstance(network, Segmentor) and network.test_cfg.get("mode") == "whole"
