@@ -88,10 +88,10 @@ class Segmentor(EncoderDecoder):
     ``test_cfg.logits=True`` adds ``seg_logits``, ``(C, H, W)`` float32.
 
     Raises:
-        ValueError: for a head with one output channel, because classes are compared by their
-            logits; for a head with a prediction of its own, which this segmentor would pass over;
-            for a head whose input has another width than the feature that it takes, if the backbone
-            states the widths; for a loss that names a module which is not there.
+        ValueError: for a head with one output channel, because the predicted class is the one with
+            the largest logit; for a head with a prediction of its own, which this segmentor would
+            pass over; for a head whose input has another width than the feature that it takes, if
+            the backbone states the widths; for a loss that names a module which does not exist.
     """
 
     def __init__(self, *args, further_losses: Sequence[dict] = (), **kwargs) -> None:

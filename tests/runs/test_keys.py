@@ -29,8 +29,14 @@ def test_defaults_are_of_the_right_kind() -> None:
         assert key.default is REQUIRED or key.kind.accepts(key.default), key.name
 
 
-def test_every_known_name_passes() -> None:
-    check_names(dict.fromkeys([*KEYS, *WORDS, *MODEL_FILE_KEYS]), "my.py")
+def test_only_names_that_are_not_known_are_refused() -> None:
+    refused_names = set()
+    for name in (*KEYS, *WORDS, *MODEL_FILE_KEYS, "Batch", "batch_", ""):
+        try:
+            check_names({name: None}, "my.py")
+        except UserError:
+            refused_names.add(name)
+    assert refused_names == {"Batch", "batch_", ""}
 
 
 def test_a_misspelt_name_is_refused_with_the_nearest_unless_it_is_extra() -> None:
