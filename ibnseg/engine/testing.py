@@ -8,7 +8,7 @@ from dataclasses import asdict
 from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domain
-from ibnseg.evaluation.metrics import counted, needs_logits
+from ibnseg.evaluation.metrics import counting, needs_logits
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import is_pair
 from ibnseg.support.errors import UserError, unknown_name
@@ -35,7 +35,7 @@ def expand_testing(
     own = slide_of(cfg.model.get("test_cfg") or {})
     scales = tuple(sorted(cfg.tta_scales))
     logits = dict(logits=True) if needs_logits(cfg.metrics) else {}
-    wanted = counted(cfg.metrics)
+    wanted = counting(cfg.metrics)
     tests, loaders, evaluators = [], {}, {}
     for protocol in protocols:
         slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)

@@ -21,12 +21,13 @@ DILATION = 0.02
 def boundary_band(classes: np.ndarray, width: int) -> np.ndarray:
     """Finds the pixels of each class that are near a pixel of another one, or the image's border.
 
-    For every class at once it is what the authors' ``mask_to_boundary`` gives for its mask: the
-    mask minus its erosion by a square, where the outside of the image is no part of the mask.
+    The result is, for all classes at once, what the authors' ``mask_to_boundary`` gives for the
+    mask of each: the mask minus its erosion by a square; what is outside of the image is not in
+    the mask.
 
     Args:
         classes: ``(H, W)`` uint8.
-        width: number of pixels, at least 1.
+        width: of the band in pixels, at least 1.
 
     Returns:
         ``(H, W)`` bool.
@@ -42,7 +43,8 @@ def boundary_counts(
 ) -> np.ndarray:
     """Counts an image's pixels in the bands along the boundaries of each class.
 
-    Ignored pixels are of no class, so truth has a boundary beside them, and count nowhere.
+    Ignored pixels belong to no class: the truth has a boundary beside them, and they are not
+    counted themselves.
 
     Args:
         label: ``(H, W)`` uint8 train ids below K, or 255.
@@ -52,7 +54,7 @@ def boundary_counts(
 
     Returns:
         ``(K, 3)`` int64 numbers of pixels of each class: in the bands of both truth and prediction,
-        in that of truth, in that of the prediction. Counts of images add up.
+        in that of truth, in that of the prediction. The sum over images is the count of a set.
     """
     width = max(round(dilation * hypot(*label.shape)), 1)
     counted = label != IGNORE
@@ -64,19 +66,27 @@ def boundary_counts(
 
 
 def boundary_iou(counts: np.ndarray) -> np.ndarray:
-    """IoU of the bands of truth and prediction, for each class.
+    """Computes the IoU of the bands of truth and prediction, for each class.
 
     Args:
         counts: ``(..., K, 3)`` from :func:`boundary_counts`.
 
     Returns:
-        ``(..., K)`` float64 fractions, NaN for a class that is in neither.
+        ``(..., K)`` float64 fractions, NaN for a class that is in neither band.
     """
     both, true, predicted = np.moveaxis(counts, -1, 0)
     with np.errstate(invalid="ignore"):
         return both / (true + predicted - both)
 
 
-def mean_boundary_iou(counts: np.ndarray, classes: list[int] | None = None) -> np.ndarray:
-    """Mean of :func:`boundary_iou` over ``classes`` (all if None) that are defined, ``(...)``."""
+def mean_boundary_iou(counts: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
+    """Averages :func:`boundary_iou` over the ``classes`` that have one.
+
+    Args:
+        counts: ``(..., K, 3)`` from :func:`boundary_counts`.
+        classes: indices; all if None.
+
+    Returns:
+        A float, or ``(...)`` float64 of a stack; NaN if no class has one.
+    """
     return mean_of_defined(boundary_iou(counts), classes)

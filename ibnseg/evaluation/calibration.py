@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 BINS = 15
 """Bins of confidence, of equal width, as in the paper's tables."""
-_PIXELS = 1 << 18  # that are looked at together, so that little memory is needed beside the logits
+_PIXELS = 1 << 18  # looked at together, so that little memory is needed beside the logits
 
 
 def confidence(logits: Tensor) -> np.ndarray:
-    """The largest softmax probability of each pixel.
+    """Computes the largest softmax probability of each pixel.
 
     Args:
         logits: ``(C, H, W)`` floating point, on any device.
@@ -41,7 +41,7 @@ def confidence(logits: Tensor) -> np.ndarray:
 def calibration_counts(
     label: np.ndarray, prediction: np.ndarray, confidences: np.ndarray, bins: int = BINS
 ) -> np.ndarray:
-    """Sums an image's pixels by confidence.
+    """Counts an image's pixels, and how many of them are right, in bins of confidence.
 
     Args:
         label: ``(H, W)`` uint8 train ids; ignored pixels do not count.
@@ -50,8 +50,8 @@ def calibration_counts(
         bins: B; bin b holds the confidences above b / B, up to (b + 1) / B.
 
     Returns:
-        ``(B, 3)`` float64 sums of each bin: pixels, pixels that are right, confidence. Those of
-        images add up.
+        ``(B, 3)`` float64 sums over the pixels of each bin: their number, the number that is right,
+        their confidence. The sum over images is that of a set.
     """
     counted = label != IGNORE
     own = confidences[counted].astype(np.float64)
@@ -62,15 +62,15 @@ def calibration_counts(
 
 
 def expected_calibration_error(counts: np.ndarray) -> np.ndarray:
-    """The mean distance between how confident pixels of a bin are and how many of them are right.
+    """Averages over bins how far the confidence is from the share of pixels that are right.
 
-    Equation 3 of the paper, over all pixels that are not ignored.
+    This is equation 3 of the paper: bins are weighted by their number of pixels.
 
     Args:
         counts: ``(..., B, 3)`` from :func:`calibration_counts`.
 
     Returns:
-        ``(...)`` float64 fractions, NaN without pixels.
+        ``(...)`` float64 fractions, NaN if there are no pixels.
     """
     pixels, right, own = np.moveaxis(counts, -1, 0)
     with np.errstate(invalid="ignore"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+_EXACT = 1 << 24  # float32 holds every whole number up to this one
+
 
 def confusion_matrix(
     label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255
@@ -18,9 +20,7 @@ def confusion_matrix(
         ignore_index: pixels of this label do not count.
 
     Returns:
-        (K, K) int64; rows are truth, columns prediction. One pass of OpenCV over the joint
-        histogram of the 256 x 256 values, which is exact because its float32 counts stay below
-        2**24.
+        (K, K) int64; rows are truth, columns prediction.
 
     Raises:
         ValueError: for shapes or dtypes that do not fit, and for values that are no class, naming
@@ -31,6 +31,7 @@ def confusion_matrix(
     if label.dtype != np.uint8 or prediction.dtype != np.uint8:
         raise ValueError(f"expected uint8, got label {label.dtype}, prediction {prediction.dtype}")
     label, prediction = label.reshape(-1, 1), prediction.reshape(-1, 1)
+    # the joint histogram of both: OpenCV counts in float32, exactly up to _EXACT
     joint = np.zeros((256, 256), np.int64)
     for start in range(0, len(label), _EXACT):
         part = slice(start, start + _EXACT)
@@ -47,14 +48,12 @@ def confusion_matrix(
     return joint[:num_classes, :num_classes]
 
 
-_EXACT = 1 << 24  # the largest count that float32 holds with all smaller ones
-
-
 def iou(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class: TP / (TP + FP + FN).
+    """Computes the intersection over union of each class: TP / (TP + FP + FN).
 
-    As cityscapesScripts' evalPixelLevelSemanticLabeling: pixels whose truth is ignored count
-    nowhere; a class that is predicted and never true has 0; one that is neither is undefined.
+    The rules are those of cityscapesScripts' evalPixelLevelSemanticLabeling: pixels whose truth is
+    ignored count nowhere; a class that is predicted and never true has 0; one that is neither is
+    undefined.
 
     Args:
         confusion: (..., K, K) counts, rows truth.
@@ -69,26 +68,26 @@ def iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
-    """Mean of :func:`iou` over ``classes`` (all if None) that are defined; NaN if none is.
+    """Averages :func:`iou` over the ``classes`` whose IoU is defined.
 
     Args:
         confusion: (..., K, K) counts, rows truth.
-        classes: indices.
+        classes: indices; all if None.
 
     Returns:
-        A float, or (...) float64 of a stack.
+        A float, or (...) float64 of a stack; NaN if no class is defined.
     """
     return mean_of_defined(iou(confusion), classes)
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
-    """Share of the pixels that are not ignored whose class is right; NaN if there are none.
+    """Computes the share of pixels whose class is right, ignored ones left out.
 
     Args:
         confusion: (..., K, K) counts, rows truth.
 
     Returns:
-        A float, or (...) float64 of a stack.
+        A float, or (...) float64 of a stack; NaN if there are no pixels.
     """
     with np.errstate(invalid="ignore"):
         return _plain(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
@@ -97,11 +96,11 @@ def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
 def mean_class_accuracy(
     confusion: np.ndarray, classes: list[int] | None = None
 ) -> float | np.ndarray:
-    """Mean share of each class's pixels that are right: TP / (TP + FN), over ``classes`` that are
-    true somewhere.
+    """Averages TP / (TP + FN), the share of a class's pixels that are right, over ``classes``.
 
-    "Mean accuracy" of Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
-    Segmentation", CVPR 2015, section 5; mmseg's mAcc.
+    Classes that are true nowhere are left out. This is the "mean accuracy" of Long, Shelhamer,
+    Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5, and
+    mmseg's mAcc.
 
     Args:
         confusion: (..., K, K) counts, rows truth.
@@ -118,9 +117,9 @@ def mean_class_accuracy(
 def frequency_weighted_iou(
     confusion: np.ndarray, classes: list[int] | None = None
 ) -> float | np.ndarray:
-    """Mean of :func:`iou` over ``classes``, each weighted by the number of its true pixels.
+    """Averages :func:`iou` over ``classes``, each weighted by the number of its true pixels.
 
-    "Frequency weighted IU" of Long et al., CVPR 2015, section 5.
+    This is the "frequency weighted IU" of Long et al., CVPR 2015, section 5.
 
     Args:
         confusion: (..., K, K) counts, rows truth.
@@ -137,11 +136,11 @@ def frequency_weighted_iou(
 
 
 def mean_f_score(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
-    """Mean F1 score, 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall, over
-    ``classes`` that are defined.
+    """Averages the F1 score, 2 TP / (2 TP + FP + FN), over the ``classes`` that have one.
 
-    mmseg's mDice (van Rijsbergen, "Information Retrieval", 1979, chapter 7). As for the IoU, a
-    class that is predicted and never true has 0; one that is neither is undefined.
+    F1 is the harmonic mean of precision and recall (van Rijsbergen, "Information Retrieval", 1979,
+    chapter 7); its mean is mmseg's mDice. As for the IoU, a class that is predicted and never true
+    has 0; one that is neither is undefined.
 
     Args:
         confusion: (..., K, K) counts, rows truth.
@@ -157,14 +156,14 @@ def mean_f_score(confusion: np.ndarray, classes: list[int] | None = None) -> flo
 
 
 def mean_of_defined(values: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
-    """Mean over those of the last axis that are not NaN; NaN if none is.
+    """Averages the values on the last axis that are not NaN.
 
     Args:
         values: (..., K) float64.
         classes: the only indices to average; all if None.
 
     Returns:
-        A float, or (...) float64 of a stack.
+        A float, or (...) float64 of a stack; NaN if all are NaN.
     """
     values = values if classes is None else values[..., classes]
     defined = ~np.isnan(values)

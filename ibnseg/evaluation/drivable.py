@@ -20,7 +20,9 @@ class Way(NamedTuple):
     """A way of counting the drivable area."""
 
     key: str
+    """Its name in results, under ``drivable``."""
     title: str
+    """What tables call it."""
     averaged: tuple[str, ...]
     """The classes whose IoU is averaged."""
     truth: tuple[str, ...]
@@ -29,7 +31,7 @@ class Way(NamedTuple):
 
     @property
     def metric(self) -> str:
-        """What it is called among other metrics."""
+        """Its name in the table of metrics."""
         return f"drivable_{self.key}"
 
 
@@ -58,16 +60,15 @@ WAYS = (
         "bdd100k/bdd100k:bdd100k/eval/seg.py since 7a86504 (2021-07-12), PyPI 1.0.1 included",
     ),
 )
-"""All ways; the second is the headline: it is what the documentation says, in its words today too,
-and counts background that is taken for drivable."""
+"""All ways. The second is the headline: BDD100K's documentation describes it, then and now, and it
+counts background that is predicted to be drivable as wrong."""
 
 
 def score(way: Way, confusion: np.ndarray) -> float | np.ndarray:
-    """The mean IoU of the drivable area by one of the ``WAYS``.
+    """Computes the mean IoU of the drivable area by one of the ``WAYS``.
 
-    A class that no counted pixel truly is is left out of the mean, as in the scripts. There this
-    differs from :func:`~ibnseg.evaluation.confusion.mean_iou`, which counts a class that is
-    predicted and never true as 0.
+    As in the scripts, a class without a true pixel is left out of the mean, while
+    :func:`~ibnseg.evaluation.confusion.mean_iou` counts it as 0 if it is predicted.
 
     Args:
         way: how to count.
@@ -75,7 +76,7 @@ def score(way: Way, confusion: np.ndarray) -> float | np.ndarray:
             alternative, background.
 
     Returns:
-        A fraction, or (...) float64 of a stack; NaN where no averaged class is true.
+        A fraction, or (...) float64 of a stack; NaN if no averaged class is true.
 
     Raises:
         ValueError: for matrices of another number of classes.
@@ -91,5 +92,9 @@ def score(way: Way, confusion: np.ndarray) -> float | np.ndarray:
 
 
 def scores_by_way(confusion: np.ndarray) -> dict[str, dict[str, float]]:
-    """``drivable``: the :func:`score` of a (3, 3) matrix by each of the ``WAYS``, by their keys."""
+    """Computes the :func:`score` of a (3, 3) matrix by all of the ``WAYS``, as results record it.
+
+    Returns:
+        One entry, ``drivable``, with fractions by the key of the way.
+    """
     return {"drivable": {way.key: score(way, confusion) for way in WAYS}}

@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from ibnseg.evaluation.confusion import confusion_matrix, iou
-from ibnseg.evaluation.metrics import CONFUSION, Pixels, counted, evaluate
+from ibnseg.evaluation.metrics import CONFUSION, Pixels, counting, evaluate
 from ibnseg.evaluation.official import weighted_confusion
 from ibnseg.registry import METRICS
 from ibnseg.support.errors import UserError
@@ -16,9 +16,9 @@ from ibnseg.support.errors import UserError
 
 @METRICS.register_module()
 class Confusion(BaseMetric):
-    """Counts each test image's pixels by true and predicted class; sums and scores them at the end.
+    """Counts each test image's pixels by true and predicted class, and scores the sums at the end.
 
-    Every process keeps the counts of its own images by their paths, so that an image which a
+    Every process keeps the counts of its own images by their paths, so that an image that a
     sampler gave to two processes counts once.
 
     Args:
@@ -48,19 +48,27 @@ class Confusion(BaseMetric):
         further: Sequence[str] = (),
         **kwargs,
     ) -> None:
-        # "gpu" gathers through the process group, gloo included; "cpu" would leave files in the
-        # folder
+        # "gpu" gathers through the process group, also with gloo; "cpu" would write files
         super().__init__(collect_device="gpu", **kwargs)
         self.classes = list(classes)
         self.eval_classes = list(eval_classes)
-        self.further = [each for each in counted(further) if each.applies_to(classes)]
+        self.further = [each for each in counting(further) if each.applies_to(classes)]
         self.per_image: dict[str, np.ndarray] = {}
         self.counts: dict[str, dict[str, np.ndarray]] = {}
         self.weighted: np.ndarray | None = None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Counts a batch: samples with ``gt_sem_seg`` and ``pred_sem_seg``, each (1, H, W) uint8,
-        and perhaps ``gt_instance_ids``, (1, H, W) int32, and ``seg_logits``, (K, H, W)."""
+        """Counts the pixels of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: each with ``gt_sem_seg`` and ``pred_sem_seg``, (1, H, W) uint8; and, if
+                they are known, ``gt_instance_ids``, (1, H, W) int32, and ``seg_logits``, (K, H, W).
+
+        Raises:
+            ValueError: for labels or predictions that are no classes, with the image's path.
+            UserError: for a metric that needs logits which are not there.
+        """
         for sample in data_samples:
             path = sample["img_path"]
             label, prediction = (_array(sample[k]) for k in ("gt_sem_seg", "pred_sem_seg"))
@@ -85,8 +93,8 @@ class Confusion(BaseMetric):
     def compute_metrics(
         self, results: list[tuple[str, dict[str, np.ndarray], np.ndarray | None]]
     ) -> dict[str, float]:
-        """Every metric of the table by its name and ``IoU/<class>``; fractions, or in the metric's
-        unit, NaN where undefined."""
+        """Computes every metric of the table, by its name, and the IoU of each class, as
+        ``IoU/<class>``: fractions, or in the metric's unit, NaN if undefined."""
         by_path = {path: found for path, *found in sorted(results, key=lambda result: result[0])}
         self.counts = {
             name: {path: counts[name] for path, (counts, _) in by_path.items()}

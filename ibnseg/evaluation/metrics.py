@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFUSION = "confusion"
+"""The name of the confusion matrix among counts."""
 PERCENT = "percent"
+"""The unit of fractions, which are shown in percent."""
 
 
 class Pixels(NamedTuple):
@@ -163,14 +165,14 @@ _ROWS = (
     ),
 )
 METRICS = {metric.name: metric for metric in _ROWS}
-"""All metrics by their names, in the order of tables; :func:`register` adds one's own."""
+"""All metrics by their names, in the order of tables; :func:`register` adds a user's own."""
 
 
 def register(metric: Metric) -> Metric:
     """Adds a metric to ``METRICS`` and returns it.
 
-    Called by a module of one's own that a config imports (``custom_imports``) in testing, and that
-    ``--import`` names in comparing.
+    A module of the user's own calls it: a config imports the module for testing
+    (``custom_imports``), ``--import`` for comparing.
 
     Raises:
         UserError: if the name is taken, by a metric or by a class.
@@ -185,10 +187,14 @@ def register(metric: Metric) -> Metric:
 
 
 def get_metric(name: str, classes: Sequence[str]) -> Metric | None:
-    """The metric of that name for predictions of some classes, or the IoU of one of them.
+    """Finds a metric by its name, or makes one of the IoU of a class by that of the class.
+
+    Args:
+        name: a metric's, or a class's.
+        classes: names of those that are predicted.
 
     Returns:
-        None if it is not known, or not defined for these classes.
+        The metric; None if it is not known, or not defined for these classes.
     """
     if name in METRICS:
         return METRICS[name] if METRICS[name].applies_to(classes) else None
@@ -203,8 +209,11 @@ def _class_iou(index: int, confusion: np.ndarray, averaged: Sequence[int]) -> np
     return values if index in averaged else np.full_like(values, np.nan)
 
 
-def counted(names: Iterable[str]) -> list[Metric]:
-    """Those of some metrics that count something of their own in each image.
+def counting(names: Iterable[str]) -> list[Metric]:
+    """Selects the metrics that count something of their own in each image.
+
+    Args:
+        names: of metrics; others than those that count are left out.
 
     Raises:
         UserError: for an unknown name, with the nearest ones.
@@ -216,8 +225,8 @@ def counted(names: Iterable[str]) -> list[Metric]:
 
 
 def needs_logits(names: Iterable[str]) -> bool:
-    """Whether one of some metrics reads the network's logits."""
-    return any(metric.needs_logits for metric in counted(names))
+    """Whether any of the named metrics reads the network's logits."""
+    return any(metric.needs_logits for metric in counting(names))
 
 
 # --- computed ---
@@ -229,13 +238,13 @@ def evaluate(
     counts: Mapping[str, np.ndarray],
     known: Mapping[str, float | None],
 ) -> dict[str, float | None]:
-    """The values of every metric that the counts of a test allow.
+    """Computes every metric that the counts of a test allow.
 
     Args:
         classes: names of all K classes.
         eval_classes: names of those that are averaged.
         counts: sums over images by the name of the counts, among them ``confusion``, ``(K, K)``.
-        known: values of metrics without a ``score``, by name.
+        known: values by name, of which those of metrics without a ``score`` are taken.
 
     Returns:
         Fractions, or values in the metric's unit, by name; None if undefined.
@@ -253,15 +262,16 @@ def evaluate(
 
 
 def value_of(record: Mapping, name: str, averaged: Sequence[str] | None = None) -> float | None:
-    """The value of a metric, or the IoU of a class, in a record of results.
+    """Reads the value of a metric, or the IoU of a class, from a record of results.
 
     Args:
         record: one of the ``tests`` of results.
-        name: the metric's.
-        averaged: the only classes to average; those of the record by default, as it was recorded.
+        name: the metric's, or the class's.
+        averaged: names of the only classes to average; by default those that the record averages.
 
     Returns:
-        None if it is undefined, not measured, or not known over these classes.
+        A fraction, or in the metric's unit; None if it is undefined, was not measured, or cannot be
+        computed over these classes.
     """
     metric = get_metric(name, record["classes"])
     if name in record["classes"] and name not in METRICS:
@@ -282,12 +292,12 @@ def value_of(record: Mapping, name: str, averaged: Sequence[str] | None = None) 
 
 
 def none_for_nan(value: float | np.ndarray) -> float | None:
-    """A float for JSON, None if it is undefined."""
+    """Makes a float for JSON, None instead of NaN."""
     return None if math.isnan(value) else float(value)
 
 
 def metrics_table() -> str:
-    """The table in Markdown."""
+    """Returns the table of metrics in Markdown."""
     rows = [("name", "title", "measured", "source"), ("---",) * 4]
     for metric in METRICS.values():
         when = "on request" if metric.count else "always"

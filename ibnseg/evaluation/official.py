@@ -1,11 +1,14 @@
-"""What the Cityscapes benchmark reports besides the IoU of classes: that of categories, and iIoU.
+"""The further scores of the Cityscapes benchmark: the IoU of categories, and iIoU.
 
 iIoU is IoU with every instance given the same weight, the average size of its class, however many
-pixels it has: what a network misses of a small car counts as much as what it misses of a near one.
-As cityscapesScripts 2.3 computes them in ``evaluation/evalPixelLevelSemanticLabeling.py``.
+pixels it has: what a network misses of a distant car counts as much as what it misses of a near
+one. Both are computed as in cityscapesScripts 2.3,
+``evaluation/evalPixelLevelSemanticLabeling.py``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -49,13 +52,13 @@ def by_category(matrix: np.ndarray) -> np.ndarray:
 
 
 def weighted_confusion(instances: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Counts the pixels of an image's instances by the instance's class and the predicted one, each
-    weighted by the class's average size over that of the instance.
+    """Counts the pixels of an image's instances, all instances of a class weighing the same.
 
-    An instance is what shares an id above 1000, in this image; its class is the thousands of that
-    id, whatever the label says. Ids up to 1000 are none: all that has no instances, and groups,
-    which annotators could not take apart. Instances of ignored classes (caravan, trailer) do not
-    count.
+    A pixel counts in the row of its instance's class and the column of the predicted one, with the
+    weight (average size of the class) / (size of the instance). The pixels of one image that share
+    an id above 1000 are an instance; its class is the id's thousands, whatever the label says.
+    Ids up to 1000 are no instances: they are classes that have none, and groups that annotators
+    could not take apart. Instances of ignored classes (caravan, trailer) do not count.
 
     Args:
         instances: (H, W) uint16, as ``*_instanceIds.png``.
@@ -63,11 +66,11 @@ def weighted_confusion(instances: np.ndarray, prediction: np.ndarray) -> np.ndar
 
     Returns:
         (19, 19) float64 pixels; rows are truth, columns prediction, and a row's sum is the number
-        of the class's instances times their average size. Matrices of images add up.
+        of the class's instances times their average size. The sum over images is that of a set.
 
     Raises:
-        ValueError: for shapes or dtypes that do not fit, for instances of what is no class with
-            instances, and for predicted values that are no class.
+        ValueError: for shapes or dtypes that do not fit, for instances of a class that has none,
+            and for predicted values that are no class.
     """
     if instances.shape != prediction.shape:
         raise ValueError(f"prediction of shape {prediction.shape} for instances {instances.shape}")
@@ -102,20 +105,19 @@ def weighted_confusion(instances: np.ndarray, prediction: np.ndarray) -> np.ndar
 
 
 def instance_iou(confusion: np.ndarray, weighted: np.ndarray) -> np.ndarray:
-    """iIoU of each class: iTP / (iTP + FP + iFN), Cordts et al. (CVPR 2016), section 4.
+    """Computes the iIoU of each class: iTP / (iTP + FP + iFN), Cordts et al., CVPR 2016, section 4.
 
-    iTP and iFN are of the weighted pixels of instances. FP are all pixels of other classes, not
-    weighted, that are taken for this one; under ignored truth there are none, and none either
-    where the class itself is true, as a group. Where no instance is and none is predicted, it is
-    undefined; with FP alone it is 0.
+    iTP and iFN count the weighted pixels of instances. FP counts pixels without weights: those of
+    other classes that are predicted as this one. Ignored pixels are not among them, nor are groups
+    of the class itself. Without any of the three, the iIoU is undefined; with FP alone it is 0.
 
     Args:
         confusion: (K, K) integer, rows truth; of classes, or of categories by :func:`by_category`.
-        weighted: (K, K) float64, of the same.
+        weighted: (K, K) float64 from :func:`weighted_confusion`, of the same.
 
     Returns:
-        (K,) float64, NaN where undefined. It has a meaning only for ``INSTANCE_CLASSES``, or
-        ``INSTANCE_CATEGORIES``.
+        (K,) float64 fractions, NaN if undefined. They have a meaning only for
+        ``INSTANCE_CLASSES``, or ``INSTANCE_CATEGORIES``.
     """
     false_positive = confusion.sum(axis=0) - confusion.diagonal()
     with np.errstate(invalid="ignore"):
@@ -125,17 +127,17 @@ def instance_iou(confusion: np.ndarray, weighted: np.ndarray) -> np.ndarray:
 def further_scores(
     confusion: np.ndarray, weighted: np.ndarray | None = None
 ) -> dict[str, float | dict[str, float]]:
-    """All of the benchmark's scores besides the IoU of classes.
+    """Computes all of the benchmark's scores besides the IoU of classes.
 
     Args:
         confusion: (19, 19) integer, rows truth.
-        weighted: (19, 19) float64, the sum of :func:`weighted_confusion`; None where instances are
+        weighted: (19, 19) float64, the sum of :func:`weighted_confusion`; None if instances are
             not known.
 
     Returns:
         ``category_iou``, by category, and its mean ``category_mIoU``; with instances also ``iIoU``
         by class, ``category_iIoU`` by category, and their means ``mean_iIoU`` and
-        ``category_mean_iIoU``. Fractions, NaN where undefined; the means are of what is defined.
+        ``category_mean_iIoU``. Fractions, NaN if undefined; the means leave out what is undefined.
     """
     categories = by_category(confusion)
     of_category = _named(CATEGORIES, iou(categories))
@@ -153,7 +155,10 @@ def further_scores(
     )
 
 
-def _named(names, values: np.ndarray, kept=None) -> dict[str, float]:
+def _named(
+    names: Iterable[str], values: np.ndarray, kept: Collection[str] | None = None
+) -> dict[str, float]:
+    """The values by name, of all names or of those that are kept."""
     named = dict(zip(names, values.tolist(), strict=True))
     return named if kept is None else {name: named[name] for name in kept}
 

@@ -26,9 +26,9 @@ class PerImage(NamedTuple):
     confusion: np.ndarray
     """(N, K, K) unsigned, rows truth."""
     groups: np.ndarray | None
-    """(N,) str, the group (city, sequence) that each image is of; None if not recorded."""
+    """(N,) str, the group of each image, such as its city or sequence; None if not recorded."""
     counts: Mapping[str, np.ndarray]
-    """What metrics count besides, (N, ...) by their names."""
+    """What metrics count besides the confusion: (N, ...) by the metric's name."""
 
 
 def read_per_image(
@@ -38,8 +38,8 @@ def read_per_image(
 
     Args:
         path: the npz.
-        total: (K, K) integer, the confusion that is recorded of the test.
-        counts: the same of what metrics count besides, by their names.
+        total: (K, K) integer, the sum of the images' confusion that results record.
+        counts: the recorded sums of what metrics count besides, by the metric's name.
 
     Raises:
         UserError: if the file is damaged, or does not add up to what is recorded.
@@ -55,11 +55,11 @@ def read_per_image(
         if len(lengths) > 1 or confusion.dtype.kind != "u":
             raise ValueError(f"{len(names)} names, {len(groups)} groups, {len(confusion)} matrices")
         if any(array.dtype.kind not in "uif" for array in arrays.values()):
-            raise ValueError("counts that are no numbers")
+            raise ValueError("counts that are not numbers")
         if names.dtype.kind != "U" or groups.dtype.kind != "U":
-            raise ValueError("names or groups that are no text")
+            raise ValueError("names or groups that are not text")
         if not 0 < len(names) == len(np.unique(names)):
-            raise ValueError("no images" if len(names) == 0 else "an image twice")
+            raise ValueError("no images" if len(names) == 0 else "one image is in it twice")
     except _UNREADABLE as error:
         raise UserError(f"{path}: damaged ({error}); test again to write it anew") from error
     if not all(_adds_up(arrays[key], recorded) for key, recorded in sums.items()):
@@ -88,13 +88,16 @@ def write_per_image(
     groups: Sequence[str],
     counts: Mapping[str, Iterable[np.ndarray]] | None = None,
 ) -> None:
-    """Writes ``names`` and ``groups`` (N,), ``confusion`` (N, K, K) uint32 and what metrics count
-    besides, ``counts_<metric>`` (N, ...), as a compressed npz, whole.
+    """Writes the counts of a test's images as a compressed npz, whole or not at all.
+
+    The file holds ``names`` and ``groups``, (N,) str; ``confusion``, (N, K, K) uint32; and what
+    metrics count besides, ``counts_<metric>``, (N, ...).
 
     Args:
         path: the file.
         matrices: (K, K) integer each, by the image's path below its domain's root.
-        groups: for each image, what it is alike to; see ``ibnseg.datasets.groups``.
+        groups: the group of each image, in the order of the matrices; images of one group are
+            alike, see ``ibnseg.datasets.groups``.
         counts: by the name of a metric, its counts of each image, in the order of the matrices.
     """
     with written_whole(path) as temporary, temporary.open("wb") as file:

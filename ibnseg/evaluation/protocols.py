@@ -1,7 +1,7 @@
-"""The one table of test protocols: how images and labels are shown in testing, and what is
-averaged. ``python -m ibnseg.evaluation.protocols`` prints it.
+"""The one table of test protocols: the sizes at which images are tested, and what is averaged.
 
-Sources: the repositories that each row names, in the files that docs/protocols.md lists.
+``python -m ibnseg.evaluation.protocols`` prints it. The sources are the repositories that the rows
+name, in the files that docs/protocols.md lists.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ Resize = tuple[str, "float | tuple[int, int] | None"]
 
 @dataclass(frozen=True)
 class View:
-    """What happens to the images and labels of a dataset, in this order; by default nothing."""
+    """How the images and labels of a dataset are resized and cropped, in this order."""
 
     both: Resize | None = None
-    """Image and label are resized."""
+    """The new size of image and label; None: as stored."""
     interpolation: str = "bicubic"
-    """How the image in ``both`` is resized."""
+    """How ``both`` resizes the image; labels take the nearest pixel."""
     crop: tuple[int, int] | None = None
-    """Image and label are cropped to the middle (width, height); what is missing is ignored."""
+    """The middle that image and label are cropped to, (width, height); what lies outside of a
+    smaller image is ignored. None: no crop."""
     image: Resize | None = None
-    """The image alone is resized; its predictions are resized to the label."""
+    """The new size of the image alone, whose predictions are resized to the label; None: no
+    change."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Slide:
 
 
 WHOLE = "whole"
+"""The inference that shows the network whole images."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,17 @@ class Protocol:
     version: int
     source: str
     views: Mapping[str, View] = field(default_factory=dict)
-    """By dataset; ``others`` for those that are not named, and the stored size without it."""
+    """By the name of the dataset's adapter; those that are not named have the view ``others``, and
+    without one their stored size."""
     inference: str | Slide | None = None
     """``WHOLE`` images or a ``Slide``; None: as the model's ``test_cfg`` says."""
     class_maps: Mapping[str, str] = field(default_factory=dict)
-    """By dataset, which of its maps to train ids is taken instead of its own."""
+    """By the name of the adapter, which of its maps to train ids replaces its default one."""
     eval_classes: tuple[str, ...] | None = None
-    """What the mean is over; None: the classes that the domain averages."""
+    """Names of the classes that are averaged; None: those that the domain averages."""
 
     def view(self, dataset: str) -> View:
-        """The view of a dataset, by the name of its adapter."""
+        """Finds the view of a dataset, by the name of its adapter."""
         return self.views.get(dataset, self.views.get("others", View()))
 
 
@@ -128,10 +132,10 @@ PROTOCOLS = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """Finds a protocol by its name.
 
     Raises:
-        UserError: if there is none, with the nearest names.
+        UserError: for an unknown name, with the nearest ones.
     """
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
@@ -144,11 +148,17 @@ def full_name(
     tta_scales: tuple[float, ...],
     precision: str = "float32",
 ) -> str:
-    """The name under which results are recorded: the protocol's, and what was changed of it.
+    """Makes the name under which results are recorded: the protocol's, and what was changed of it.
 
-    ``native``; ``native-slide713x713-476x476``, if the model slides and the protocol leaves that
-    open; ``native-tta0.5-1-flip``, with test-time augmentation; ``native-bfloat16``, in that
-    precision.
+    Examples are ``native``; ``native-slide713x713-476x476``, if the model slides and the protocol
+    leaves that open; ``native-tta0.5-1-flip``, with test-time augmentation; and
+    ``native-bfloat16``, in that precision.
+
+    Args:
+        protocol: the protocol.
+        slide: the windows that are used; None for whole images.
+        tta_scales: of test-time augmentation; empty without it.
+        precision: of the network.
     """
     name = protocol.name
     if slide is not None and protocol.inference is None:
@@ -183,7 +193,7 @@ def _view_words(view: View) -> str:
 
 
 def protocols_table() -> str:
-    """The table in Markdown."""
+    """Returns the table of protocols in Markdown."""
     rows = [
         ("protocol", "sizes", "inference", "class maps", "mean over", "source"),
         ("---",) * 6,

@@ -1,5 +1,7 @@
-"""results.json, schema 2: what a run is and what each test of it measured; all else is made from
-it. Files of schema 1 are read as such of schema 2."""
+"""results.json, schema 2: what a run is, and what each of its tests measured.
+
+All tables are made from it. Files of schema 1 are read as if they were of schema 2.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,10 @@ def test_record(
     weighted: np.ndarray | None = None,
     counts: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
-    """Makes one entry of ``tests``.
+    """Makes the record of one test, an entry of ``tests``.
 
     Args:
-        domain, split: what was tested.
+        domain, split: names of what was tested.
         protocol: ``name`` (with what was changed of it, e.g. ``native-tta1-flip``), ``version``
             and ``inference`` (``whole``, or ``slide`` with crop and stride).
         classes: names of the K classes.
@@ -51,10 +53,10 @@ def test_record(
 
     Returns:
         A dict that JSON can hold: fractions are not rounded, undefined ones are None. ``metrics``
-        has the value of every metric of ``ibnseg.evaluation.metrics``. A test that averages all 19
-        classes of Cityscapes also has the :func:`~ibnseg.evaluation.official.further_scores` of its
-        benchmark, and one of the drivable area
-        :func:`those <ibnseg.evaluation.drivable.scores_by_way>` of BDD100K's.
+        has the value of every metric that :func:`~ibnseg.evaluation.metrics.evaluate` gives. A test
+        that averages all 19 classes of Cityscapes also has the
+        :func:`~ibnseg.evaluation.official.further_scores` of that benchmark, and a test of the
+        drivable area has the :func:`~ibnseg.evaluation.drivable.scores_by_way`.
     """
     averaged = [list(classes).index(name) for name in eval_classes]
     benchmark = _BENCHMARKS.get(tuple(classes))
@@ -100,18 +102,20 @@ def merge(
     tests: Sequence[dict],
     domains: Mapping[str, Mapping] | None = None,
 ) -> dict:
-    """The results after some tests of a checkpoint.
+    """Adds the tests of a checkpoint to results.
 
-    Each new record is marked with its checkpoint. It takes the place of the one of the same
-    checkpoint, domain, split and protocol, or comes last; all others stay, but without
-    ``per_image`` where that file has been written over.
+    Each new record is marked with its checkpoint. It replaces the record of the same checkpoint,
+    domain, split and protocol, or comes last. All others stay; one whose ``per_image`` file has
+    been overwritten loses that entry.
 
     Args:
-        old: what the results file held before, if anything.
+        old: what the results file held before; None if there was none.
         run: of the checkpoint that was tested.
         tests: from :func:`test_record`.
-        domains: by name, domains with their ``title`` and ``group``; of those that occur, these are
-            recorded.
+        domains: facts of domains by name; ``title`` and ``group`` of those that occur are recorded.
+
+    Returns:
+        The content of the new results file.
     """
     marked = [
         {**test, **{key: run[key] for key in ("checkpoint_sha256", "iteration")}} for test in tests
@@ -129,7 +133,7 @@ def merge(
             merged.append(test)
     occurring = {*trained_in(run), *(test["domain"] for test in merged)}
     found = {name: (domains or {}).get(name) for name in occurring}
-    told = {
+    described = {
         name: {key: domain[key] for key in ("title", "group")}
         for name, domain in sorted(found.items())
         if domain is not None
@@ -145,33 +149,33 @@ def merge(
         schema=SCHEMA,
         run=run,
         tests=merged,
-        domains=before.get("domains", {}) | told,
+        domains=before.get("domains", {}) | described,
         metrics=before.get("metrics", {}) | facts,
     )
 
 
 def trained_in(run: Mapping) -> tuple[str, ...]:
-    """Names of the domains that a ``run`` of results was trained in."""
+    """Names the domains that a ``run`` of results was trained in."""
     several = run.get("train_domains")
     return tuple(several) if several else (run["train_domain"],)
 
 
 def current(results: dict) -> dict:
-    """The results with only the tests of the checkpoint that was tested last."""
+    """Keeps only the tests of the checkpoint that was tested last."""
     checkpoint = results["run"]["checkpoint_sha256"]
     tests = [test for test in results["tests"] if test["checkpoint_sha256"] == checkpoint]
     return {**results, "tests": tests}
 
 
 def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
-    """Whether results hold a test of a run's checkpoint, with the matrix of each image.
+    """Whether results hold a test of a run's checkpoint, with the counts of each image.
 
     Args:
         results: a results file's content.
         run: of the checkpoint.
-        test: ``domain``, ``split`` and ``protocol``; and ``metrics``, the names of those that count
-            something of their own and have to be there, if there are any.
-        folder: the results file's.
+        test: ``domain``, ``split`` and ``protocol``; and ``metrics``, names of metrics that count
+            something of their own, whose counts have to be there too.
+        folder: the one that the results file is in.
     """
     wanted = _identity({**test, "checkpoint_sha256": run["checkpoint_sha256"]})
     files = [
@@ -187,11 +191,11 @@ def _identity(test: dict) -> list:
 
 
 def read(path: str | Path) -> dict:
-    """Reads a results file; what is of schema 1 is given as schema 2.
+    """Reads a results file, of schema 1 or 2, and returns it as schema 2.
 
     Raises:
-        UserError: if it is missing, damaged (a test that is recorded twice too) or of another
-            schema.
+        UserError: if it is missing, of another schema or damaged, which a test that is recorded
+            twice is, too.
     """
     path = Path(path)
     try:
@@ -203,8 +207,8 @@ def read(path: str | Path) -> dict:
     found = results.get("schema") if isinstance(results, dict) else None
     if found not in (1, SCHEMA):
         raise UserError(
-            f"{path}: schema {found}, expected 1 or {SCHEMA}; it may be a newer ibnseg's: use that "
-            "one, or test again to write it anew"
+            f"{path}: schema {found}, expected 1 or {SCHEMA}; a newer ibnseg may have written it: "
+            "use that one, or test again to write it anew"
         )
     try:
         results = _of_schema_2(results) if found == 1 else results
@@ -213,7 +217,7 @@ def read(path: str | Path) -> dict:
         whole = False
     if not whole:
         raise UserError(
-            f"{path}: damaged, it lacks the run or parts of its tests; remove it and test again"
+            f"{path}: damaged (the run or parts of its tests are missing); remove it and test again"
         )
     return results
 
@@ -229,8 +233,7 @@ def _of_schema_2(results: Mapping) -> dict:
 
 
 def _is_whole(results: Mapping) -> bool:
-    """Whether all that is read of results is there and of its type, and each test of another
-    test."""
+    """Whether all that is read of results is there and of its type, and no test is there twice."""
     identities = [_identity(test) for test in results["tests"]]
     return (
         _has(results, _RESULTS)
@@ -263,6 +266,7 @@ def _are_fractions(scores: Mapping) -> bool:
     return all(isinstance(x, _FRACTION) for x in scores.values())
 
 
+# what is read of results, and the type that it has to have
 _MAYBE_INT, _MAYBE_STR, _FRACTION = (int, type(None)), (str, type(None)), (int, float, type(None))
 _RESULTS = dict(run=dict, tests=list, domains=dict, metrics=dict)
 _RUN = dict(
@@ -293,11 +297,14 @@ _TEST = dict(
 _PROTOCOL = dict(name=str, version=int, inference=str)
 _DOMAIN = dict(title=str, group=str)
 _METRIC = dict(title=str, unit=str)
-"""What is read of results, and of which type it has to be."""
 
 
 def write(path: str | Path, results: dict) -> None:
-    """Writes a results file whole."""
+    """Writes a results file, whole or not at all.
+
+    Raises:
+        ValueError: for a number that JSON cannot hold (NaN, infinity).
+    """
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 

@@ -194,5 +194,5 @@ def test_a_name_that_is_taken_is_refused(own):
 
 def test_an_unknown_metric_in_a_config_is_refused_with_the_nearest_names():
     with pytest.raises(UserError, match="unknown metric in metrics 'boundry_iou'; did you mean bo"):
-        metrics.counted(["boundry_iou"])
-    assert [m.name for m in metrics.counted(["calibration", "mIoU"])] == ["calibration"]
+        metrics.counting(["boundry_iou"])
+    assert [m.name for m in metrics.counting(["calibration", "mIoU"])] == ["calibration"]
