@@ -16,6 +16,7 @@ from ibnseg.engine.training import check_heads, expand_selection, expand_trainin
 from ibnseg.evaluation.protocols import get_protocol
 from ibnseg.runs.foreign import REFUSED
 from ibnseg.runs.keys import check_values, defaults
+from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import contracted, domain_label, train_domains
 from ibnseg.runs.run import LATEST
 from ibnseg.support.errors import UserError
@@ -50,7 +51,7 @@ def expand(
     for key, value in defaults().items():
         cfg.setdefault(key, value)
     for key in ("test_domains", "protocol"):
-        cfg[key] = several(cfg.get(key))
+        cfg[key] = as_list(cfg.get(key))
     check_values(cfg, source)
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
@@ -86,11 +87,6 @@ def expand(
     _expand_runtime(cfg)
     cfg.given = given
     return cfg
-
-
-def several(value: object) -> object:
-    """A list of names, of which a single one may be given."""
-    return [value] if isinstance(value, str) else value
 
 
 def _start_of(cfg: Config) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ibnseg.runs.kinds import as_list
 from ibnseg.support.errors import UserError
 
 
@@ -34,8 +35,7 @@ def import_modules(cfg: Config) -> None:
             f"{cfg.filename or 'config'}: custom_imports is {wanted!r}, expected "
             "dict(imports=['mymethod'])"
         )
-    names = wanted.get("imports") or []
-    names = [names] if isinstance(names, str) else list(names)
+    names = list(as_list(wanted.get("imports") or []))
     recorded = {module["name"]: module for module in cfg.get("modules") or ()}
     found = {}
     for name in names:

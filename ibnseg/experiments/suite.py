@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine.expand import several
 from ibnseg.evaluation import results
 from ibnseg.experiments.plan import PlannedRun, Suite, read_suite, waves
 from ibnseg.models.checkpoints import read_checkpoint
@@ -21,6 +20,7 @@ from ibnseg.report.gather import gather
 from ibnseg.report.markdown import as_markdown
 from ibnseg.report.terminal import as_terminal
 from ibnseg.runs.keys import KEYS
+from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import train_domains
 from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
@@ -115,8 +115,8 @@ def _is_finished(run: PlannedRun, there: Run) -> bool:
         protocols = run.cfg.get("protocol", KEYS["protocol"].default)
         return (
             iteration == done["train_cfg"]["max_iters"]
-            and {*several(run.cfg.test_domains)} <= {*done["test_domains"]}
-            and {*several(protocols)} <= {*done["protocol"]}
+            and {*as_list(run.cfg.test_domains)} <= {*done["test_domains"]}
+            and {*as_list(protocols)} <= {*done["protocol"]}
             and all(
                 results.is_done(found, tested, test, there.folder)
                 for test in done["test_cfg"]["tests"]
@@ -153,7 +153,7 @@ def _train(run: PlannedRun, out: Path, roots: Mapping[str, str], seconds: float 
 def write_config(run: PlannedRun, out: Path) -> Path:
     """Writes a run's config, whole, below ``out/configs``; returns its path."""
     cfg = copy.deepcopy(run.cfg)
-    domains = dict.fromkeys([*train_domains(cfg), *several(cfg.get("test_domains", ()))])
+    domains = dict.fromkeys([*train_domains(cfg), *as_list(cfg.get("test_domains", ()))])
     known = Domains.of(run.cfg)  # which may lie beside it
     cfg.domains = {name: known[name].as_dict() for name in domains}
     cfg.made_from = cfg.get("made_from") or str(Path(cfg.filename).resolve())

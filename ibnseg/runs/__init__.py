@@ -1,1 +1,1 @@
-"""Runs as data: the keys of a config, the recipe behind a number, a run's folder."""
+"""Runs as data: the keys of a config, the recipe of a training, the folder of a run."""

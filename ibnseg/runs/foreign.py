@@ -1,4 +1,4 @@
-"""Top-level keys of mmengine's and mmseg's own: which are the user's, which cannot be honoured."""
+"""Top-level config keys of mmengine and mmseg: those that users may set, and those refused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 
 class Word(NamedTuple):
-    """A top-level key of mmengine's."""
+    """A top-level config key of mmengine that users may set."""
 
     decides: bool
+    """Whether it decides what is learnt, and so belongs to the recipe."""
     meaning: str
+    """For the table in docs/configs.md."""
     but: tuple[str, ...] = ()
     """Keys in it that decide nothing."""
 
@@ -34,9 +36,9 @@ WORDS = {
     "find_unused_parameters": Word(
         False, "for several processes, if a step leaves out parameters, as a phase may"
     ),
-    "log_level": Word(False, "of the log"),
+    "log_level": Word(False, 'the least severe level that is logged, e.g. `"WARNING"`'),
 }
-"""mmengine's keys that are the user's: merged with what this package sets."""
+"""mmengine's keys that users may set; they are merged with what this package sets."""
 
 MODEL_FILE_KEYS = (
     "norm_cfg",
@@ -49,7 +51,7 @@ MODEL_FILE_KEYS = (
     "num_classes",
     "default_scope",
 )
-"""Top-level keys that mmseg's model files have, which nothing here reads."""
+"""Top-level keys that mmseg's model files have; they are accepted, and nothing here reads them."""
 
 REFUSED = {
     **dict.fromkeys(
@@ -76,4 +78,4 @@ REFUSED = {
     "auto_scale_lr": "set the rate in optimizer; batch is the total over all processes",
     "experiment_name": "set name",
 }
-"""mmengine's keys that cannot be honoured, and what to do instead."""
+"""mmengine's keys that cannot be honoured, each with the reason or what to do instead."""

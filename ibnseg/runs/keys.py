@@ -1,5 +1,4 @@
-"""The one table of config keys: what each means, its default, which values it takes, and whether
-two runs that differ in it were trained by the same recipe.
+"""The one table of config keys: each with its meaning, default, values and part in the recipe.
 
 ``python -m ibnseg.runs.keys`` prints it as docs/configs.md has it.
 """
@@ -50,16 +49,21 @@ class Key:
     meaning: str
     """For the table in docs/configs.md."""
     decides: str = ""
-    """``"training"`` if it decides what is learnt: two runs that differ in it have different
-    recipes, and are never averaged as seeds. ``"length"`` if it does so by the number of steps that
-    it comes to, ``"selection"`` if with ``save_best``. ``"testing"`` if it decides what is
-    measured."""
+    """What it decides, one of:
+
+    - ``"training"``: what is learnt; runs that differ in it have different recipes, and are never
+      averaged as seeds.
+    - ``"length"``: the number of steps, which the recipe has in its place.
+    - ``"selection"``: what is learnt, if ``save_best`` is set.
+    - ``"testing"``: what is measured.
+    - ``""``: none of these.
+    """
     refuses_resume: bool = False
-    """Whether a run cannot be resumed with another value; true of all that decides a training."""
+    """Whether a run cannot be resumed with another value."""
 
 
 def _learns(name: str, default: object, kind: Kind, meaning: str) -> Key:
-    """A key that decides what is learnt."""
+    """Makes a key that decides what is learnt."""
     return Key(name, default, kind, meaning, decides="training", refuses_resume=True)
 
 
@@ -276,8 +280,8 @@ KEYS = {
 
 
 RECORDED = ("domains", "made_from", "modules")
-"""What a config carries with it: its domains, the file that it was made from, and where modules of
-the user's own were found."""
+"""Keys that an expanded config adds so that it can be read alone: its domains, the file that it was
+made from, and where modules of the user's own were found."""
 
 DERIVED = (
     *REFUSED,
@@ -285,16 +289,16 @@ DERIVED = (
     "given",
     *(name for name in WORDS if name != "custom_imports"),
 )
-"""Keys that expanding a config adds or overwrites."""
+"""Keys that expanding a config adds or overwrites; ``given`` keeps what the user set of them."""
 
 
 def defaults() -> dict[str, object]:
-    """The defaults of the keys that need not be set."""
+    """Returns the default of each key that need not be set."""
     return {name: key.default for name, key in KEYS.items() if key.default is not REQUIRED}
 
 
 def is_expanded(cfg: Mapping) -> bool:
-    """Whether a config is what expanding made, as a run's ``config.py`` is."""
+    """Whether a config is an expanded one, such as a run's ``config.py``."""
     test_cfg = cfg.get("test_cfg")
     return isinstance(test_cfg, Mapping) and test_cfg.get("type") == "ibnseg.DomainTestLoop"
 
@@ -304,11 +308,11 @@ def check_names(cfg: Mapping, source: str) -> None:
 
     Args:
         cfg: the config, not expanded.
-        source: what errors call it.
+        source: what errors call it, such as its path.
 
     Raises:
-        UserError: for a key that is unknown, with the nearest names, and for one of mmengine's that
-            cannot be honoured, with the reason.
+        UserError: for an unknown key, with the nearest names, and for one of mmengine's that cannot
+            be honoured, with the reason.
     """
     extra = cfg.get("extra") or ()
     known = {*KEYS, *WORDS, *MODEL_FILE_KEYS, *extra, *RECORDED}
@@ -317,7 +321,7 @@ def check_names(cfg: Mapping, source: str) -> None:
             continue
         if name in REFUSED:
             if value is None or (name == "resume" and value is False):
-                continue  # says nothing
+                continue  # mmengine's default, which asks for nothing
             raise _refused(source, name)
         error = unknown_name("config key", name, known)
         raise UserError(f"{source}: {error}; a variable of the file goes into extra = ('{name}',)")
@@ -347,10 +351,14 @@ def _refused(source: str, name: str) -> UserError:
 
 
 def check_values(cfg: Mapping, source: str) -> None:
-    """Checks the value of every key, for which those that lack have their defaults.
+    """Checks the value of every key; a key that is not set has its default.
+
+    Args:
+        cfg: the config.
+        source: what errors call it, such as its path.
 
     Raises:
-        UserError: for a key without a value, and for a value of the wrong kind.
+        UserError: for a required key without a value, and for a value of the wrong kind.
     """
     missing = [
         name for name, key in KEYS.items() if key.default is REQUIRED and cfg.get(name) is None
@@ -381,7 +389,7 @@ def _shown(value: object) -> str:
 
 
 def keys_table() -> str:
-    """The table in Markdown."""
+    """Returns the table of keys in Markdown."""
     head = ("key", "meaning", "default", "decides what is learnt")
     rows = [head, ("---",) * 4, *_rows()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

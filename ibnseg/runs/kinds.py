@@ -1,4 +1,4 @@
-"""What the value of a config key may be: a test, and words for it."""
+"""The kinds of values that config keys take: each a test, and words for error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ class Kind(NamedTuple):
     """What the value of a key has to be."""
 
     accepts: Callable[[object], bool]
+    """Whether a value is of this kind."""
     words: str
+    """What is expected, for the error message about another value."""
 
 
 def is_number(value: object) -> bool:
@@ -28,8 +30,13 @@ def is_list(value: object) -> bool:
     return isinstance(value, (list, tuple))
 
 
+def as_list(value: object) -> object:
+    """Makes a list of a single name; anything else, such as a list of names, stays as it is."""
+    return [value] if isinstance(value, str) else value
+
+
 def is_pair(value: object, kind: type | tuple[type, ...] = int) -> bool:
-    """Whether a value is a list or tuple of two numbers above 0 of some type."""
+    """Whether a value is a list or tuple of two numbers above 0, both of a type ``kind``."""
     return (
         is_list(value)
         and len(value) == 2
@@ -38,7 +45,7 @@ def is_pair(value: object, kind: type | tuple[type, ...] = int) -> bool:
 
 
 def is_texts(value: object) -> bool:
-    """Whether a value is a list of texts, which may be empty."""
+    """Whether a value is a list or tuple of texts, which may be empty."""
     return is_list(value) and all(isinstance(each, str) for each in value)
 
 
@@ -64,17 +71,17 @@ def _is_shares(value: object) -> bool:
 
 
 def one_of(*values: object) -> Kind:
-    """One of some values."""
+    """Makes a kind that accepts these values alone."""
     return Kind(lambda value: value in values, " or ".join(map(repr, values)))
 
 
 def whole(least: int, words: str) -> Kind:
-    """A whole number, ``least`` or more."""
+    """Makes a kind that accepts whole numbers, ``least`` or more."""
     return Kind(lambda value: is_whole(value, least), words)
 
 
 def or_none(kind: Kind) -> Kind:
-    """A kind of value, or None."""
+    """Makes a kind that accepts None besides what another one accepts."""
     return Kind(lambda value: value is None or kind.accepts(value), f"{kind.words}, or None")
 
 

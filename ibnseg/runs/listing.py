@@ -1,4 +1,4 @@
-"""The runs below a folder, each with its state and its scores; everything is read as data."""
+"""Lists the runs below a folder, each with its state and scores; all are read as data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import is_locked
 
 LOGS = "vis_data"
-"""A folder of mmengine's logs in a run, which has a copy of the config."""
+"""The folder of mmengine's logs in a run. It holds a copy of the config, and is not a run."""
 
 
 def list_runs(folder: str | Path) -> str:
-    """A line for each run below a folder: its path, its state, and its mIoU in each test domain.
+    """Makes a line for each run below a folder: path, state, and mIoU in each test domain.
 
     Raises:
         UserError: if there is no such folder, or no run in it.
@@ -34,7 +34,7 @@ def list_runs(folder: str | Path) -> str:
 
 
 def find_runs(folder: Path) -> Iterator[Run]:
-    """The runs below a folder, itself included, in order of their paths."""
+    """Finds the runs below a folder, itself included, in order of their paths."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != "." and name != LOGS)
         if CONFIG in files:
@@ -42,7 +42,8 @@ def find_runs(folder: Path) -> Iterator[Run]:
 
 
 def run_state(run: Run) -> str:
-    """A run's state in words: training now, finished, interrupted, not tested, or empty."""
+    """Describes in words how far a run is: training now, interrupted, finished, not tested, empty,
+    damaged, or of unknown length."""
     if is_locked(run.folder):
         return f"training now{_progress(run)}"
     if not run.is_begun:
@@ -64,7 +65,7 @@ def run_state(run: Run) -> str:
 
 
 def scores(run: Run) -> str:
-    """mIoU in percent in each test domain, of the checkpoint that was tested last."""
+    """Describes the mIoU in percent in each test domain, of the checkpoint that was tested last."""
     found = []
     for test in _tests(run):
         protocol = test["protocol"].get("name")
@@ -75,7 +76,7 @@ def scores(run: Run) -> str:
 
 
 def _progress(run: Run) -> str:
-    """Where a run is that is under way, as far as its checkpoints show."""
+    """How far a run that is under way has come, as far as its checkpoints show."""
     try:
         last, total = _steps(run)
     except UserError:
@@ -84,7 +85,7 @@ def _progress(run: Run) -> str:
 
 
 def _steps(run: Run) -> tuple[int | None, int | None]:
-    """The step of the latest checkpoint, which is in its file's name, and that of the last one."""
+    """The step of the latest checkpoint, by its file's name, and the number of all steps."""
     loop = run.config.get("train_cfg")
     total = loop.get("max_iters") if isinstance(loop, dict) else None
     number = run.latest.resolve().stem.rpartition("_")[2]

@@ -1,4 +1,4 @@
-"""A run's config read as data: nothing in it is executed."""
+"""Reads a run's config as data: nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from ibnseg.support.errors import UserError
 
 
 def read_config_data(path: str | Path) -> dict:
-    """The values of a ``config.py`` as mmengine writes it: assignments of numbers, texts, lists,
-    tuples, sets and dicts, also as ``dict(key=value)`` and ``dict({key: value})``.
+    """Reads the values of a ``config.py`` as mmengine writes it.
+
+    It consists of assignments of numbers, texts, lists, tuples, sets and dicts, also as
+    ``dict(key=value)`` and ``dict({key: value})``.
 
     Args:
         path: the file.
@@ -19,8 +21,8 @@ def read_config_data(path: str | Path) -> dict:
         Values by name.
 
     Raises:
-        UserError: if the file cannot be read, or holds more than plain values: that would have to
-            be executed.
+        UserError: if the file cannot be read, or holds anything else, which would have to be
+            executed.
     """
     path = Path(path)
     try:
@@ -43,7 +45,7 @@ def read_config_data(path: str | Path) -> dict:
 
 
 def read_value(text: str) -> object:
-    """The value of a text such as ``[dict(type='EMAHook')]``; nothing in it is executed.
+    """Reads the value of a text such as ``[dict(type='EMAHook')]``; nothing in it is executed.
 
     Raises:
         ValueError: if the text is not plain data.

@@ -9,33 +9,34 @@ from pathlib import Path
 
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import DERIVED, KEYS, RECORDED, REQUIRED, is_expanded
+from ibnseg.runs.kinds import as_list
 from ibnseg.support.errors import UserError
 
 DOMAIN = ("dataset", "train_split", "train_resize")
-"""Keys of a training domain that decide what is learnt."""
+"""Keys of a training domain's file that decide what is learnt."""
 
 OF_A_PROCESS = "images of a process"
-"""The name under which a recipe holds what batch statistics are of, if each process has its own."""
+"""The name under which a recipe records how many images a process has in a step. It does so if
+each process has batch statistics of its own."""
 
 MODULE = "module "
-"""The beginning of the names under which a recipe holds the hashes of packages."""
+"""The beginning of the names under which a recipe records the hashes of the user's packages."""
 
 
 def train_domains(cfg: Mapping) -> list[str]:
-    """Names of the training domains of a config, of which there may be one."""
-    value = cfg["train_domain"]
-    return [value] if isinstance(value, str) else list(value)
+    """Names the training domains of a config, one or several."""
+    return list(as_list(cfg["train_domain"]))
 
 
 def domain_label(cfg: Mapping) -> str:
-    """What results call the training domains: their names, joined by ``+``."""
+    """Makes the name that results give to the training domains: theirs, joined by ``+``."""
     return "+".join(train_domains(cfg))
 
 
 def contracted(cfg: Mapping) -> dict:
-    """An expanded config as it was before: without what was derived, with the user's own words.
+    """Undoes the expansion of a config: what was derived goes, what the user had set comes back.
 
-    A config that is not expanded comes back as it is.
+    A config that is not expanded is returned as it is.
     """
     if not is_expanded(cfg):
         return dict(cfg)
@@ -49,7 +50,7 @@ def contracted(cfg: Mapping) -> dict:
 def decisive(cfg: Mapping, testing: bool = False) -> dict[str, object]:
     """Selects the values of a config that decide what is learnt and are not the defaults.
 
-    A key that is new, with its default, so changes nothing.
+    Because defaults are left out, a key that a later version adds changes no recipe made before.
 
     Args:
         cfg: an experiment, expanded or not.
@@ -70,13 +71,16 @@ def decisive(cfg: Mapping, testing: bool = False) -> dict[str, object]:
 
 
 def recipe_values(cfg: Mapping) -> dict[str, object]:
-    """The recipe of a run, as plain data.
+    """Collects the recipe of a run: all that decides what is learnt, but the seed.
 
     Args:
         cfg: the run's expanded config.
 
+    Returns:
+        Values by name, as JSON has them.
+
     Raises:
-        UserError: if the config lacks something that decides.
+        UserError: if the config lacks a value that decides.
     """
     values = decisive(cfg)
     needed = [n for n, k in KEYS.items() if k.default is REQUIRED and k.decides == "training"]
@@ -96,7 +100,7 @@ def recipe_values(cfg: Mapping) -> dict[str, object]:
 
 
 def module_hashes(cfg: Mapping) -> dict[str, str]:
-    """The hash of each package of the user's own that a config imports."""
+    """Returns the hash of each package of the user's own that a config imports."""
     return {MODULE + each["name"]: each["sha256"] for each in cfg.get("modules") or ()}
 
 
@@ -106,12 +110,12 @@ def _train_domains_of(cfg: Mapping) -> dict[str, Mapping]:
 
 
 def hash_of(values: Mapping) -> str:
-    """A SHA-256 of plain values by name, whatever their order."""
+    """Computes the SHA-256, in hexadecimal, of plain values by name, whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def differences(one: Mapping, other: Mapping) -> list[str]:
-    """Names of the values in which two recipes differ."""
+    """Names the values in which two recipes differ, in alphabetical order."""
     names = sorted({*one, *other})
     return [n for n in names if not _same(one.get(n, REQUIRED), other.get(n, REQUIRED))]
 

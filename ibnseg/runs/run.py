@@ -1,4 +1,4 @@
-"""A run: its folder, its config as data, its checkpoints, its results."""
+"""A run as data: its folder, its config, its checkpoints, its results and its recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from ibnseg.support.errors import UserError
 CONFIG = "config.py"
 RESULTS = "results.json"
 LATEST = "latest.pth"
+"""The name of the link to the checkpoint of the last iteration that was saved."""
 BEST = "best.pth"
+"""The name of the checkpoint that ``save_best`` selected."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """The run of a folder.
+        """Opens the run in a folder.
 
         Raises:
             UserError: if the folder is missing, or has no ``config.py``.
@@ -39,8 +41,11 @@ class Run:
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str | Path) -> Run | None:
-        """The run whose folder, or whose ``checkpoints/``, a checkpoint lies in; None if there is
-        none."""
+        """Finds the run whose folder, or whose ``checkpoints/``, a checkpoint lies in.
+
+        Returns:
+            None if there is none.
+        """
         path = Path(checkpoint)
         for folder in (path.parent, path.parent.parent):
             if (folder / CONFIG).is_file():
@@ -52,11 +57,11 @@ class Run:
         """The expanded config.
 
         Raises:
-            UserError: if it is not plain data, or is cut.
+            UserError: if it cannot be read, is not plain data, or is cut.
         """
         path = self.folder / CONFIG
         found = read_config_data(path)
-        if found.get("work_dir") is None:  # which every run's config has, near its end
+        if found.get("work_dir") is None:  # every run's config has it, near its end
             raise UserError(
                 f"{path}: cut, it lacks its last keys; restore the file, or train again"
             )
@@ -64,23 +69,28 @@ class Run:
 
     @cached_property
     def results(self) -> dict | None:
-        """The content of ``results.json``; None if nothing has been tested."""
+        """The content of ``results.json``; None if nothing has been tested.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
         path = self.folder / RESULTS
         return results.read(path) if path.exists() else None
 
     @property
     def latest(self) -> Path:
-        """The checkpoint of the last iteration that was saved."""
+        """The path of the checkpoint of the last iteration that was saved."""
         return self.folder / LATEST
 
     @property
     def is_begun(self) -> bool:
-        """Whether a checkpoint has been saved, even if it is gone since."""
+        """Whether a checkpoint has ever been saved, even if the file is gone."""
         return os.path.lexists(self.latest)
 
     @property
     def tested(self) -> Path:
-        """The checkpoint that is tested: the best one if the run selects, else the latest."""
+        """The path of the checkpoint that is tested: the best one if ``save_best``, else the
+        latest."""
         return self.folder / (BEST if self.config.get("save_best") else LATEST)
 
     @cached_property
@@ -97,15 +107,16 @@ class Recipe:
     """All that decides what a training learns, but its seed."""
 
     hash: str
-    """12 hexadecimal digits, which trainings have in common that differ in their seed alone."""
+    """12 hexadecimal digits, the same for trainings that differ in their seed alone."""
     values: Mapping[str, object]
+    """What decides, by name, as JSON has it."""
 
     @classmethod
     def of(cls, cfg: Mapping) -> Recipe:
-        """The recipe of an expanded config.
+        """Makes the recipe of an expanded config.
 
         Raises:
-            UserError: if the config lacks something that decides.
+            UserError: if the config lacks a value that decides.
         """
         values = recipe_values(cfg)
         return cls(hash_of(values)[:12], values)
