@@ -26,7 +26,7 @@ model = dict(
     decode_head=dict(
         in_channels=256,
         channels=64,
-        # with weights, mmseg leaves out ignored pixels only if not asked to
+        # with class weights, mmseg leaves out ignored pixels only if this is False
         loss_decode=dict(avg_non_ignore=False, class_weight=weights),
     ),
 )

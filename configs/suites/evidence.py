@@ -1,5 +1,5 @@
-# Which of the paper's claims hold at small scale (docs/evidence.md)? Seed by seed, so that whatever
-# is finished can be compared in pairs.
+# Which of the paper's claims hold at small scale (docs/evidence.md)? Runs go seed by seed, so that
+# those that are finished can be compared in pairs.
 title = "Evidence"
 streets = {"iterations": 240, "precision": "float32"}
 camvid = {

@@ -64,7 +64,7 @@ def class_counts(dataset: DrivingDataset, sample: int = SAMPLE) -> np.ndarray:
     """
     load = LoadLabel()
     classes = len(dataset.CLASS_SET.classes)
-    order = np.random.RandomState(0).permutation(len(dataset))  # NumPy keeps it as it is
+    order = np.random.RandomState(0).permutation(len(dataset))  # never changes
     chosen = sorted(order[:sample].tolist())
 
     def count(i: int) -> np.ndarray:

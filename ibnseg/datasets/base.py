@@ -126,7 +126,7 @@ class DrivingDataset(BaseSegDataset):
         instances = self._all_or_none(labels, root) if self.test_mode else {}
         keys = sorted(images)
         if self.subset != "full":
-            order = np.random.RandomState(0).permutation(len(keys))  # NumPy keeps it as it is
+            order = np.random.RandomState(0).permutation(len(keys))  # never changes
             count = max(1, math.floor(len(keys) * SUBSETS[self.subset]))
             keys = [keys[i] for i in sorted(order[:count])]
         return [

@@ -18,19 +18,16 @@ _NEED_MMSEG = {
     "Segmentor": "segmentor",
     "build_network": "build",
 }
+"""The module of each name that needs mmseg."""
 
 __all__ = [
     "IBN",
-    "Augmented",
-    "DeepLabV3PlusHead",
     "IBNDenseNet",
     "IBNResNeXt",
     "IBNResNet",
     "IBNSEResNet",
-    "Preprocessor",
-    "Segmentor",
     "SplitPretrained",
-    "build_network",
+    *_NEED_MMSEG,
 ]
 
 

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
+from ibnseg.models.frozen import PartlyFrozen
 from ibnseg.models.norm import build_norm
 from ibnseg.models.pretrained import Pretrainable
 from ibnseg.models.variants import place
@@ -25,7 +26,7 @@ EVERY = 3
 
 
 @MODELS.register_module()
-class IBNDenseNet(Pretrainable, BaseModule):
+class IBNDenseNet(Pretrainable, PartlyFrozen, BaseModule):
     """DenseNet-BC with the normalisations of IBN-Net-a (Pan et al., ECCV 2018).
 
     Args:
@@ -151,21 +152,9 @@ class IBNDenseNet(Pretrainable, BaseModule):
                 outs.append(x)
         return tuple(outs)
 
-    def train(self, mode: bool = True) -> IBNDenseNet:
-        super().train(mode)
-        self._freeze()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
+    def _frozen_modules(self) -> list[str]:
         frozen = ["conv0", "norm0"]
         frozen += [f"denseblock{i}" for i in range(1, self.frozen_stages + 1)]
         frozen += [f"transition{i}" for i in range(1, self.frozen_stages)]
         frozen += ["norm5"] * (self.frozen_stages == 4)
-        for name in frozen:
-            self.features.get_submodule(name).eval().requires_grad_(False)
+        return [f"features.{name}" for name in frozen]

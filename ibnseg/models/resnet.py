@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torchvision.models import resnet as plain
 
+from ibnseg.models.frozen import PartlyFrozen
 from ibnseg.models.norm import build_norm
 from ibnseg.models.pretrained import Pretrainable
 from ibnseg.models.variants import VARIANTS, Placement, place
@@ -100,7 +101,7 @@ class SEBottleneck(Bottleneck):
 
 
 @MODELS.register_module()
-class IBNResNet(Pretrainable, BaseModule):
+class IBNResNet(Pretrainable, PartlyFrozen, BaseModule):
     """ResNet with the normalisations of IBN-Net (Pan et al., "Two at Once", ECCV 2018).
 
     Without a variant it computes what mmseg's ResNet does, and has its arguments, but for
@@ -308,21 +309,9 @@ class IBNResNet(Pretrainable, BaseModule):
                 outs.append(x)
         return tuple(outs)
 
-    def train(self, mode: bool = True) -> IBNResNet:
-        super().train(mode)
-        self._freeze()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
+    def _frozen_modules(self) -> list[str]:
         stem = ["stem"] if self.deep_stem else ["conv1", "bn1"]
-        for name in stem + self.res_layers[: self.frozen_stages]:
-            self.get_submodule(name).eval().requires_grad_(False)
+        return stem + self.res_layers[: self.frozen_stages]
 
 
 @MODELS.register_module()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import ibnseg
-from ibnseg.support.stack import DISTRIBUTIONS, UPSTREAM
+from ibnseg.support.stack import DISTRIBUTIONS, UPSTREAM, installed_version
 
 GIB = 2**30
 
@@ -27,20 +26,13 @@ def versions() -> dict[str, str]:
 
     Upstream packages are listed only if they are installed by mistake.
     """
-    found = {name: _version(name) for name in (*DISTRIBUTIONS, *UPSTREAM)}
+    found = {name: installed_version(name) for name in (*DISTRIBUTIONS, *UPSTREAM)}
     return {
         "ibnseg": ibnseg.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: text or "missing" for name, text in found.items() if text or name not in UPSTREAM},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def devices() -> dict[str, str]:

@@ -36,7 +36,7 @@ def check_stack() -> None:
     Raises:
         UserError: if one is; it says how to mend the environment.
     """
-    found = [name for name in UPSTREAM if _installed(name)]
+    found = [name for name in UPSTREAM if installed_version(name)]
     if found:
         ours = " ".join(sorted(set(UPSTREAM.values())))
         raise UserError(
@@ -47,9 +47,9 @@ def check_stack() -> None:
         )
 
 
-def _installed(name: str) -> bool:
+def installed_version(distribution: str) -> str | None:
+    """The version of a distribution, or None if it is not installed."""
     try:
-        version(name)
+        return version(distribution)
     except PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -7,5 +7,5 @@ domain = dict(
     test_split="val",
     train_resize=None,
     eval_classes=None,  # all 19
-    group="image",  # each is of another drive
+    group="image",  # each comes from another drive
 )

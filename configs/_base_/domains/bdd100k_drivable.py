@@ -6,6 +6,6 @@ domain = dict(
     train_split="train",
     test_split="val",
     train_resize=None,
-    eval_classes=("direct", "alternative"),  # the headline of three, see docs/drivable.md
-    group="image",  # each is of another drive
+    eval_classes=("direct", "alternative"),  # the headline, see docs/drivable.md
+    group="image",  # each comes from another drive
 )

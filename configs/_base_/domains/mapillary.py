@@ -7,5 +7,5 @@ domain = dict(
     test_split="val",
     train_resize=None,
     eval_classes=None,  # all that its labels have: 19
-    group="image",  # nothing is known of images that are alike
+    group="image",  # no images are known to be alike
 )

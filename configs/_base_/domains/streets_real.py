@@ -1,7 +1,7 @@
 domain = dict(
     name="streets_real",
     title="Real streets",
-    dataset=dict(type="ibnseg.Cityscapes"),  # they lie on disk as it does
+    dataset=dict(type="ibnseg.Cityscapes"),  # the streets are stored in its layout
     data_root="streets_real",
     train_split="train",
     test_split="val",

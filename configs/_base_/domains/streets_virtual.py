@@ -2,6 +2,6 @@ _base_ = "streets_real.py"
 domain = dict(
     name="streets_virtual",
     title="Virtual streets",
-    dataset=dict(type="ibnseg.GTA5"),  # they lie on disk as it does
+    dataset=dict(type="ibnseg.GTA5"),  # the streets are stored in its layout
     data_root="streets_virtual",
 )

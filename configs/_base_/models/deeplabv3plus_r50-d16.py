@@ -1,6 +1,6 @@
-# DeepLabV3+ (Chen et al., ECCV 2018) with output stride 16, as domain generalisation compares with:
-# shachoi/RobustNet, DeepR50V3PlusD in network/deepv3.py. Each item with where it is from:
-# [robustnet] read in its code; [ours] our choice, where it differs or says nothing.
+# DeepLabV3+ (Chen et al., ECCV 2018), output stride 16, with which domain generalisation compares:
+# DeepR50V3PlusD in shachoi/RobustNet, network/deepv3.py. Where each item comes from:
+# [robustnet] read in its code; [ours] our choice, if we differ or it says nothing.
 _base_ = "fcn_r50-d8.py"
 model_name = "deeplabv3plus_r50-d16"
 model_title = "DeepLabV3+ ResNet50"
@@ -40,7 +40,7 @@ model = dict(
         dropout_ratio=0.1,  # [robustnet]
         num_classes=19,
         norm_cfg=norm_cfg,
-        align_corners=True,  # its logits are upsampled [ours]; there its labels are downsampled
+        align_corners=True,  # logits are upsampled [ours]; RobustNet downsamples labels
         loss_decode=dict(
             type="CrossEntropyLoss",
             avg_non_ignore=True,  # [robustnet]

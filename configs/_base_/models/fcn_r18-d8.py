@@ -6,7 +6,6 @@ model = dict(
         depth=18,
         init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18"),
     ),
-    decode_head=dict(
-        in_channels=512, channels=128
-    ),  # a quarter of ResNet-50's, as its features are
+    # a quarter of ResNet50's channels, in the features and in the head
+    decode_head=dict(in_channels=512, channels=128),
 )

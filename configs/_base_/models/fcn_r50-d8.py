@@ -1,4 +1,4 @@
-# A dilated FCN with output stride 8 on ResNet-50.
+# A dilated FCN with output stride 8 on ResNet50.
 # "Similar to PSPNet without the pyramid pooling module", no decoder, output upsampled 8x bilinearly
 # [author, XingangPan/IBN-Net issues 14 and 26]; the head's widths are our choice.
 model_name = "fcn_r50-d8"
@@ -8,10 +8,10 @@ model = dict(
     type="ibnseg.Segmentor",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],  # ImageNet's, RGB: what the backbone was trained with
+        mean=[123.675, 116.28, 103.53],  # ImageNet's, RGB, with which the backbone was trained
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
-        pad_val=0,  # after normalisation: the mean
+        pad_val=0,  # the mean, because images are normalised before
         seg_pad_val=255,  # ignored
     ),
     backbone=dict(
@@ -33,9 +33,8 @@ model = dict(
         num_classes=19,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(
-            type="CrossEntropyLoss", avg_non_ignore=True
-        ),  # mean over what is not ignored
+        # the mean over the pixels that are not ignored
+        loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),

@@ -1,21 +1,18 @@
 # How the models that BDD100K's authors publish for the drivable area are trained, which later work
 # compares with: [models] read in SysCV/bdd100k-models, drivable/README.md and drivable/configs
-# (deeplabv3_r50-d8_512x1024_80k_drivable_bdd100k.py and its bases); [ours] our choice, where it
-# differs or says nothing. Of the entrants of WAD 2018 no schedule is known to us.
-crop_size = (
-    512,
-    1024,
-)  # [models]; at most 75 % of one class there, any here [ours]; smaller images
-# are padded on the right and below, with the mean [models]
+# (deeplabv3_r50-d8_512x1024_80k_drivable_bdd100k.py and its bases); [ours] our choice, if we
+# differ or they say nothing. We know no schedule of the entrants of WAD 2018.
+# crops as [models] has them, but there at most 75 % of a crop has one class, here any share [ours];
+# smaller images are padded on the right and below, with the mean [models]
+crop_size = (512, 1024)
 train_resize = None  # from the stored 1280x720 [models]
 scale = (0.5, 2.0)  # [models]
 scale_sampling = "uniform"  # [models]
 aspect = (1.0, 1.0)  # unchanged [models]
 interpolation = "bilinear"  # [models]
 # random mirror, half of the images [models]
-augment = [
-    dict(type="mmseg.PhotoMetricDistortion")
-]  # brightness, contrast, saturation, hue [models]
+# brightness, contrast, saturation, hue [models]
+augment = [dict(type="mmseg.PhotoMetricDistortion")]
 # class_balance = 0.5  # would weight pixels by the inverse square root of their class's share; off
 # as in [models], so that numbers can be compared
 

@@ -1,10 +1,10 @@
 # How RobustNet (Choi et al., CVPR 2021) trains its baselines on GTA5, which later work compares
 # with: [robustnet] read in shachoi/RobustNet, scripts/train_r50os16_gtav_{base,ibn}.sh and the code
-# that they run; [ours] our choice, where it differs or says nothing.
+# that they run; [ours] our choice, if we differ or it says nothing.
 crop_size = (768, 768)  # [robustnet]; smaller images are padded on the right and below, with the
 # mean [ours]; there on all sides, with black
 train_resize = None  # from full resolution [robustnet]
-# labels by id [ours]; there by colour, whereby licence plates are cars and pole groups poles
+# labels by id [ours]; there by colour, so that licence plates are cars and pole groups are poles
 scale = (0.5, 2.0)  # [robustnet]
 scale_sampling = "uniform"  # [robustnet]
 aspect = (1.0, 1.0)  # unchanged [robustnet]
