@@ -124,7 +124,7 @@ def test_no_room_imports_one_above_it() -> None:
     assert not upward, "\n".join(map(str, upward))
 
 
-def test_no_import_leads_back_to_where_it_began() -> None:
+def test_there_are_no_circular_imports() -> None:
     targets = defaultdict(set)
     for each in imports():
         targets[each.source].add(each.target)
@@ -151,7 +151,7 @@ def test_files_are_short_enough_to_be_read(folder: str) -> None:
     assert not {name: lines for name, lines in lengths.items() if lines > LONGEST}
 
 
-def test_a_public_name_is_one_thing() -> None:
+def test_no_two_modules_define_the_same_public_name() -> None:
     """The commands' functions are called as what they call."""
     homes = defaultdict(list)
     for module in modules():

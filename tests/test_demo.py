@@ -38,7 +38,7 @@ def test_summary_says_what_was_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_miniature_interrupted_and_gone_on_with(
+def test_an_interrupted_demo_continues_to_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     """Stopped in the third training, it says how to go on; called again, it does what is left."""

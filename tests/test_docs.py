@@ -48,7 +48,7 @@ def workplace(in_data: Path) -> Path:
     return in_data
 
 
-def test_keys_of_a_domain() -> None:
+def test_the_docs_list_every_key_of_a_domain() -> None:
     text = (DOCS / "configs.md").read_text().partition("## Domains")[2]
     block = text[text.index("    domain = dict(") : text.index("    )\n")]
     assert tuple(re.findall(r"^        (\w+)=", block, re.MULTILINE)) == tuple(
@@ -56,7 +56,7 @@ def test_keys_of_a_domain() -> None:
     )
 
 
-def test_changes_as_lines_and_as_options(workplace: Path) -> None:
+def test_each_change_in_the_docs_does_the_same_as_lines_and_as_options(workplace: Path) -> None:
     """The annotated config expands, and each pair of lines and options gives the same run."""
     init_default_scope("mmseg")
     found = blocks(DOCS / "configs.md")
@@ -119,7 +119,7 @@ def write_own_data(data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_domains_of_ones_own(
+def test_the_domains_in_the_docs_can_be_trained_and_tested(
     workplace: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The files of docs/domains.md, written as they are there, do what its commands say."""
@@ -146,7 +146,7 @@ def test_domains_of_ones_own(
         assert f"| {row} |" in tables
 
 
-def test_predicting(
+def test_the_prediction_commands_in_the_docs_write_the_files_that_they_name(
     workplace: Path,
     trained: tuple[Path, Path, dict],
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +186,7 @@ def test_predicting(
         )
 
 
-def test_drivable_everywhere(capsys: pytest.CaptureFixture) -> None:
+def test_the_drivable_example_prints_what_stands_below_it(capsys: pytest.CaptureFixture) -> None:
     """The example of docs/drivable.md prints what stands below it."""
     text = (DOCS / "drivable.md").read_text().partition("### Drivable everywhere")[2]
     example, printed = re.findall(r"^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[:2]
@@ -195,7 +195,7 @@ def test_drivable_everywhere(capsys: pytest.CaptureFixture) -> None:
     assert printed.split()[-1] == "100.0"
 
 
-def test_conditions_of_the_road(capsys: pytest.CaptureFixture) -> None:
+def test_the_robustness_page_has_the_conditions_of_the_code(capsys: pytest.CaptureFixture) -> None:
     """The table of docs/robustness.md is the code's, its commands can be given, its example prints
     what stands below it."""
     path = DOCS / "robustness.md"
@@ -217,7 +217,7 @@ def test_conditions_of_the_road(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == printed
 
 
-def test_code_of_the_methods_page_is_that_of_the_examples() -> None:
+def test_the_code_on_the_page_about_methods_is_part_of_the_examples() -> None:
     """Each block begins with its file's path and is a part of that file, as tests run it."""
     found = [
         block for language, block in blocks(DOCS / "write_a_method.md") if language == "python"
@@ -228,7 +228,7 @@ def test_code_of_the_methods_page_is_that_of_the_examples() -> None:
         assert code in (ROOT / name.removeprefix("# ")).read_text(), f"not in {name}"
 
 
-def test_links() -> None:
+def test_links_in_the_docs_lead_to_existing_files_and_headings() -> None:
     """Links between the documents lead to files and headings that are there."""
     for path in [*ROOT.glob("*.md"), ROOT / "data" / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):

@@ -168,7 +168,7 @@ def test_the_runs_config_says_where_its_modules_and_domains_are(place: Path, run
     assert "title='Another camera'" in text
 
 
-def test_it_is_tested_by_the_run_alone(run: str, capsys) -> None:
+def test_a_project_is_tested_from_its_run_alone(run: str, capsys) -> None:
     before = results(run)["tests"]
     assert cli.main(["test", run, "--domains", "mine,other", "--work-dir", "tested"]) == 0
     assert [test["domain"] for test in before] == ["mine", "other"]
@@ -194,7 +194,7 @@ def test_it_is_tested_by_the_run_alone(run: str, capsys) -> None:
     ],
     ids=lambda text: text.split()[0],
 )
-def test_every_command_knows_its_domains_and_modules(
+def test_every_command_finds_a_projects_domains_and_modules(
     command: str, written: str, place: Path, run: str
 ) -> None:
     Path(written).unlink(missing_ok=True)
@@ -216,7 +216,7 @@ def test_a_suite_lists_its_runs(run: str, capsys) -> None:
     assert [module.name for module in cfg.modules] == ["ownproject"]
 
 
-def test_changed_code_is_another_run_of_a_suite(place: Path, run: str) -> None:
+def test_changed_code_gives_a_new_run_in_a_suite(place: Path, run: str) -> None:
     from ibnseg.experiments.plan import read_suite
 
     Path("suite.py").write_text('runs = [dict(config="../project/configs/mine.py")]')
@@ -229,7 +229,7 @@ def test_changed_code_is_another_run_of_a_suite(place: Path, run: str) -> None:
     assert identities[0] == identities[2] != identities[1]
 
 
-def test_its_configs_and_domains_are_found_by_name(
+def test_a_projects_configs_and_domains_are_found_by_name(
     place: Path, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ibnseg.datasets.domain import Domains
@@ -250,7 +250,7 @@ def moved(place: Path, run: str) -> Iterator[Path]:
     moved.rename(place / "project")
 
 
-def test_a_package_that_moved_is_asked_for(
+def test_if_a_projects_package_has_moved_the_error_says_which_path_to_set(
     moved: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["test", str(moved / "work_dirs/mine"), "--domains", "mine", "--work-dir", "t"]
@@ -262,7 +262,7 @@ def test_a_package_that_moved_is_asked_for(
     assert cli.main(command) == 0
 
 
-def test_another_package_of_the_same_name_is_not_taken_for_it(
+def test_another_package_of_the_same_name_is_not_taken_for_the_projects(
     place: Path, run: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ownproject.py").write_text("")

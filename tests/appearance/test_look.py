@@ -118,13 +118,13 @@ def test_amplitudes_up_to_a_frequency_become_the_looks() -> None:
         assert np.abs(found.astype(int) - IMAGE).mean() > 3, beta
 
 
-def test_odd_sizes_by_definition() -> None:
+def test_amplitudes_of_images_of_odd_size_are_matched_by_definition() -> None:
     image, look = IMAGE[:-1, :-3], look_of_images([scene(4)[0] // 2])
     expected = by_definition(image, look, 4)
     assert np.abs(match_amplitudes(image, look, 0.1) - expected.clip(0, 255)).max() <= 0.51
 
 
-def test_without_waves_only_the_mean_changes() -> None:
+def test_with_beta_0_only_the_mean_changes() -> None:
     image = np.full((20, 20, 3), 100, np.uint8)
     image[5:9, 5:9] += 10
     found = match_amplitudes(image, look_of_images([np.full((8, 8, 3), 50, np.uint8)]), 0.0)
@@ -132,7 +132,7 @@ def test_without_waves_only_the_mean_changes() -> None:
     np.testing.assert_array_equal(found, np.rint(image - mean + 50).astype(np.uint8))
 
 
-def test_the_look_of_itself_changes_nothing() -> None:
+def test_an_images_own_look_changes_nothing() -> None:
     for name in LOOKS:
         image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         np.testing.assert_array_equal(

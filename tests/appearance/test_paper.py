@@ -36,13 +36,13 @@ def test_the_papers_appearances_of_a_pixel() -> None:
             assert image.tolist() == [[[0, 100, 255]]], kind
 
 
-def test_single_precision_stays() -> None:
+def test_single_precision_images_stay_in_single_precision() -> None:
     for name in PAPER:
         assert PAPER[name](np.zeros((2, 2, 3), np.float32)).dtype == np.float32, name
         assert PAPER[name](torch.zeros(2, 2, 3, dtype=torch.float16)).dtype == torch.float16, name
 
 
-def test_whole_numbers_are_refused() -> None:
+def test_images_of_whole_numbers_are_refused() -> None:
     for kind in (np.asarray, torch.from_numpy):
         for change in (lambda x: shift(x, (50, 50, 50)), PAPER["std x1.5"]):
             with pytest.raises(TypeError, match="expected a floating-point image, got .*uint8"):

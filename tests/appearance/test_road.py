@@ -51,7 +51,7 @@ def by_float(name: str, image: np.ndarray, parameter: float) -> np.ndarray:
 
 @settings(deadline=None, max_examples=60)
 @given(PIXELS, st.sampled_from([n for n in POINTWISE if n != "temperature"]), st.integers(0, 4))
-def test_values_are_those_of_a_direct_computation(image, name: str, i: int) -> None:
+def test_every_condition_equals_a_direct_computation(image, name: str, i: int) -> None:
     parameter = CONDITIONS[name].severities[i]
     expected = by_float(name, image, parameter).clip(0, 255)
     found = applied(name, image, parameter)
@@ -178,7 +178,7 @@ def test_each_severity_changes_more_and_leaves_its_input_alone() -> None:
             assert each.std() > 3, name  # something is left to be seen
 
 
-def test_parameters_go_one_way_from_the_neutral_one() -> None:
+def test_parameters_move_away_from_the_neutral_value_with_severity() -> None:
     for name in CONDITIONS:
         condition = CONDITIONS[name]
         steps = np.diff([condition.none, *condition.severities])
@@ -199,7 +199,7 @@ def test_pixels_are_never_moved(image, name: str, severity: int, order: list[int
     assert np.abs(shown(pixels[order]) - shown(pixels)[order]).max() <= tolerance
 
 
-def test_a_square_stays_where_it_is() -> None:
+def test_no_condition_moves_a_square() -> None:
     for name in ("noise", "blur", "jpeg"):
         for severity in SEVERITIES:
             image = np.full((96, 128, 3), 40, np.uint8)

@@ -23,7 +23,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     return set(done.stdout.split())
 
 
-def test_bash_completes(tmp_path: Path, capsys) -> None:
+def test_bash_completes_commands_options_and_names(tmp_path: Path, capsys) -> None:
     assert cli.main(["completion", "bash"]) == 0
     script = tmp_path / "completion.sh"
     script.write_text(capsys.readouterr().out)

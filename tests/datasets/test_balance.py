@@ -45,7 +45,7 @@ def test_weights_have_mean_one_and_grow_as_shares_fall(counts: list[int], expone
 
 
 @given(COUNTS)
-def test_with_one_the_classes_that_occur_weigh_the_same(counts: list[int]) -> None:
+def test_with_class_balance_1_all_classes_that_occur_weigh_the_same(counts: list[int]) -> None:
     counts = np.array(counts)
     weighed = (counts * class_weights(counts, 1))[counts > 0] / counts.sum()
     np.testing.assert_allclose(weighed, 1 / len(weighed), rtol=1e-9)
@@ -65,7 +65,7 @@ def test_counts_leave_out_what_is_ignored(data: Path) -> None:
     assert counts.sum() == 8 * WIDTH * (HEIGHT - 1)  # the top row is ignored
 
 
-def test_a_sample_is_always_the_same(data: Path) -> None:
+def test_labels_are_counted_in_the_same_sample_each_time(data: Path) -> None:
     dataset = GTA5(data / "gta5", "train")
     (one, again), two = (class_counts(dataset, 1) for _ in range(2)), class_counts(dataset, 2)
     assert one.sum() == WIDTH * (HEIGHT - 1)

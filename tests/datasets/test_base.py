@@ -98,7 +98,7 @@ def test_a_missing_or_empty_root_names_folder_and_layout(tmp_path):
             assert adapter.LAYOUT in str(error.value)
 
 
-def test_half_a_pair_names_the_other_half(data, tmp_path):
+def test_an_image_without_its_label_or_the_reverse_is_named(data, tmp_path):
     halves = {"img_path": "label without image", "seg_map_path": "image without label"}
     for name, (removed, wrong) in itertools.product(ADAPTERS, halves.items()):
         root = tmp_path / name / removed
@@ -112,14 +112,14 @@ def test_half_a_pair_names_the_other_half(data, tmp_path):
         assert "more" not in str(error.value)
 
 
-def test_several_halves_are_counted(data, tmp_path):
+def test_several_images_or_labels_without_the_other_are_counted(data, tmp_path):
     shutil.copytree(data / "cityscapes", tmp_path / "c")
     shutil.rmtree(tmp_path / "c" / "gtFine" / "train")
     with pytest.raises(UserError, match=r"aachen_000000_.*image without label \(and 3 more\)"):
         Cityscapes(tmp_path / "c", "train")
 
 
-def test_info_carries_the_datasets_tables(data):
+def test_the_samples_carry_the_datasets_tables(data):
     for name, cls in ADAPTERS.items():
         info = cls(data / name, "train").get_data_info(0)
         assert info["label_ids"] == cls.LABEL_IDS

@@ -115,7 +115,7 @@ def test_an_id_outside_of_the_three_is_refused(tmp_path) -> None:
             train_ids(dataset)
 
 
-def test_half_a_pair_and_an_empty_folder_are_named(tmp_path) -> None:
+def test_an_image_without_its_label_and_an_empty_folder_are_named(tmp_path) -> None:
     drivable(tmp_path, "2021")
     (tmp_path / SHARED / "train" / f"{NAMES[1]}.jpg").unlink()
     with pytest.raises(UserError, match=f"{NAMES[1]}.png: label without image"):

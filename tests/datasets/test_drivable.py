@@ -33,7 +33,7 @@ def test_up_to_a_hundredth_of_the_upper_tenth_may_differ() -> None:
     assert release_of(ids) is None
 
 
-def test_a_few_odd_maps_are_no_other_release() -> None:
+def test_a_few_odd_maps_do_not_count_as_the_other_release() -> None:
     maps = {f"{i:03d}": "2021" for i in range(99)} | {"odd": "2018", "nothing": None}
     assert of_another_release(maps, "2021") == []
     assert of_another_release(maps | {"odder": "2018"}, "2021") == ["odd", "odder"]

@@ -42,6 +42,6 @@ def test_the_official_val_split_of_gta5_has_242_stretches():
     assert len(set(GROUPS["stretch"](names))) == 242
 
 
-def test_a_stretch_needs_numbers():
+def test_names_without_numbers_cannot_be_grouped_by_stretch():
     with pytest.raises(ValueError, match="frankfurt"):
         GROUPS["stretch"](["frankfurt_0.png"])

@@ -39,7 +39,7 @@ def of_rank(monkeypatch):
     return make
 
 
-def test_positions_count_up_and_carry_the_seed():
+def test_the_positions_of_samples_count_up_and_carry_the_seed():
     items = take(StreamSampler(range(7), seed=3), 20)
     assert [item.position for item in items] == list(range(20))
     assert {item.seed for item in items} == {3}
@@ -54,7 +54,7 @@ def test_every_epoch_is_a_permutation():
             assert len({tuple(epoch) for epoch in epochs}) == 5, size
 
 
-def test_order_is_that_of_torchs_generator():
+def test_the_order_is_that_of_torchs_generator():
     generator = torch.Generator().manual_seed(3)
     expected = [torch.randperm(7, generator=generator).tolist() for _ in range(2)]
     items = take(StreamSampler(range(7), seed=3), 14)
@@ -78,7 +78,7 @@ def test_processes_interleave_to_the_stream_of_one(of_rank):
         assert [item for step in zip(*parts, strict=True) for item in step] == alone, world_size
 
 
-def test_skip_goes_on_as_if_never_interrupted(of_rank):
+def test_skipping_continues_the_stream_as_if_never_interrupted(of_rank):
     for world_size in (1, 2):
         for done in (0, 1, 6, 7, 15):
             rank = world_size - 1

@@ -100,7 +100,7 @@ def test_centroids_are_the_means_of_their_pixels(label: np.ndarray, tile: int) -
 # --- the index ---
 
 
-def test_index_is_of_all_images(dataset: GTA5) -> None:
+def test_the_index_covers_all_images(dataset: GTA5) -> None:
     index = class_index(dataset)
     assert index.dtype == np.int32
     expected = [
@@ -168,7 +168,7 @@ def test_without_a_place_to_keep_it_the_index_is_made(
     np.testing.assert_array_equal(cached_class_index(dataset), expected)
 
 
-def test_a_failed_index_leaves_nothing(data: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_failed_index_leaves_no_file(data: Path, tmp_path: Path, cache: Path) -> None:
     write_gta5(tmp_path / "gta5", GTA5_TRAIN)
     label = tmp_path / "gta5/labels/00005.png"
     label.write_bytes(label.read_bytes()[:50])

@@ -81,7 +81,7 @@ def test_what_lies_beyond_the_image_is_black_and_ignored():
     assert after["ori_shape"] == after["img_shape"] == (4, 6)
 
 
-def test_half_of_a_label_by_hand():
+def test_a_label_is_halved_as_worked_out_by_hand():
     """Pillow's nearest pixel is the one that holds the middle of the new pixel."""
     results = sample(4, 4)
     results["gt_seg_map"] = np.arange(16, dtype=np.uint8).reshape(4, 4)

@@ -63,7 +63,7 @@ def test_what_a_killed_save_left_is_removed(tiny: Config, in_data: Path) -> None
     assert [path.name for path in (in_data / "run/checkpoints").iterdir()] == ["iter_1.pth"]
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
+def test_a_full_disk_keeps_the_last_checkpoint(
     tiny: Config, in_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run stops with one line, and can go on from the checkpoint before."""
@@ -86,7 +86,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert torch.load(in_data / "run/latest.pth", weights_only=True)["meta"]["iter"] == 2
 
 
-def test_best_needs_no_later_run(tiny: Config, in_data: Path) -> None:
+def test_without_save_best_nothing_is_validated_or_kept_as_best(
+    tiny: Config, in_data: Path
+) -> None:
     """Without save_best there is no best.pth and no validation."""
     runner = make(tiny, in_data / "run", iterations=2, name="nobest")
     runner.train()

@@ -70,7 +70,7 @@ def ibnseg(*args: str, cwd: Path, processes: int = 1, **env: str) -> subprocess.
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(in_data: Path, tiny_config) -> None:
+def test_two_processes_train_as_one_process_does(in_data: Path, tiny_config) -> None:
     """Training and testing on two gloo processes give what one gives, five images or four.
 
     The network has no batch statistics and every image the same number of counted pixels, so that

@@ -32,7 +32,7 @@ def run(config: Path, folder: Path, **changes) -> Runner:
     return runner
 
 
-def test_accumulating_is_one_step_on_the_whole_batch(
+def test_accumulated_parts_give_the_step_of_the_whole_batch(
     in_data: Path, tiny_config, tmp_path: Path
 ) -> None:
     """Equally many counted pixels a part, no batch statistics: the same weights in the end."""
@@ -66,7 +66,7 @@ def test_metrics_are_named_for_their_domain(in_data: Path, tiny_config, tmp_path
         assert 0 <= metrics[f"{domain}/mIoU"] <= 1
 
 
-def test_an_iterations_randomness_is_its_own(
+def test_every_iteration_is_seeded_by_the_seed_and_its_number(
     in_data: Path, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """torch is seeded anew in each iteration, by seed and number."""

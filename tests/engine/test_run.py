@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_training_domain_is_refused(
         run_test(config, folder / "latest.pth", roots=roots, work_dir=tmp_path)
 
 
-def test_seed_has_a_folder_of_its_own(tiny_config, roots, in_data: Path) -> None:
+def test_a_run_with_a_seed_has_a_folder_of_its_own(tiny_config, roots, in_data: Path) -> None:
     config = tiny_config("cityscapes", ["cityscapes"], "iterations = 1", name="seeded")
     content = train(config, roots=roots, seed=7)
     assert content["run"]["seed"] == 7
@@ -272,7 +272,9 @@ def test_a_label_of_unknown_ids_is_named(trained, tmp_path: Path) -> None:
         )
 
 
-def test_a_bar_instead_of_the_log(in_data: Path, tiny_config, capfd) -> None:
+def test_the_console_shows_a_bar_instead_of_the_log_on_request(
+    in_data: Path, tiny_config, capfd
+) -> None:
     """The console shows bars alone; the log and the tables are in the run's folder all the same."""
     config = tiny_config("gta5", ["cityscapes"], "console = 'bar'")
     train(config, work_dir="run", show=False)

@@ -213,7 +213,7 @@ class Sometimes(nn.Module):
         return {} if self.calls % 2 else dict(loss_found=0 * views["image"].logits.sum() + 4)
 
 
-def test_what_a_part_of_a_batch_lacks_counts_as_nothing(tiny: Config, in_data: Path) -> None:
+def test_a_loss_that_a_part_of_a_batch_lacks_counts_as_0_there(tiny: Config, in_data: Path) -> None:
     tiny.model.further_losses = [dict(type=f"{__name__}.Sometimes")]
     runner = runner_of(tiny, in_data / "run", [], accumulate=2)
     runner.train()

@@ -150,7 +150,9 @@ def test_expanding_an_expanded_config_changes_nothing(cfg: Config, tmp_path: Pat
     assert tested.custom_hooks == once.custom_hooks
 
 
-def test_words_of_a_run_are_changed_on_the_command_line(cfg: Config, tmp_path: Path) -> None:
+def test_mmengines_keys_of_a_run_are_changed_on_the_command_line(
+    cfg: Config, tmp_path: Path
+) -> None:
     expand(cfg).dump(tmp_path / "config.py")
     options = [
         "optim_wrapper.clip_grad.max_norm=7",
@@ -231,7 +233,7 @@ def test_what_cannot_be_honoured_is_refused(cfg: Config) -> None:
             expand(changed)
 
 
-def test_a_backend_like_ours_is_merged_into_ours(cfg: Config) -> None:
+def test_a_log_backend_of_the_same_type_is_merged_with_the_packages(cfg: Config) -> None:
     cfg.tensorboard = True
     cfg.visualizer = dict(
         vis_backends=[
@@ -251,7 +253,7 @@ def test_an_optimizer_may_stand_in_the_wrapper(cfg: Config) -> None:
     assert expand(expand(cfg)).optim_wrapper == expand(cfg).optim_wrapper
 
 
-def test_delete_replaces_ours_as_a_whole() -> None:
+def test_a_dict_with_delete_replaces_the_packages_as_a_whole() -> None:
     ours = dict(a=dict(x=1, y=2), b=1)
     assert words.merged(ours, dict(a=dict(y=3), c=4)) == dict(a=dict(x=1, y=3), b=1, c=4)
     assert words.merged(ours, dict(a=dict(_delete_=True, z=5))) == dict(a=dict(z=5), b=1)

@@ -24,7 +24,7 @@ def mask_to_boundary(mask: np.ndarray, width: int) -> np.ndarray:
     return mask & ~eroded[1:-1, 1:-1].astype(bool)
 
 
-def test_a_square_that_is_one_pixel_off():
+def test_boundary_counts_of_a_square_that_is_one_pixel_off():
     """Class 1 is a square of 4 x 4, predicted one pixel to the right; bands are one pixel wide.
 
     Its band is a ring of 12 pixels. Both rings share three pixels of the upper row and three of
@@ -38,7 +38,7 @@ def test_a_square_that_is_one_pixel_off():
     assert boundary_iou(np.array([[6, 12, 12]])).tolist() == [6 / 18]
 
 
-def test_large_insides_do_not_count():
+def test_the_inside_of_a_large_region_does_not_count():
     """Half of 40 x 40 is class 1; its middle is missed, which no band of one pixel sees."""
     label = np.zeros((40, 40), np.uint8)
     label[:, :20] = 1
@@ -60,7 +60,7 @@ def test_the_band_of_all_classes_is_that_of_each_mask(classes, width):
 
 @settings(deadline=None, max_examples=50)
 @given(maps, maps, st.sampled_from([0.01, 0.1, 0.2]))
-def test_counts_are_those_of_pixels_one_by_one(label, prediction, dilation):
+def test_counts_equal_a_loop_over_pixels(label, prediction, dilation):
     label = np.where(label == 2, 255, label).astype(np.uint8)
     width = max(round(dilation * 15), 1)  # the diagonal of 9 x 12
     found = boundary_counts(label, prediction, 3, dilation)
@@ -72,7 +72,7 @@ def test_counts_are_those_of_pixels_one_by_one(label, prediction, dilation):
         assert found[k].tolist() == expected
 
 
-def test_the_width_is_2_percent_of_the_diagonal():
+def test_the_band_is_2_percent_of_the_diagonal_wide():
     """A prediction that is wrong everywhere has a band along the border alone: of 5 pixels in
     150 x 200, whose diagonal is 250."""
     label, prediction = np.zeros((150, 200), np.uint8), np.ones((150, 200), np.uint8)
@@ -80,7 +80,7 @@ def test_the_width_is_2_percent_of_the_diagonal():
     assert counts.tolist() == [[0, 30000 - 140 * 190, 0], [0, 0, 30000 - 140 * 190]]
 
 
-def test_mean_over_classes_that_are_defined():
+def test_the_mean_is_over_the_classes_that_are_defined():
     counts = np.array([[[4, 8, 4], [1, 2, 2], [0, 0, 0]], [[0, 0, 0]] * 3])
     assert boundary_iou(counts)[0] == pytest.approx([0.5, 1 / 3, np.nan], nan_ok=True)
     assert mean_boundary_iou(counts) == pytest.approx([5 / 12, np.nan], nan_ok=True)

@@ -212,7 +212,7 @@ def test_no_warning_for_what_is_undefined(recwarn):
 
 @quick
 @given(matrices)
-def test_scores_are_those_of_fractions(matrix):
+def test_scores_equal_those_in_exact_fractions(matrix):
     values = []
     for k in range(4):
         hit = int(matrix[k, k])

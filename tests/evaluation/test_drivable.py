@@ -74,7 +74,7 @@ def test_a_class_that_is_never_true_is_left_out():
     assert mean_iou(confusion, [DIRECT, ALTERNATIVE]) == 6 / 8 / 2
 
 
-def test_no_background_is_no_difference_between_the_last_two():
+def test_without_background_the_last_two_scores_are_equal():
     confusion = np.array([[6, 1, 1], [2, 4, 0], [0, 0, 0]])
     assert scores(confusion) == pytest.approx([(6 / 10 + 4 / 7) / 2] * 3, abs=1e-15)
 
@@ -112,7 +112,7 @@ def test_every_way_equals_a_count_of_pixels(pair):
 
 @quick
 @given(matrices)
-def test_dropping_background_never_lowers(confusion):
+def test_dropping_background_never_lowers_the_score(confusion):
     """It only takes false positives away."""
     _, headline, dropped = scores(confusion)
     assert math.isnan(headline) == math.isnan(dropped)
@@ -121,7 +121,7 @@ def test_dropping_background_never_lowers(confusion):
 
 @quick
 @given(matrices)
-def test_dropping_background_sees_nothing_of_it(confusion):
+def test_dropping_background_ignores_predictions_on_it(confusion):
     other = confusion.copy()
     other[BACKGROUND] = [7, 0, 11]
     assert score(DROPPED, other) == pytest.approx(score(DROPPED, confusion), abs=0, nan_ok=True)
@@ -129,7 +129,7 @@ def test_dropping_background_sees_nothing_of_it(confusion):
 
 @quick
 @given(matrices)
-def test_headline_is_miou_where_both_are_true(confusion):
+def test_the_headline_is_miou_if_both_classes_are_true(confusion):
     if confusion[:2].sum(axis=1).all():
         assert score(HEADLINE, confusion) == mean_iou(confusion, [DIRECT, ALTERNATIVE])
 

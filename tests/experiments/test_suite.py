@@ -164,7 +164,7 @@ def test_a_damaged_run_is_not_finished(mine, trained_runs, tmp_path, name):
     assert state(run, tmp_path) == "begun"
 
 
-def test_one_task_trains_its_own_run_alone(mine, trained_runs, tmp_path):
+def test_a_task_trains_only_its_own_run(mine, trained_runs, tmp_path):
     suite(mine, out=tmp_path, task=1)
     assert trained_runs == names(mine)[1:2]
     with pytest.raises(UserError, match=r"1 runs failed: .*starts from .*, which is not finished"):
@@ -176,7 +176,7 @@ def test_one_task_trains_its_own_run_alone(mine, trained_runs, tmp_path):
             suite(mine, out=tmp_path, task=wrong)
 
 
-def test_a_sitting_ends_with_its_time(mine, trained_runs, tmp_path, monkeypatch):
+def test_the_command_ends_when_its_minutes_are_over(mine, trained_runs, tmp_path, monkeypatch):
     clock = iter([0.0, 0.0, 59.0, 60.0, 61.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     suite(mine, out=tmp_path, minutes=1)

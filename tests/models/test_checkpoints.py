@@ -123,7 +123,7 @@ def test_a_backbone_below_a_prefix_is_loaded_if_the_prefix_is_given(tmp_path):
         load_backbone(backbone, path)
 
 
-def test_state_dict_below_a_prefix():
+def test_only_weights_below_the_prefix_are_taken():
     for prefix in ["backbone", "backbone."]:
         with case(prefix=prefix):
             keys = ["backbone.a", "module.backbone.backbone.b", "backbone2.c", "head.backbone.d"]
@@ -269,7 +269,7 @@ def test_a_missing_checkpoint_is_named(tmp_path, monkeypatch):
             assert str(error.value).startswith(f"{where}: ")
 
 
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+def test_a_tilde_in_a_path_stands_for_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     saved(tmp_path / "here.pth", {"a": torch.ones(2)})
     assert torch.equal(read_checkpoint("~/here.pth")["a"], torch.ones(2))
@@ -500,7 +500,7 @@ def test_an_unknown_torchvision_name_is_refused_with_the_nearest(monkeypatch):
             assert message in str(error.value)
 
 
-def test_torchvision_knows_resnets():
+def test_the_torchvision_names_of_the_configs_exist():
     """The names that the configs use are in torchvision's own table."""
     urls = weights.get_torchvision_models()
     assert urls["resnet18"].startswith("https://download.pytorch.org/models/resnet18-")

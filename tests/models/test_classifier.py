@@ -15,7 +15,7 @@ from tests.models.cases import case
     ("name", "theirs"),
     [("resnet18", "resnet18"), ("densenet121", "densenet121"), ("resnext50", "resnext50_32x4d")],
 )
-def test_logits_are_torchvisions(name, theirs):
+def test_the_logits_equal_torchvisions(name, theirs):
     torch.manual_seed(0)
     other = getattr(torchvision.models, theirs)(weights=None, num_classes=7).eval()
     x = torch.from_numpy(np.random.RandomState(0).standard_normal((2, 3, 64, 96)))
@@ -39,7 +39,7 @@ def test_a_classifier_has_its_checkpoints_classes():
     assert (network.fc.weight == 1).all()
 
 
-def test_a_checkpoint_without_a_classifier():
+def test_a_checkpoint_without_a_classifier_is_refused():
     given = {k: v for k, v in weights().items() if k != "fc.bias"}
     with pytest.raises(UserError, match=r"x\.pth: has no classifier"):
         load_classifier("resnet18_ibn_a", given, "x.pth")
@@ -55,6 +55,6 @@ def test_a_classifier_of_another_shape_is_refused():
                 load_classifier("resnet18_ibn_a", given, "x.pth")
 
 
-def test_weights_of_another_network():
+def test_weights_of_another_network_are_refused_with_its_name():
     with pytest.raises(UserError, match="they look like resnet18_ibn_a, expected resnet18_ibn_b"):
         load_classifier("resnet18_ibn_b", weights(), "x.pth")

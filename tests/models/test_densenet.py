@@ -158,7 +158,7 @@ def functional_densenet(weights, x, strides, dilations, training) -> list[Tensor
 @pytest.mark.parametrize(
     ("variant", "layout"), [(None, "stride8"), *(("a", layout) for layout in LAYOUTS)]
 )
-def test_forward_is_the_one_written_out(variant, layout, training):
+def test_the_forward_pass_equals_one_written_out_in_full(variant, layout, training):
     net = tiny(variant, **LAYOUTS[layout]).double().train(training)
     weights = {key: value.clone() for key, value in net.state_dict().items()}
     x = images(2, 3, 64, 96)
@@ -346,7 +346,7 @@ def test_norm_eval_keeps_all_statistics():
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_train_and_eval_return_the_network():
+def test_train_and_eval_return_the_network_itself():
     for kwargs in [dict(), dict(frozen_stages=2), dict(norm_eval=True)]:
         with case(kwargs=kwargs):
             net = IBNDenseNet(121, "a", **kwargs, **TINY)
@@ -357,7 +357,7 @@ def test_train_and_eval_return_the_network():
             assert net.train(True).train(False) is net
 
 
-def test_checkpointing_changes_no_value():
+def test_gradient_checkpointing_changes_no_value():
     results = []
     for with_cp in (False, True):
         net = tiny("a", with_cp=with_cp).double().train()
@@ -396,7 +396,7 @@ def receptive_field(net: IBNDenseNet) -> int:
 
 
 @pytest.mark.parametrize("layout", ["stride32", "stride8"])
-def test_receptive_field_is_where_the_gradient_is(layout):
+def test_the_receptive_field_is_where_the_gradient_is_not_zero(layout):
     net = IBNDenseNet(121, growth_rate=1, stem_channels=2, **LAYOUTS[layout]).double().eval()
     net.features.pool0 = nn.AvgPool2d(3, 2, 1)  # all of the window counts
     for module in net.modules():

@@ -68,7 +68,7 @@ def test_every_convolution_is_initialised_by_its_fan_in(head: DeepLabV3PlusHead)
     assert not head.conv_seg.bias.any()
 
 
-def test_forward_is_the_decoder_written_out(head: DeepLabV3PlusHead) -> None:
+def test_the_forward_pass_equals_a_decoder_written_out_in_full(head: DeepLabV3PlusHead) -> None:
     """In float64, and with normalisations that do something."""
     head = head.double().eval()
     torch.manual_seed(1)

@@ -71,7 +71,7 @@ def test_prediction_without_samples_has_the_size_of_the_input(segmentor):
         assert_largest(result.pred_sem_seg.data, bilinear(own, (40, 56)))
 
 
-def test_samples_keep_what_they_had(segmentor):
+def test_prediction_keeps_what_the_samples_had(segmentor):
     batch = samples(1, 40, 56)
     label = batch[0].gt_sem_seg.data.clone()
     (result,) = predict(segmentor, images(1, 3, 40, 56), batch)
@@ -91,7 +91,7 @@ def test_logits_are_kept_on_request(segmentor):
         assert torch.equal(logits.argmax(0), result.pred_sem_seg.data[0].long())
 
 
-def test_every_class_fits_a_byte():
+def test_up_to_255_classes_are_predicted_as_bytes():
     for colour in [0, 253, 254]:
         with case(colour=colour):
             net = build(head_cfg(num_classes=255))
@@ -129,7 +129,7 @@ def test_nothing_is_resized_that_has_its_size(segmentor, resizes):
         assert_largest(result.pred_sem_seg.data, own)
 
 
-def test_prediction_under_bfloat16(segmentor):
+def test_logits_under_bfloat16_are_float32_and_close(segmentor):
     segmentor.test_cfg.logits = True
     x = images(1, 3, 40, 56)
     with torch.autocast("cpu", torch.bfloat16):
@@ -155,7 +155,7 @@ def test_no_padding_needs_no_crop(segmentor, resizes):
     assert resizes == [(50, 70)]
 
 
-def test_padding_of_the_data_preprocessor():
+def test_padding_by_the_data_preprocessor_is_cropped_away():
     """From uint8 images to predictions at twice their size, padded to a multiple of 32 between."""
     net = build(
         data_preprocessor=dict(
@@ -188,7 +188,7 @@ def slide(crop: tuple[int, int], stride: tuple[int, int], **kwargs) -> ConfigDic
     return ConfigDict(mode="slide", crop_size=crop, stride=stride, **kwargs)
 
 
-def test_window_starts_by_hand():
+def test_windows_start_where_worked_out_by_hand():
     for length, window, stride, starts in [
         (10, 4, 3, [0, 3, 6]),  # exact
         (11, 4, 3, [0, 3, 6, 7]),  # the last one moved back
@@ -252,7 +252,7 @@ def test_sliding_windows_are_averaged_where_they_overlap(segmentor, size, crop, 
     assert_largest(results[1].pred_sem_seg.data, resized)
 
 
-def test_sliding_equals_mmsegs(segmentor):
+def test_sliding_windows_equal_mmsegs(segmentor):
     segmentor.test_cfg = slide((32, 24), (17, 11), logits=True)
     theirs = EncoderDecoder(**config(test_cfg=slide((32, 24), (17, 11)))).eval()
     theirs.load_state_dict(segmentor.state_dict())
@@ -265,7 +265,7 @@ def test_sliding_equals_mmsegs(segmentor):
 
 
 @pytest.mark.parametrize("crop", [(40, 56), (100, 100)])
-def test_one_window_equals_the_whole(segmentor, crop):
+def test_one_window_over_the_whole_image_gives_the_same_logits(segmentor, crop):
     x = images(2, 3, 40, 56)
     segmentor.test_cfg = slide(crop, (20, 20))
     with torch.no_grad():
@@ -275,7 +275,7 @@ def test_one_window_equals_the_whole(segmentor, crop):
     assert torch.equal(got, want)
 
 
-def test_sliding_over_padding(segmentor):
+def test_padding_is_cropped_away_after_sliding_windows(segmentor):
     segmentor.test_cfg = slide((32, 32), (16, 16))
     x = images(1, 3, 64, 64)
     batch = of_shapes((40, 56), img_padding_size=(0, 8, 0, 24))

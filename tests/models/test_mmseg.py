@@ -193,7 +193,7 @@ def test_only_whole_images_in_mmsegs_segmentor_are_upsampled_twice(pair) -> None
 
 
 @torch.no_grad()
-def test_upsampling_twice_is_to_the_image_first(pair) -> None:
+def test_mmsegs_segmentor_upsamples_to_the_image_before_the_label(pair) -> None:
     """What the record then says is so: mmseg's logits go to 32x32 and from there to 64x64."""
     _, theirs = pair
     theirs.test_cfg.mode = "whole"

@@ -121,7 +121,9 @@ def test_ratio_0_from_plain_weights_computes_what_the_plain_network_does():
         (IBNDenseNet, 121, "a", dict(growth_rate=4, stem_channels=10)),
     ],
 )
-def test_one_image_in_training_sees_no_difference(network, depth, variant, narrow):
+def test_divided_plain_weights_give_the_plain_features_on_a_batch_of_one_image(
+    network, depth, variant, narrow
+):
     """The statistics of a batch of one image are that image's: IN is BN then, if every channel has
     its own scale and shift."""
     weights = plain(network, depth, **narrow)
@@ -135,7 +137,7 @@ def test_one_image_in_training_sees_no_difference(network, depth, variant, narro
             torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_a_divided_stem_sees_no_difference_on_one_image():
+def test_a_divided_stem_gives_the_plain_features_on_a_batch_of_one_image():
     """As above, in front of the sums that start anew."""
     for variant in ["b", "d"]:
         with case(variant=variant):

@@ -48,14 +48,14 @@ def test_only_bare_backbones_are_recognised_whatever_their_ratio():
     assert recognise(rare) == "resnet18_ibn_a"
 
 
-def test_a_depth_that_this_package_has_not():
+def test_a_resnet_of_a_depth_that_cannot_be_built_is_recognised():
     """Still the better word in an error message."""
     with torch.device("meta"):
         other = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [2, 2, 2, 2])
     assert recognise(other.state_dict()) == "resnet26"
 
 
-def test_normalisations_of_no_variant():
+def test_weights_with_the_norms_of_no_variant_are_not_recognised():
     with torch.device("meta"):
         a, b = IBNResNet(18, "a").state_dict(), IBNResNet(18, "b").state_dict()
     sums = {key: value for key, value in b.items() if ".IN." in key and ".bn" not in key}
@@ -76,7 +76,7 @@ def state_of(name: str) -> dict[str, torch.Tensor]:
     ),
     data=st.data(),
 )
-def test_parts_of_a_network_are_no_crash(name, data):
+def test_recognition_of_an_incomplete_network_does_not_crash(name, data):
     """Whatever is missing, the answer is a name or none."""
     state = state_of(name)
     early = [key for key in state if not key.startswith(("layer2", "layer3", "layer4"))][:60]

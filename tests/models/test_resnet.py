@@ -141,7 +141,7 @@ def test_stage_four_normalises_its_shortcut():
     assert other_norms(net) == want | {"layer4.0.downsample.2": "IN"}
 
 
-def test_ratio_of_each_stage():
+def test_each_stage_has_its_own_ratio():
     net = IBNResNet(18, "a&d", ratio=(0.25, 0, 1, 0.5), **TINY)
     splits = {n: m.split for n, m in net.named_modules() if isinstance(m, IBN)}
     assert splits == {
@@ -194,7 +194,7 @@ def assert_forward(net: IBNResNet, layout: dict, training: bool) -> None:
         (50, "in", False),
     ],
 )
-def test_forward_is_the_one_written_out(depth, variant, training):
+def test_the_forward_pass_equals_one_written_out_in_full(depth, variant, training):
     layout = DILATED if training else EARLY
     assert_forward(tiny(depth, variant, **layout), layout, training)
 
@@ -213,12 +213,12 @@ def test_forward_is_the_one_written_out(depth, variant, training):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_forward_with_stages_and_ratios_is_the_one_written_out(variant, options):
+def test_the_forward_pass_with_stages_and_ratios_equals_one_written_out_in_full(variant, options):
     assert_forward(tiny(18, variant, **STRIDE_32, **options), STRIDE_32, training=True)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_plain_resnet_is_torchvisions(depth):
+def test_the_plain_resnet_equals_torchvisions(depth):
     other = getattr(torchvision.models, f"resnet{depth}")(weights=None).double().eval()
     randomise(other)
     weights = {k: v for k, v in other.state_dict().items() if not k.startswith("fc.")}
@@ -273,14 +273,14 @@ def assert_same_outcome(net: nn.Module, other: nn.Module, weights: dict[str, Ten
 
 
 @pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (18, "ax2"), (50, "ax2")])
-def test_ratio_0_is_plain(depth, variant):
+def test_ratio_0_equals_the_plain_network(depth, variant):
     net, other = tiny(depth, variant, ratio=0), tiny(depth)
     randomise(net)
     assert_same_outcome(net, other, without_empty(net, "BN"))
 
 
 @pytest.mark.parametrize(("depth", "variant"), [(18, "a"), (18, "ax2"), (50, "ax2")])
-def test_ratio_1_is_instance_normalised(depth, variant):
+def test_ratio_1_normalises_all_channels_by_instance(depth, variant):
     net, other = tiny(depth, variant, ratio=1), tiny(depth)
     randomise(net)
     for block in blocks(other):
@@ -291,7 +291,7 @@ def test_ratio_1_is_instance_normalised(depth, variant):
     assert_same_outcome(net, other, without_empty(net, "IN"))
 
 
-def test_ratio_1_of_d_is_b():
+def test_variant_d_with_ratio_1_equals_variant_b():
     net, other = tiny(18, "d", ratio=1), tiny(18, "b")
     randomise(net)
     weights = without_empty(net, "IN")
@@ -299,7 +299,7 @@ def test_ratio_1_of_d_is_b():
     assert_same_outcome(net, other, weights)
 
 
-def test_ratios_0_and_1_by_stage():
+def test_ratios_0_and_1_can_be_mixed_by_stage():
     """Stage 1 plain, stage 3 instance normalised; stage 2 as before."""
     net, other = (
         tiny(18, "a", ratio=(0, 0.5, 1, 0.5)),
@@ -351,7 +351,7 @@ def test_every_trained_parameter_has_a_gradient():
     ids=["plain", "stride8", "deep_stem", "multi_grid", "three_stages", "caffe"],
 )
 @pytest.mark.parametrize(("depth", "training"), [(18, True), (50, True), (50, False)])
-def test_without_variant_equals_mmseg(depth, kwargs, training):
+def test_without_a_variant_the_network_equals_mmsegs_resnet(depth, kwargs, training):
     if depth == 18 and "multi_grid" in kwargs:
         kwargs = dict(kwargs, multi_grid=(1, 2))
     net = tiny(depth, **kwargs).train(training)
@@ -456,7 +456,7 @@ def test_norm_eval_keeps_all_statistics():
             assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-def test_train_and_eval_return_the_network():
+def test_train_and_eval_return_the_network_itself():
     for variant in FEW:
         with case(variant=variant):
             net = tiny(18, variant)
@@ -477,7 +477,7 @@ def test_train_and_eval_return_the_network():
     ("depth", "variant"),
     [*((18, variant) for variant in FEW), (50, "b"), (50, "in")],
 )
-def test_checkpointing_changes_nothing(depth, variant):
+def test_gradient_checkpointing_changes_no_value(depth, variant):
     results = []
     for with_cp in (False, True):
         net = tiny(depth, variant, with_cp=with_cp).double().train()

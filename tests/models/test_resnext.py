@@ -116,7 +116,7 @@ def test_squeeze_and_excitation_is_differentiable():
     assert torch.autograd.gradcheck(layer, (x,))
 
 
-def test_half_open_gates_make_a_plain_resnet():
+def test_gates_of_one_half_give_a_plain_resnet():
     """With excitations of zero every gate is one half; twice the last scale takes that back."""
     net = narrow(IBNSEResNet).eval()
     weights = net.state_dict()
@@ -142,7 +142,7 @@ def test_half_open_gates_make_a_plain_resnet():
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("variant", [None, "a"])
 @both
-def test_forward_is_the_one_written_out(network, variant, training):
+def test_the_forward_pass_equals_one_written_out_in_full(network, variant, training):
     options = dict(ratio=(0.25, 0, 1, 0.5)) if variant and training else {}
     net = narrow(network, variant, **DILATED, **options).train(training)
     x = images(2, 3, 64, 48, dtype=torch.float64)
@@ -189,7 +189,7 @@ def test_dilated_stages_have_output_stride_8():
 
 @pytest.mark.filterwarnings("ignore:torch.utils.checkpoint:UserWarning")
 @both
-def test_checkpointing_changes_no_gradient(network):
+def test_gradient_checkpointing_changes_no_gradient(network):
     results = []
     for with_cp in (False, True):
         net = narrow(network, "a", with_cp=with_cp).train()

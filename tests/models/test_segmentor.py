@@ -51,7 +51,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray, ignore: int = 255) -> float
 # ---- pixel accuracy ----------------------------------------------------------------------------
 
 
-def test_pixel_accuracy_by_hand():
+def test_pixel_accuracy_is_the_one_worked_out_by_hand():
     logits = torch.tensor([[[[2.0, 0.0, 1.0, -1.0]], [[1.0, 3.0, 0.0, -2.0]]]])  # 0 1 0 0
     for labels, want in (
         ([[[0, 1, 0, 0]]], 1.0),
@@ -184,7 +184,7 @@ class OwnLoss(FCNHead):
         return dict(loss_own=seg_logits.sum(), count=torch.tensor(float(len(labels))))
 
 
-def test_head_with_a_loss_of_its_own():
+def test_a_head_with_a_loss_of_its_own_keeps_it():
     net = build(head_cfg(type=OwnLoss), auxiliary_head=AUXILIARY)
     x, batch = images(2, 3, 40, 56), samples(2, 40, 56)
     losses = net.loss(x, batch)
@@ -233,7 +233,7 @@ def test_loss_of_a_bfloat16_network_is_computed_in_float32(segmentor):
 # ---- building ----------------------------------------------------------------------------------
 
 
-def test_built_from_any_scope():
+def test_the_segmentor_is_built_from_any_scope():
     net = MODELS.build(dict(type="ibnseg.Segmentor", **config()))
     assert type(net) is Segmentor
     assert net.out_channels == CLASSES

@@ -60,7 +60,7 @@ def test_normalisations_stand_where_they_were_published():
             assert ratios(place("Net", variant, None, None, default_ratio=0.4)) == [0.4] * 4
 
 
-def test_fewer_stages_are_the_first_ones():
+def test_a_network_with_fewer_stages_has_the_norms_of_the_first_ones():
     for count in [1, 2, 3]:
         for variant in STAGES:
             with case(count=count, variant=variant):
@@ -69,7 +69,7 @@ def test_fewer_stages_are_the_first_ones():
                 assert ratios(placed) == [0.5] * count
 
 
-def test_stages_rule_blocks_and_sums():
+def test_stages_apply_to_blocks_and_to_the_norms_after_additions():
     placed = place("Net", "a&d", [False, True, False, True], None)
     bare, full = ("IBN", "BN", "BN", "BN", None), ("IBN", "IBN", "BN", "BN", "IBN")
     assert norms(placed) == [bare, full, bare, full]
@@ -78,7 +78,7 @@ def test_stages_rule_blocks_and_sums():
 
 
 @given(variant=st.sampled_from([v for v in STAGES if v]), stages=flags)
-def test_a_stage_is_ruled_by_its_own_truth_value(variant, stages):
+def test_each_stage_is_switched_by_the_truth_value_of_its_flag(variant, stages):
     everywhere = norms(place("Net", variant, (True,) * 4, None))
     nowhere = norms(place("Net", variant, (False,) * 4, None))
     assert len({*everywhere}) == len({*nowhere}) == 1
@@ -102,7 +102,7 @@ def test_one_ratio_is_that_of_every_stage(variant, ratio, count):
     ratio=st.lists(shares, min_size=4, max_size=4),
     stages=st.none() | flags,
 )
-def test_a_ratio_for_each_stage(variant, ratio, stages):
+def test_each_stage_takes_its_own_ratio(variant, ratio, stages):
     placed = place("Net", variant, stages, tuple(ratio))
     assert ratios(placed) == ratio
     assert norms(placed) == norms(place("Net", variant, stages, None))
@@ -183,7 +183,7 @@ def test_a_ratio_that_is_no_share_is_refused():
     at=st.integers(0, 3),
     bad=st.floats().filter(lambda r: not 0 <= r <= 1),
 )
-def test_one_ratio_outside_of_0_to_1_is_enough(ratio, at, bad):
+def test_a_single_ratio_outside_of_0_to_1_is_refused(ratio, at, bad):
     ratio[at] = bad
     with pytest.raises(ValueError, match="expected a number in"):
         place("Net", "a", None, ratio)

@@ -62,7 +62,7 @@ def test_contact_sheet_has_each_picture_in_its_place() -> None:
     assert len({tuple(c) for c in sheet[108:].reshape(-1, 3).tolist()} & set(PALETTE)) == 19
 
 
-def test_of_the_drivable_area_the_background_is_not_drawn() -> None:
+def test_the_background_of_the_drivable_area_is_not_drawn() -> None:
     image = np.full((20, 400, 3), 100, np.uint8)
     train_ids = np.full((20, 400), 2, np.uint8)
     train_ids[:, :100], train_ids[:, 100:200] = 0, 1

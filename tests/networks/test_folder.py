@@ -108,7 +108,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_prediction_continues(
     trained, folder: Path, predicted: list[str], monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     """Interrupted while the second overlay is written; the end is that of one that was not."""
@@ -151,7 +151,7 @@ def test_a_changed_image_is_predicted_again(trained, folder: Path, predicted: li
     assert (out / "labels/c.d.png").is_file()
 
 
-def test_one_image(trained, folder: Path) -> None:
+def test_a_single_image_file_is_predicted(trained, folder: Path) -> None:
     _, run, _ = trained
     out = folder.parent / "out"
     assert predict_folder(run, None, folder / "b.jpg", out) == 1
@@ -194,7 +194,9 @@ def test_files_that_are_no_predictions_are_not_written_over(trained, folder: Pat
 # ---- what is written, and how ------------------------------------------------------------------
 
 
-def test_further_outputs(trained, folder: Path) -> None:
+def test_label_ids_confidence_and_probabilities_are_written_on_request(
+    trained, folder: Path
+) -> None:
     """Beside the train ids: Cityscapes' ids, and what the network thinks of each pixel."""
     _, run, _ = trained
     out, network = folder.parent / "out", load(run)
@@ -242,7 +244,7 @@ def test_items_are_batched_up_to_a_size_and_by_a_key() -> None:
     assert list(in_batches([], 2)) == []
 
 
-def test_another_precision_is_not_mixed_in(trained, folder: Path) -> None:
+def test_predictions_of_another_precision_are_not_mixed_in(trained, folder: Path) -> None:
     _, run, _ = trained
     out = folder.parent / "out"
     predict_folder(run, None, folder, out, precision="bfloat16")

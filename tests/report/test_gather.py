@@ -22,7 +22,7 @@ def test_a_report_can_be_narrowed_to_domains_and_protocols(runs, published):
     assert native.apart == {}
 
 
-def test_with_runs_only_published_numbers_of_their_domains(runs, published):
+def test_with_runs_only_published_numbers_of_their_domains_are_shown(runs, published):
     found = gather(runs, published=True)
     (row,) = found.beside[0]
     assert dict(row.values) == {"cityscapes": "28.95", "gta5": "70.0"}
@@ -30,7 +30,7 @@ def test_with_runs_only_published_numbers_of_their_domains(runs, published):
     assert {name: len(rows) for name, rows in found.apart.items()} == {"unknown": 1}
 
 
-def test_without_runs_all_published_numbers_of_the_metric(published):
+def test_without_runs_all_published_numbers_of_the_metric_are_shown(published):
     found = gather([], published=True)
     assert found.matrices == []
     sizes = {name: [len(row.values) for row in rows] for name, rows in found.apart.items()}
@@ -102,7 +102,7 @@ def test_unknown_metrics_protocols_and_domains_are_refused_with_the_nearest_name
             gather(runs, **kwargs)
 
 
-def test_a_report_of_nothing_is_refused(published):
+def test_a_report_without_runs_or_published_numbers_is_refused(published):
     with pytest.raises(UserError, match="no run to show"):
         gather([])
     with pytest.raises(UserError, match="nothing to show of car"):

@@ -75,7 +75,7 @@ def test_a_missing_test_is_a_dash_that_is_explained(tmp_path):
     assert "\n- A dash is " in text
 
 
-def test_published_rows_below_the_measured_ones_and_apart(runs, published):
+def test_published_rows_stand_below_the_measured_ones_or_in_tables_of_their_own(runs, published):
     text = as_markdown(gather(runs, published=True))
     (line,) = [line for line in text.splitlines() if "| Base, R50 [1]" in line]
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
@@ -88,7 +88,7 @@ def test_published_rows_below_the_measured_ones_and_apart(runs, published):
     assert "25.14" not in text
 
 
-def test_published_alone_a_table_for_each_protocol_and_train_set(published):
+def test_published_numbers_alone_have_a_table_for_each_protocol_and_training_set(published):
     text = as_markdown(gather([], published=True))
     titles = [line for line in text.splitlines() if line.startswith("**Published")]
     assert titles == [

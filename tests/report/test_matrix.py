@@ -76,7 +76,7 @@ def test_values_of_each_way_of_counting_the_drivable_area(tmp_path):
         assert cells[1].by_image == pytest.approx((value, value), abs=1e-12)
 
 
-def test_no_drivable_area_among_other_classes(tmp_path):
+def test_other_classes_have_no_drivable_area_metrics(tmp_path):
     cells = matrix(save_run(tmp_path, {"gta5": images(9)}), metric="drivable_with_background")
     assert cells.blocks[0].rows[0].cells == (None,)
 
@@ -94,14 +94,14 @@ def test_drops_are_those_of_the_runs_own_table(tmp_path):
     assert found[1].drop == pytest.approx((3 / 5 + 5 / 9) / 2 - (2 / 4 + 4 / 6) / 2)
 
 
-def test_drop_needs_no_column_of_home(tmp_path):
+def test_the_drop_needs_no_column_for_the_training_domain(tmp_path):
     run = save_run(tmp_path, {"gta5": images(9), "cityscapes": images(4)})
     found = matrix(run, domains=["cityscapes"])
     assert [column.domain for column in found.columns] == ["cityscapes"]
     assert found.blocks[0].rows[0].cells[0].drop == pytest.approx(0.5)
 
 
-def test_no_drop_where_several_splits_of_home_are_tested(tmp_path):
+def test_no_drop_if_several_splits_of_the_training_domain_are_tested(tmp_path):
     run = save_run(tmp_path, {"gta5": images(9), "cityscapes": images(4)})
     content = results.read(run / "results.json")
     content["tests"].append({**content["tests"][0], "split": "test", "per_image": None})
@@ -120,7 +120,7 @@ def test_a_class_that_a_domain_does_not_average_is_not_shown(tmp_path):
     assert values(matrix(tmp_path, metric="car").blocks[0].rows[0].cells) == [0.6, None]
 
 
-def test_a_class_that_is_nowhere_has_no_cell(tmp_path):
+def test_a_class_that_occurs_nowhere_has_no_cell(tmp_path):
     run = save_run(tmp_path, {"gta5": [[[4, 0], [0, 0]]] * 2})
     (row,) = matrix(run, metric="car").blocks[0].rows
     assert row.cells == (None,)

@@ -87,6 +87,6 @@ def test_train_domains_are_split_at_the_plus():
     }
 
 
-def test_the_file_has_the_columns_of_the_tuple():
+def test_the_published_file_has_a_column_for_each_field():
     with (ROOT / "ibnseg/report/published.csv").open() as file:
         assert file.readline() == ",".join(Published._fields) + "\n"

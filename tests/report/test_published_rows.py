@@ -13,7 +13,7 @@ def test_published_numbers_are_selected_by_metric_protocol_and_domains():
     assert len(select(PUBLISHED, "mIoU", ["rein"], trains={"gta5", "synthia", "x"})) == 1
 
 
-def test_rows_share_all_but_test_and_value():
+def test_numbers_that_differ_only_in_test_and_value_share_a_row():
     first, *rest = as_rows(select(PUBLISHED, "mIoU"))
     assert first.method == "Base"
     assert first.source == "Paper, table 3"

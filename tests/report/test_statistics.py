@@ -49,7 +49,7 @@ def test_matrices_are_summed_by_group_in_order_of_names():
     assert sums.tolist() == [[[4, 5], [6, 7]], [[8, 10], [12, 14]], [[12, 13], [14, 15]]]
 
 
-def test_sums_by_group_do_not_wrap():
+def test_sums_by_group_do_not_overflow():
     matrices = np.full((3, 1, 1), 2**32 - 1, np.uint32)
     assert sum_groups(matrices, ["a"] * 3).item() == 3 * (2**32 - 1)
 
@@ -90,7 +90,7 @@ def test_draws_depend_on_their_seed_alone():
     assert (draws(9, 9, 3) != draws(9, 9, 4)).any()
 
 
-def test_images_without_the_class_do_not_count():
+def test_images_without_the_class_are_not_counted_as_units():
     """Two of four images have the class; resamples without it leave its IoU undefined."""
     matrices = np.zeros((4, 2, 2), np.int64)
     matrices[:, 0, 0] = 5
@@ -116,7 +116,7 @@ def half(scores: Scores, confidence: float = 0.95) -> float:
     return (found.high - found.low) / 2
 
 
-def test_seeds_alone_are_students_t():
+def test_the_interval_over_seeds_alone_is_students_t():
     """Three values of standard deviation 1; Student's t of two degrees of freedom is 4.3027."""
     assert half(over_seeds([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / sqrt(3), abs=1e-6)
 
@@ -135,7 +135,7 @@ def test_images_alone_are_the_interval_of_their_mean():
     assert half(scored(shares[None], 20_000)) == pytest.approx(classical, rel=0.02)
 
 
-def test_seeds_and_images_by_welch_and_satterthwaite():
+def test_seeds_and_images_have_the_degrees_of_freedom_of_welch_and_satterthwaite():
     """Variances 0.04 / 4 = 0.01 of 3 degrees of freedom over seeds, and 0.01 * 5 / 4 = 0.0125 of 4
     over images: 0.0225, of 0.0225**2 / (0.01**2 / 3 + 0.0125**2 / 4) = 6.99 degrees."""
     values = np.array([0.0, 0.4, 0.2, 0.2])
@@ -175,7 +175,7 @@ def test_pairing_takes_away_what_images_share():
 
 @settings(deadline=None, max_examples=20)
 @given(arrays(np.float64, (2, 3, 6), elements=st.floats(0, 1)))
-def test_differences_turn_with_their_sign(shares):
+def test_the_interval_of_a_reversed_difference_is_mirrored(shares):
     a, b = map(scored, shares)
     forth, back = (interval(combine(pair, [1, -1])) for pair in ([a, b], [b, a]))
     np.testing.assert_allclose(forth, [-back.high, -back.low], atol=1e-9)

@@ -43,7 +43,7 @@ def content(*tests: dict) -> dict:
 # --- drops ---
 
 
-def test_drop_is_home_minus_the_test():
+def test_the_drop_is_the_score_in_the_training_domain_minus_that_of_the_test():
     values = tables.drops(content(case("gta5", 0.75), case("cityscapes", 0.25), case("idd", 0.875)))
     assert values == [None, 0.5, -0.125]
 
@@ -52,7 +52,7 @@ def test_drop_does_not_depend_on_the_order():
     assert tables.drops(content(case("cityscapes", 0.25), case("gta5", 0.75))) == [0.5, None]
 
 
-def test_no_drop_without_a_test_at_home():
+def test_no_drop_without_a_test_in_the_training_domain():
     assert tables.drops(content()) == []
     assert tables.drops(content(case("cityscapes", 0.25))) == [None]
 
@@ -94,7 +94,7 @@ def test_several_training_domains_are_joined_by_a_plus():
     assert row["train"] == "gta5+synthia"
 
 
-def test_drop_of_each_protocol_by_its_own_home():
+def test_the_drop_of_each_protocol_is_from_the_training_domain_under_that_protocol():
     values = tables.drops(
         content(
             case("gta5", 0.75),
@@ -106,12 +106,12 @@ def test_drop_of_each_protocol_by_its_own_home():
     assert values == [None, None, 0.5, 0.25]
 
 
-def test_no_drop_where_either_is_undefined():
+def test_no_drop_if_either_score_is_undefined():
     assert tables.drops(content(case("gta5", 0.75), case("cityscapes", None))) == [None, None]
     assert tables.drops(content(case("gta5", None), case("cityscapes", 0.5))) == [None, None]
 
 
-def test_no_drop_where_several_splits_of_home_are_tested():
+def test_no_drop_if_several_splits_of_the_training_domain_are_tested():
     """Whatever their order: which of them it should count from is not known."""
     homes = [case("gta5", 0.75), case("gta5", 0.5, split="test")]
     for tests in (homes, homes[::-1]):
@@ -129,7 +129,7 @@ NOTE = (
 IN_PARENTHESES = "In parentheses: not one of the classes that the mIoU of the domain averages."
 
 
-def test_markdown_of_a_run_at_home_and_abroad():
+def test_markdown_of_a_run_tested_in_its_own_and_another_domain():
     at_home = case(
         "gta5", 0.75, skipped=["20803.png", "20804.png"], images=6347, pixel_accuracy=0.98765
     )
@@ -194,7 +194,7 @@ def test_markdown_leaves_out_classes_that_no_test_has():
     assert "traffic sign" not in text
 
 
-def test_markdown_of_an_undefined_test():
+def test_markdown_shows_a_dash_for_scores_that_are_undefined():
     undefined = case("gta5", None, pixel_accuracy=None, iou=dict.fromkeys(CLASSES), images=0)
     lines = tables.run_markdown(content(undefined)).splitlines()
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [

@@ -12,7 +12,7 @@ from ibnseg.support.errors import UserError
 from tests.support.refusals import refused
 
 
-def test_a_name_has_one_meaning() -> None:
+def test_every_config_key_has_only_one_meaning() -> None:
     names = [*KEYS, *WORDS, *MODEL_FILE_KEYS, *REFUSED]
     assert len(set(names)) == len(names)
 

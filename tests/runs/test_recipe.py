@@ -168,7 +168,9 @@ class GoesOn(Exception):
     """The run is not refused."""
 
 
-def test_a_run_goes_on_with_the_same_recipe_alone(changed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_resumed_only_with_the_same_recipe(
+    changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def go_on(*args: object) -> None:
         raise GoesOn
 
@@ -210,7 +212,7 @@ def test_how_often_it_is_saved_decides_nothing_if_the_last_iterate_is_tested(exp
     assert Recipe.of(expanded(dict(checkpoint_interval=3))) == Recipe.of(expanded({}))
 
 
-def test_hooks_of_the_log_decide_nothing(expanded) -> None:
+def test_hooks_of_the_log_are_not_part_of_the_recipe(expanded) -> None:
     hooks = dict(logger=dict(interval=3), timer=dict(type="IterTimerHook"))
     assert Recipe.of(expanded(dict(default_hooks=hooks))) == Recipe.of(expanded({}))
 
@@ -223,13 +225,13 @@ def test_processes_with_batch_statistics_of_their_own_decide_by_their_images(exp
     assert names == ["images of a process"]
 
 
-def test_a_domain_that_is_only_tested_decides_nothing(expanded) -> None:
+def test_a_domain_that_is_only_tested_is_not_part_of_the_recipe(expanded) -> None:
     city = {**Domains()["cityscapes"].as_dict(), "train_resize": (640, 320)}
     other = expanded(dict(domains=dict(cityscapes=city)))
     assert Recipe.of(other).hash == Recipe.of(expanded({})).hash
 
 
-def test_the_code_of_ones_own_package_decides(
+def test_the_code_of_ones_own_package_is_part_of_the_recipe(
     expanded, in_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(in_data)

@@ -91,7 +91,7 @@ def test_names_are_of_17_characters(folders) -> None:
     assert all(len(name) == 17 and name[8] == "-" for name in names)
 
 
-def test_gta5s_test_split_is_a_range(folders) -> None:
+def test_the_test_split_in_gta5s_layout_is_a_range(folders) -> None:
     split = json.loads((folders["gta5"] / "split.json").read_text())
     assert split == {"train": [[1, 2]], "val": [[3, 3]], "test": [[4, 5]]}
     assert len(GTA5(folders["gta5"], "test")) == 2

@@ -41,7 +41,7 @@ def test_a_street_goes_on_straight_beyond_its_ends():
     assert BENT.frame(34.0, 0).origin == pytest.approx((20, 6, 34))
 
 
-def test_outside_the_crossing_by_hand():
+def test_stretches_outside_the_crossing_are_those_worked_out_by_hand():
     """It reaches from 12 to 20."""
     assert BENT.outside(5, 30) == [(5, 12.0), (20.0, 30)]
     assert BENT.outside(5, 9) == [(5, 9)]
@@ -51,7 +51,7 @@ def test_outside_the_crossing_by_hand():
 
 
 @given(st.floats(0, 40), st.floats(0, 5))
-def test_free_is_what_is_further_than_the_margin_from_the_crossing(z, margin):
+def test_places_further_than_the_margin_from_the_crossing_are_free(z, margin):
     assert BENT.is_free(z, margin) == (z <= 12 - margin or z >= 20 + margin)
 
 
@@ -195,7 +195,7 @@ def test_streets_climb_and_fall(scenes):
         assert np.abs(np.diff(y) / np.diff(z)).max() < 0.16
 
 
-def test_some_have_crossings_and_others_not(scenes):
+def test_some_streets_have_crossings_and_others_do_not(scenes):
     """A crossing has road to both sides, 90 m from the middle; and only then traffic lights."""
     wide = []
     for scene in scenes:
@@ -217,6 +217,6 @@ def test_facets_are_of_finite_numbers(scenes):
             assert math.hypot(*f.up) == pytest.approx(1, abs=1e-9)
 
 
-def test_knots_are_from_start_to_end():
+def test_knots_increase_from_the_start_to_the_end():
     assert (KNOTS[0], KNOTS[-1]) == (START, END)
     assert list(KNOTS) == sorted(set(KNOTS))

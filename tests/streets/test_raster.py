@@ -133,7 +133,7 @@ def test_what_is_not_in_view_is_not_seen():
         assert all(np.isfinite(x).all() for x in raster[-4:]), facet
 
 
-def test_just_beyond_the_cut_is_seen():
+def test_what_lies_just_beyond_the_near_plane_is_seen():
     assert (seen(board(WALL, -9, 9, -9, 9, NEAR + 0.01)).labels == WALL).all()
 
 
@@ -209,7 +209,7 @@ def test_normals_are_unit_square_and_face_the_camera(facet):
     assert normal @ (np.array([0, 1.5, 0]) - facet.origin) > 0
 
 
-def test_step_of_a_board_and_of_the_road():
+def test_the_step_of_a_texture_on_a_board_and_on_the_road():
     """A board at 8 m: 8 / 64 m a pixel both ways. The road at Z: Z / 64 across and Z^2 / 96 ahead,
     plus what it moves sideways; straight ahead the geometric mean of the two."""
     wall = seen(board(WALL, -9, 9, -9, 9, 8.0))

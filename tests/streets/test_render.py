@@ -221,7 +221,7 @@ def test_haze_at_half_the_distance_has_half_the_odds(monkeypatch):
     np.testing.assert_allclose(image, 0.8 * 0xEC * 2 / 3, atol=1.01)
 
 
-def test_the_air_is_thinner_above(monkeypatch):
+def test_haze_is_thinner_above_the_ground(monkeypatch):
     """The sky's plane is 898.5 m above the eye, so in the top row at 64 * 898.5 / 16 m; odds count
     at 0.15 of that: here 1, half-way between a black sky and the air."""
     odds = 1 / (0.15 * 35.94)

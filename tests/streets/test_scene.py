@@ -59,7 +59,7 @@ def test_mirrored_exchanges_right_and_left() -> None:
     assert frame.mirrored().point(2, 1, 3) == frame.point(-2, 1, 3)
 
 
-def test_uniform_is_rounded_in_two_steps() -> None:
+def test_uniform_draws_equal_numpys() -> None:
     """As NumPy's where that is not fused: the same values here."""
     values = Random(7).uniform(-3, 8, 100)
     u = np.random.RandomState(7).random_sample(100)
@@ -67,7 +67,7 @@ def test_uniform_is_rounded_in_two_steps() -> None:
     assert Random(7).uniform(-3, 8) == values[0]
 
 
-def test_across_and_along_by_hand():
+def test_across_and_along_lie_where_worked_out_by_hand():
     """Frame at (10, 0, 20) facing X: across lies in the plane X = 11, along in the plane Z = 18."""
     frame = Frame((10.0, 0.0, 20.0), right=(0.0, 0.0, -1.0), ahead=(1.0, 0.0, 0.0))
     across, along = (
@@ -86,7 +86,7 @@ def test_a_unit_vector_and_its_length():
     assert length == 7.0
 
 
-def test_no_direction_is_refused():
+def test_a_vector_of_length_0_has_no_direction():
     with pytest.raises(ZeroDivisionError):
         unit((0.0, 0.0, 0.0))
 
@@ -103,7 +103,7 @@ def test_circle_is_the_regular_polygon_of_16_corners_in_six_digits():
     assert CIRCLE[4] == (0.0, 1.0)
 
 
-def test_disc_and_ellipse_by_hand():
+def test_disc_and_ellipse_have_the_corners_worked_out_by_hand():
     """Corners 0, 4, 8, 12 lie right, above, left and below."""
     assert disc(1, 2, 0.5)[::4] == ((1.5, 2), (1, 2.5), (0.5, 2), (1, 1.5))
     assert disc(1, 2, 0.5, 3)[::4] == ((1.5, 2), (1, 5), (0.5, 2), (1, -1))

@@ -13,7 +13,7 @@ from ibnseg.streets.render import render
 from ibnseg.streets.sheet import draw_streets_sheet
 
 
-def test_a_column_for_each_look_and_one_of_labels(tmp_path: Path) -> None:
+def test_the_sheet_has_a_column_for_each_look_and_one_of_labels(tmp_path: Path) -> None:
     """The second layout of seed 0 in two looks, and its labels with void in black."""
     path = tmp_path / "sheet.png"
     draw_streets_sheet(path, ("virtual", "night"), count=2)

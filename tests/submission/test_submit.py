@@ -125,7 +125,7 @@ def seen(monkeypatch) -> list[str]:
     return names
 
 
-def test_an_interrupted_command_goes_on_where_it_stopped(
+def test_an_interrupted_submission_continues_where_it_stopped(
     run, roots, tmp_path, seen, capsys
 ) -> None:
     out, own = tmp_path / "a.zip", dict(**DRIVABLE, roots=roots)

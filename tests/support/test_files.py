@@ -129,7 +129,7 @@ def test_a_path_that_is_a_folder_is_an_error(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_reader_never_sees_a_part(tmp_path):
+def test_a_reader_never_sees_a_partly_written_file(tmp_path):
     path = tmp_path / "a.txt"
     versions = [letter * 200_000 for letter in "ab"]
     path.write_text(versions[0])
@@ -155,7 +155,7 @@ def test_a_reader_never_sees_a_part(tmp_path):
     assert set(seen) <= set(versions)
 
 
-def test_an_error_of_another_file_is_not_ours(tmp_path):
+def test_an_error_about_another_file_is_passed_on_unchanged(tmp_path):
     """An error of reading another file within the block is raised as it is."""
     other = tmp_path / "other.txt"
     with pytest.raises(FileNotFoundError) as error, written_whole(tmp_path / "x"):
@@ -206,7 +206,7 @@ def test_a_temporary_file_is_known_as_a_leftover(tmp_path):
         assert not [path for path in tmp_path.iterdir() if "tmp" in path.name]
 
 
-def test_whether_a_folder_is_locked(tmp_path):
+def test_a_lock_on_a_folder_is_seen_by_others(tmp_path):
     assert not is_locked(tmp_path)
     assert not list(tmp_path.iterdir())
     with alone_in(tmp_path, "is being written"):

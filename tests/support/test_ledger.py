@@ -69,7 +69,7 @@ def test_a_damaged_file_is_named_and_may_be_started_anew(tmp_path: Path, capsys)
         assert mine.read_or_restart(done) is None, content
 
 
-def test_what_is_done_may_be_damaged_too(tmp_path: Path) -> None:
+def test_damaged_entries_of_finished_work_are_named(tmp_path: Path) -> None:
     mine = ledger(tmp_path / "x.json")
     mine.write()
     with pytest.raises(UserError, match="damaged .KeyError"):
@@ -85,7 +85,7 @@ def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
     assert newer.read(done) == [4]
 
 
-def test_another_list_of_names_is_other_work(tmp_path: Path) -> None:
+def test_another_list_of_names_counts_as_other_work(tmp_path: Path) -> None:
     mine = Ledger(tmp_path / "x.npz", "sums", {"names": ["a", "b"]})
     mine.write(done=np.arange(3))
     assert Ledger(mine.path, "sums", {"names": ["a", "b"]}).read(done) == [0, 1, 2]

@@ -39,7 +39,7 @@ def moments(values: np.ndarray, replicates: int = 200, key: int = 0) -> FeatureM
     return found
 
 
-def test_divergence_has_its_closed_forms() -> None:
+def test_divergence_of_simple_gaussians_has_its_closed_form() -> None:
     assert symmetric_kl(0, 1, 0, 1) == 0
     assert symmetric_kl(0, 1, 3, 1) == 9  # equal deviations: the squared distance in them
     assert symmetric_kl(0, 1, 0, 2) == (4 + 1 / 4) / 2 - 1
@@ -47,7 +47,7 @@ def test_divergence_has_its_closed_forms() -> None:
     np.testing.assert_allclose(symmetric_kl([1, 2], [2, 1], [0, 2], [3, 1]), [19 / 36, 0])
 
 
-def test_divergence_is_the_integral() -> None:
+def test_divergence_equals_its_integral() -> None:
     """Of (p - q) log(p / q), the symmetric KL divergence of any two densities."""
     p, q = norm(0.3, 0.8), norm(-0.5, 1.1)
     integral, _ = quad(lambda x: (p.pdf(x) - q.pdf(x)) * (p.logpdf(x) - q.logpdf(x)), -12, 12)
@@ -79,7 +79,7 @@ def test_divergence_is_that_of_a_direct_computation() -> None:
     assert (found.layer, found.channels, found.constant) == ("layer", 5, ((), ()))
 
 
-def test_gaussians_of_known_divergence() -> None:
+def test_a_known_divergence_is_found_and_lies_in_its_interval() -> None:
     """The interval of 400 images each holds the true 2.5, and the divergence comes near to it."""
     rng = np.random.default_rng(1)
     a, b = rng.normal(0, 1, (400, 30)), rng.normal(1.5, 2, (400, 30))
@@ -91,7 +91,7 @@ def test_gaussians_of_known_divergence() -> None:
     assert found.divergence == pytest.approx(true, rel=0.05)
 
 
-def test_intervals_hold_the_true_divergence() -> None:
+def test_intervals_contain_the_true_divergence() -> None:
     """Of 60 pairs of sets of 25 images nine tenths at least; the replicates' quantiles would not,
     because few images make a divergence larger."""
     rng = np.random.default_rng(2)
@@ -205,7 +205,7 @@ def test_without_enough_replicates_there_is_no_interval() -> None:
     assert ratio({0: layer(2.0, few)}, {0: layer(0.5, np.ones(100))}) == (pytest.approx(2.0), None)
 
 
-def test_a_ratio_s_interval_holds_the_truth() -> None:
+def test_the_interval_of_a_ratio_contains_the_true_ratio() -> None:
     """Of two networks that see the same 30 images, in 40 draws nine tenths at least."""
     rng = np.random.default_rng(5)
     true = (1 + by_definition(0, 1, 0.5, 1)) / (1 + by_definition(0, 1, 1, 1))

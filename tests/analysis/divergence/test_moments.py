@@ -70,7 +70,7 @@ def test_images_of_no_weight_do_not_count() -> None:
         none.merge(Moments.of(np.zeros((1, 3)), np.ones((2, 1))))
 
 
-def test_weights_are_an_images_own() -> None:
+def test_the_bootstrap_weights_depend_on_the_image_alone() -> None:
     """By key and index alone: 1 first, Poisson of mean and variance 1, independent of others."""
     weights = image_weights(range(2000), 50, key=(0, 1))
     assert (weights[0] == 1).all()

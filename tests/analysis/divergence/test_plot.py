@@ -20,7 +20,7 @@ def layers(*names: str, values: list[float], constant: int | None = None) -> lis
     ]
 
 
-def test_lines_are_the_numbers() -> None:
+def test_the_lines_of_the_plot_are_the_divergences() -> None:
     names = ("stem", "layer1.0", "layer1.1", "layer2.0")
     one, two = layers(*names, values=[1, 2, 3, 4]), layers(*names, values=[2, 2, 1, 5], constant=2)
     (axes,) = draw("A | B", {"one": one, "two": two}).axes

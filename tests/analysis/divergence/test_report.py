@@ -52,7 +52,7 @@ TWO = (
 )
 
 
-def test_networks_over_their_seeds() -> None:
+def test_a_network_has_the_mean_over_its_seeds_and_its_ratio_to_the_first() -> None:
     a, b = result(*TWO)["networks"]
     assert (a["name"], a["seeds"], b["name"], b["seeds"]) == ("A", [0, 1], "B", [1])
     stem, block = a["layers"]

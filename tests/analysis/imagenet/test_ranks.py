@@ -39,13 +39,13 @@ def test_ranks_by_hand_put_the_true_class_behind_its_equals() -> None:
     assert ranks([[0.0] * 6], [0]) == [5]
 
 
-def test_what_is_no_number_is_never_flattering() -> None:
+def test_logits_that_are_not_numbers_never_improve_the_rank() -> None:
     nan = float("nan")
     assert ranks([[nan, 1.0, 2.0], [nan, 3.0, 2.0], [nan] * 3], [0, 1, 2]) == [2, 1, 2]
 
 
 @given(arrays(np.float32, (4, 7), elements=st.integers(-3, 3)), st.integers(0, 6))
-def test_ranks_are_those_of_a_sort(logits: np.ndarray, truth: int) -> None:
+def test_ranks_equal_those_of_a_sort(logits: np.ndarray, truth: int) -> None:
     """Sorted by falling logit and, among equals, the true class last."""
     expected = [
         sorted(range(7), key=lambda k: (-row[k], k == truth)).index(truth) for row in logits
@@ -83,7 +83,9 @@ def run(network: nn.Module, listing, file: Path, weights: str = "x", looks=PAPER
     return rank_images(network, listing, looks, file, {"checkpoint_sha256": weights}, batch=2)
 
 
-def test_an_interrupted_pass_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_interrupted_measurement_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     listing = list_images(write_colours(tmp_path / "val"))
     file, whole = tmp_path / "out" / "ranks.npz", MeanColour()
     expected = run(whole, listing, tmp_path / "whole.npz")

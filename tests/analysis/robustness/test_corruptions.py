@@ -32,7 +32,7 @@ def test_everything_is_shown_by_default() -> None:
         assert changed.dtype == (np.float32 if in_floats else np.uint8)
 
 
-def test_other_looks_are_kept_apart() -> None:
+def test_appearances_of_different_looks_are_kept_apart() -> None:
     keys = {
         corruptions(["fourier"], looks={"A": look_of_images([scene(i)[0]])})[1].key
         for i in (0, 0, 1)

@@ -144,7 +144,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) 
 
 @pytest.mark.usefixtures("unwritten")
 @pytest.mark.parametrize("stop_after", [3, 13])
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_count_continues_to_the_same_numbers(
     trained, measured, roots, tmp_path, monkeypatch, stop_after: int
 ) -> None:
     """In the middle of an image, of the first domain or the second; to the same numbers."""

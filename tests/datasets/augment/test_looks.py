@@ -42,7 +42,7 @@ def test_labels_and_the_input_are_untouched_and_the_state_decides() -> None:
         assert shown.dtype == (np.float32 if name in PAPER else np.uint8), name
 
 
-def test_red_is_the_last_channel() -> None:
+def test_appearances_take_red_from_the_last_channel() -> None:
     found = shown(Appearance(["R+50"])) - BGR.astype(np.float32)
     np.testing.assert_array_equal(found, np.broadcast_to((0.0, 0, 50), BGR.shape))
     assert shown(Appearance(["RGB+50"])).max() > 255
@@ -92,7 +92,7 @@ def test_a_folder_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert look_of_folder(str(folder)) is look
 
 
-def test_of_many_images_some_are_taken_evenly(folder: Path, monkeypatch) -> None:
+def test_from_many_images_some_are_taken_at_even_distances(folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(appearance, "MOST", 2)
     look = look_of_files(sorted(folder.rglob("*.png")))
     expected = look_of_images([scene(20)[0] // 2, scene(22)[0] // 2])

@@ -31,7 +31,7 @@ def adjusted(order, factors: dict[str, float]) -> np.ndarray:
     return np.asarray(image)[..., ::-1]
 
 
-def test_it_is_torchvisions_functions_in_the_drawn_order() -> None:
+def test_a_jitter_applies_torchvisions_functions_in_the_drawn_order() -> None:
     strength = dict(brightness=0.4, contrast=0.3, saturation=0.5, hue=0.1)
     for seed in range(12):
         found = jitter(seed, **strength)
@@ -73,7 +73,7 @@ def test_brightness_is_a_factor_that_saturates() -> None:
     assert transform(dict(img=image))["img"].tolist() == [[[0, 15, 150], [255, 255, 255]]]
 
 
-def test_a_third_of_the_circle_turns_red_to_green() -> None:
+def test_a_hue_shift_of_a_third_of_the_circle_turns_red_into_green() -> None:
     transform = ColorJitter()
     transform.bounds = {"hue": (1 / 3, 1 / 3 + 1e-9)}
     red = np.array([[[0, 0, 255]]], np.uint8)
@@ -81,11 +81,11 @@ def test_a_third_of_the_circle_turns_red_to_green() -> None:
     assert np.abs(transform(dict(img=red))["img"].astype(int) - green).max() <= 3
 
 
-def test_no_strength_changes_nothing() -> None:
+def test_a_jitter_of_strength_0_changes_nothing() -> None:
     np.testing.assert_array_equal(jitter(0), IMAGE)
 
 
-def test_strengths_bound_the_factors() -> None:
+def test_the_factors_lie_within_the_given_strengths() -> None:
     bounds = ColorJitter(brightness=0.4, contrast=1.5, saturation=0.0, hue=0.1).bounds
     assert bounds == {
         "brightness": (0.6, 1.4), "contrast": (0.0, 2.5), "saturation": (1.0, 1.0),

@@ -48,7 +48,7 @@ def test_size_follows_the_drawn_scale_and_aspect():
             assert size == (round(2048 * s * a**0.5), round(1024 * s / a**0.5)), seed
 
 
-def test_starts_from_the_size_that_is_given():
+def test_the_random_scale_starts_from_the_size_that_is_given():
     np.random.seed(0)
     from_stored = sizes(RandomScaleAspect((0.5, 2), (0.8, 1.25)), 20, 1024, 563)
     np.random.seed(0)
@@ -56,7 +56,7 @@ def test_starts_from_the_size_that_is_given():
     assert sizes(given_size, 20, 1914, 1052) == from_stored
 
 
-def test_bounds_that_meet_fix_the_size():
+def test_equal_bounds_fix_the_size():
     assert sizes(RandomScaleAspect((0.5, 0.5), (1, 1)), 3, 100, 60) == [(50, 30)] * 3
     # twice as wide for its height, at the same area
     assert sizes(RandomScaleAspect((1, 1), (4, 4)), 1, 100, 60) == [(200, 30)]
@@ -116,7 +116,7 @@ def test_log_uniform_draws_are_those_of_one_call_for_both() -> None:
     np.testing.assert_array_equal(together, apart)
 
 
-def test_scale_is_uniform_where_asked_for() -> None:
+def test_the_scale_is_drawn_uniformly_on_request() -> None:
     np.random.seed(0)
     side, count = 10**7, 3000
     transform = RandomScaleAspect((0.5, 2), (1, 1), size=(side, side), sampling="uniform")

@@ -32,7 +32,7 @@ quick = settings(deadline=None, max_examples=40)
 
 @quick
 @given(st.data(), TABLES)
-def test_ids_to_train_ids_is_the_table(data, table):
+def test_ids_are_mapped_to_train_ids_by_the_table(data, table):
     ids = data.draw(arrays(np.uint8, MAPS, elements=st.sampled_from(sorted(table))))
     result = ids_to_train_ids(ids, table)
     assert result.dtype == np.uint8
@@ -52,7 +52,7 @@ def test_ids_outside_the_table_are_all_named(ids, table):
     assert str(error.value).startswith(f"some.png: ids {listed} are not in the dataset's table (0,")
 
 
-def test_ids_of_a_view_that_is_not_contiguous():
+def test_ids_of_an_array_that_is_not_contiguous_are_mapped():
     ids = np.arange(24, dtype=np.uint8).reshape(4, 6)[::-1, ::2]
     assert ids_to_train_ids(ids, CITYSCAPES_IDS).tolist() == [
         [CITYSCAPES_IDS[i] for i in row] for row in ids.tolist()
@@ -61,7 +61,7 @@ def test_ids_of_a_view_that_is_not_contiguous():
 
 @quick
 @given(arrays(np.int64, MAPS, elements=st.integers(0, len(COLORS) - 1)))
-def test_colors_to_train_ids_is_the_table(choice):
+def test_colours_are_mapped_to_train_ids_by_the_table(choice):
     rgb = np.array(COLORS, np.uint8)[choice]
     result = colors_to_train_ids(rgb, GTA5_COLORS)
     assert result.dtype == np.uint8
@@ -97,7 +97,7 @@ def test_an_image_is_read_as_bgr(tmp_path):
     assert image[0, 0].tolist() == [30, 20, 10]
 
 
-def test_label_as_stored_l_p_and_rgb(tmp_path):
+def test_labels_stored_as_grey_palette_or_rgb_are_read(tmp_path):
     ids = np.array([[0, 7, 33], [255, 1, 2]], np.uint8)
     Image.fromarray(ids).save(tmp_path / "l.png")
     palette = Image.fromarray(ids)
@@ -117,7 +117,7 @@ def test_a_missing_file_is_named(tmp_path):
             read(tmp_path / "none.png")
 
 
-def test_instances_are_of_16_bits(tmp_path):
+def test_instance_ids_of_16_bits_are_read(tmp_path):
     ids = np.array([[7, 26000, 33999], [0, 1000, 65535]], np.uint16)
     path = tmp_path / "instances.png"
     Image.fromarray(ids).save(path)
@@ -130,7 +130,7 @@ def test_instances_are_of_16_bits(tmp_path):
     assert str(error.value) == f"{path}: map of instances of mode L, expected 16-bit ids (I;16)"
 
 
-def test_instances_of_older_pillow(tmp_path, monkeypatch):
+def test_instance_ids_are_read_by_older_pillow_too(tmp_path, monkeypatch):
     """It opens PNGs of 16 bits as mode I, int32."""
     ids = np.array([[7, 26000, 33999]], np.int32)
     monkeypatch.setattr(Image, "open", lambda path: Image.fromarray(ids))
