@@ -1,1 +1,1 @@
-"""What leaves the house: runs, and published numbers, as tables and data."""
+"""Runs compared with each other and with published numbers, as tables and as data."""

@@ -1,4 +1,4 @@
-"""Builds matrices from the tests of runs: rows, columns, blocks, and what could not be computed."""
+"""Builds matrices from the tests of runs: rows, columns, blocks, and remarks on what is missing."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from ibnseg.support.progress import bar
 def build(
     tests: Sequence[TestRecord], metric: str = "mIoU", domains: Sequence[str] | None = None
 ) -> list[Matrix]:
-    """The matrices of some tests, one a protocol: its name, version and way of inference.
+    """Builds the matrices of some tests, one for each protocol: a name, version and inference.
 
-    Runs of one config, network and train domain are one row, their seeds a sample of trainings; the
-    first row of a train domain is what the others of its block are compared with.
+    Runs of one config, network and train domain are one row, and their seeds a sample of trainings.
+    Rows of one train domain are a block; all of them are compared with its first one.
 
     Args:
         tests: from ``ibnseg.report.records.read_runs``.
         metric: one of ``ibnseg.evaluation.metrics.METRICS``, a class, whose IoU it is, or one that
             the tests have recorded.
-        domains: the only test domains to show; all if None.
+        domains: names of the only test domains to show; all if None.
 
     Raises:
-        UserError: for counts of images that are damaged, and recorded values that are not those of
-            the counts.
+        UserError: for damaged counts of images, and for recorded values that differ from what the
+            counts give.
     """
     by_protocol: dict[tuple, list[TestRecord]] = {}
     for test in tests:
@@ -55,8 +55,11 @@ def build(
 
 
 def describe_metric(name: str, tests: Sequence[TestRecord]) -> Metric | None:
-    """A metric by its name, as the table has it or, without a score, as some tests have recorded
-    it; None if neither has it."""
+    """Finds a metric by its name: in the table or, without a score, as some tests recorded it.
+
+    Returns:
+        None if it is in neither.
+    """
     for test in tests:
         if metric := get_metric(name, test.record["classes"]):
             return metric
@@ -98,13 +101,14 @@ class _Builder:
         }
         self.titles = self._titles()
         places = [(row, column) for row in self.rows for column in self.columns]
-        with bar(hidden=not sys.stdout.isatty()) as progress:  # in a file there is but the matrix
+        with bar(hidden=not sys.stdout.isatty()) as progress:  # no bar in a file
             self.measured = {
                 place: self._measure(*place)
                 for place in progress.track(places, description="Resampling images")
             }
 
     def matrix(self) -> Matrix:
+        """Returns the matrix, with its blocks in the order of the tests."""
         blocks = [
             self._block(train, [row for row in self.rows if row[0] == train])
             for train in dict.fromkeys(train for train, _, _ in self.rows)
@@ -116,7 +120,7 @@ class _Builder:
     # --- what rows and columns are ---
 
     def _titles(self) -> dict[tuple, str]:
-        """What rows are called: with their config's name if two in a block are called alike."""
+        """The titles of rows, followed by the config's name if two in a block have the same."""
         plain = {row: self._any(row).run["title"] for row in self.rows}
         called = Counter((row[0], title) for row, title in plain.items())
         return {
@@ -166,7 +170,7 @@ class _Builder:
         values = values_of(tests, self.metric.name, metric)
         seeds = tuple(test.run["seed"] for test in tests)
         plain = Scores(seeds, values, {})
-        if why := self._why_not_resampled(row, column, tests, metric):
+        if why := self._why_not_resampled(row, tests, metric):
             if not np.isnan(values).all():
                 self._remark(why, column)
             return Measurement(plain, plain)
@@ -192,19 +196,19 @@ class _Builder:
         return Measurement(by_image, by_group if grouped else by_image)
 
     def _why_not_resampled(
-        self, row: tuple, column: tuple, tests: Sequence[TestRecord], metric: Metric | None
+        self, row: tuple, tests: Sequence[TestRecord], metric: Metric | None
     ) -> str | None:
         """Why there is no interval, whatever the images; None if there may be one."""
         name = self.metric.name
         if metric is None:
             return (
-                f"{name}: as recorded, without intervals; its formula is in a module of one's own; "
-                "name it with --import MODULE"
+                f"{name}: as recorded, without intervals; its formula is in a module of your own, "
+                "which --import MODULE names"
             )
         if metric.score is None:
             return f"{name}: as recorded, without intervals; it is counted in testing alone"
         if not all(test.sample for test in tests):
-            return f"{self.titles[row]}: no interval, without the counts of each image"
+            return f"{self.titles[row]}: no interval, the counts of each image are missing"
         if not all(metric.counts in test.counts for test in tests):
             return f"{self.titles[row]}: {name} was not counted in testing"
         return None
@@ -296,9 +300,9 @@ class _Builder:
         if not pairs:
             return "no seed in common"
         if not all(a.images and b.images for a, b in pairs):
-            return "without the counts of each image"
+            return "the counts of each image are missing"
         if any(not np.array_equal(a.images.names, b.images.names) for a, b in pairs):
-            return "other images"
+            return "tested on different images"
         if any(a.sample != b.sample for a, b in pairs):
-            return "other labels of the same images"
+            return "tested on the same images with different labels"
         return None

@@ -1,4 +1,4 @@
-"""Reports as data, CSV in long form and JSON: fractions (or the metric's unit), not rounded."""
+"""Reports as CSV in long form and as JSON: fractions, or in the metric's unit, not rounded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS = (
     "group_high",
     "image_low",
     "image_high",
-    "grouped",  # 1 where images are alike in groups: the interval by image is not to be relied on
+    "grouped",  # 1 if images are alike in groups: do not rely on the interval by image
     "drop",
     "best",
     "images",
@@ -51,7 +51,7 @@ COLUMNS = (
 
 
 def as_json(report: Report) -> str:
-    """Matrices with their columns, blocks, rows, cells and differences, then published rows."""
+    """Writes matrices with columns, blocks, rows, cells and differences, then published rows."""
     content = dict(
         metric=report.metric.name,
         titles=dict(report.titles),
@@ -77,9 +77,9 @@ def _matrix(matrix: Matrix) -> dict:
             dict(
                 train=block.train,
                 trains=list(block.trains),
-                rows=[_row(row, matrix) for row in block.rows],
+                rows=[_row(row) for row in block.rows],
                 differences=[
-                    {**_row(row, matrix), "minus": block.rows[0].title} for row in block.differences
+                    {**_row(row), "minus": block.rows[0].title} for row in block.differences
                 ],
             )
             for block in matrix.blocks
@@ -88,7 +88,7 @@ def _matrix(matrix: Matrix) -> dict:
     )
 
 
-def _row(row: Row, matrix: Matrix) -> dict:
+def _row(row: Row) -> dict:
     return dict(
         network=row.title,
         config=row.config,
@@ -124,8 +124,8 @@ def _printed(row: PublishedRow) -> dict:
 
 
 def as_csv(report: Report) -> str:
-    """A row for each cell, each mean over unseen domains, the paired difference of each, and each
-    published number."""
+    """Writes a line for each cell and each mean over unseen domains, for the paired difference of
+    each, and for each published number."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -135,7 +135,8 @@ def as_csv(report: Report) -> str:
 
 def _records(report: Report) -> Iterator[dict]:
     for matrix, beside in zip(report.matrices, report.beside, strict=True):
-        protocol = dict(zip(("protocol", "version", "inference"), _protocol(matrix), strict=True))
+        values = [matrix.protocol[key] for key in PROTOCOL]
+        protocol = dict(zip(("protocol", "version", "inference"), values, strict=True))
         shared = {**protocol, "metric": report.metric.name}
         for block in matrix.blocks:
             for record in _block_records(matrix, block):
@@ -143,10 +144,6 @@ def _records(report: Report) -> Iterator[dict]:
         yield from (record for row in beside for record in _published_records(report, row))
     for rows in report.apart.values():
         yield from (record for row in rows for record in _published_records(report, row))
-
-
-def _protocol(matrix: Matrix) -> list:
-    return [matrix.protocol[key] for key in PROTOCOL]
 
 
 def _block_records(matrix: Matrix, block: Block) -> Iterator[dict]:

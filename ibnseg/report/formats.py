@@ -1,4 +1,4 @@
-"""The forms that a report comes in, by their names."""
+"""The one table of the formats that a report is printed in, by their names."""
 
 from __future__ import annotations
 

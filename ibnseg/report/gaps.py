@@ -8,16 +8,18 @@ from ibnseg.evaluation.metrics import value_of
 
 
 def at_home(test: Mapping, tests: Sequence[Mapping], trains: Sequence[str]) -> list[list[Mapping]]:
-    """The tests that a test's drop could count from: in the training domains, under its protocol.
+    """Finds the tests in the training domains that a test is compared with for its drop.
+
+    They are those under the same protocol.
 
     Args:
         test: a record of results.
         tests: all records of the same checkpoint.
-        trains: its training domains.
+        trains: names of its training domains.
 
     Returns:
-        For each training domain one test for each of its splits; nothing for a test in a training
-        domain itself.
+        For each training domain a list, with a test for each split that was tested; an empty list
+        for a test in a training domain itself.
     """
     if test["domain"] in trains:
         return []
@@ -30,18 +32,18 @@ def at_home(test: Mapping, tests: Sequence[Mapping], trains: Sequence[str]) -> l
 def drop(
     test: Mapping, tests: Sequence[Mapping], trains: Sequence[str], metric: str = "mIoU"
 ) -> float | None:
-    """A metric in the training domain (the mean over several) minus that of a test.
+    """Computes a metric in the training domain (the mean over several) minus that of a test.
 
-    If the test averages other classes than that of a training domain, the latter is averaged over
-    the test's classes too.
+    If the test in a training domain averages other classes, its value is computed anew over the
+    classes of the test.
 
     Args:
         test, tests, trains: as for :func:`at_home`.
         metric: one of ``ibnseg.evaluation.metrics.METRICS``, or a class, whose IoU it is.
 
     Returns:
-        A fraction, or in the metric's unit. None in a training domain itself, if a value is
-        undefined, and if not exactly one split of each training domain was tested under the same
+        A fraction, or in the metric's unit. None for a test in a training domain itself, if a value
+        is undefined, and unless exactly one split of each training domain was tested under the same
         protocol.
     """
     homes = at_home(test, tests, trains)

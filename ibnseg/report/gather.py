@@ -1,5 +1,4 @@
-"""Gathers what a report shows, from folders of runs and published numbers. Nothing of a run is
-executed: results are data."""
+"""Gathers what a report shows from runs and published numbers; nothing of a run is executed."""
 
 from __future__ import annotations
 
@@ -20,15 +19,15 @@ from ibnseg.support.errors import UserError, unknown_name
 
 @dataclass(frozen=True)
 class Report:
-    """What is to be shown."""
+    """What a report shows, whatever format it is printed in."""
 
     metric: Metric
-    """Its score may be unknown, if it is of a module that is not imported."""
+    """The metric of all measured values. If its module is not imported, its score is None."""
     matrices: Sequence[Matrix]
     beside: Sequence[Sequence[PublishedRow]]
     """The published numbers under the protocol of each matrix."""
     apart: Mapping[str, Sequence[PublishedRow]]
-    """Those under other protocols, by their names."""
+    """The published numbers under other protocols, by the protocol's name."""
     titles: Mapping[str, str]
     """What domains are called, by name; the name itself if it is not there."""
 
@@ -38,7 +37,7 @@ class Report:
         return bool(self.apart) or any(self.beside)
 
     def title(self, *domains: str) -> str:
-        """What one domain, or several together, are called."""
+        """Makes the title of one domain, or of several together."""
         return " + ".join(self.titles.get(name, name) for name in domains)
 
 
@@ -59,13 +58,14 @@ def gather(
             that the runs have recorded.
         protocols: names of the only ones to show, such as ``native``.
         domains: names of the only test domains to show.
-        published: whether published numbers are shown too: with runs, those whose train and test
-            domains are among theirs.
-        networks: what networks are called, by folders of runs, instead of what results say.
+        published: whether published numbers are shown too; if runs are given, only those whose
+            train and test domains are among the runs'.
+        networks: titles of networks, by the folder of the run, instead of those in results.
         recipe_of: as for :func:`~ibnseg.report.records.read_runs`.
 
     Raises:
-        UserError: for wrong input, and if there is nothing to show.
+        UserError: for unknown names, runs that cannot be read or compared, and if there is nothing
+            to show.
     """
     if not runs and not published:
         raise UserError("no run to show; give folders of runs, or --published")
@@ -76,7 +76,8 @@ def gather(
         for test in read_runs(runs, recipe_of)
     ]
     numbers = read_published() if published else ()
-    described = _check_names(tests, numbers, metric, protocols, domains)
+    described = _describe(metric, tests)
+    _check_names(tests, numbers, protocols, domains)
     shown = [test for test in tests if protocols is None or _protocol(test) in protocols]
     matrices = build(shown, metric, domains)
     if runs:
@@ -110,18 +111,21 @@ def _domains(tests: Iterable[TestRecord]) -> set[str]:
     return {name for test in tests for name in (test.record["domain"], *trained_in(test.run))}
 
 
-def _check_names(
-    tests: Sequence[TestRecord],
-    numbers: Sequence[Published],
-    metric: str,
-    protocols: Sequence[str] | None,
-    domains: Sequence[str] | None,
-) -> Metric:
+def _describe(metric: str, tests: Sequence[TestRecord]) -> Metric:
     described = describe_metric(metric, tests) or (None if tests else get_metric(metric, CLASSES))
     if described is None:
         classes = {name for test in tests for name in test.record["classes"]} or set(CLASSES)
         recorded = {name for test in tests for name in test.record["metrics"]}
         raise unknown_name("metric", metric, {*METRICS, *classes, *recorded})
+    return described
+
+
+def _check_names(
+    tests: Sequence[TestRecord],
+    numbers: Sequence[Published],
+    protocols: Sequence[str] | None,
+    domains: Sequence[str] | None,
+) -> None:
     under = {_protocol(test) for test in tests} | {number.protocol for number in numbers}
     for name in protocols or ():
         if name not in under:
@@ -130,12 +134,10 @@ def _check_names(
     for name in domains or ():
         if name not in tested:
             raise unknown_name("test domain of these results", name, tested)
-    return described
 
 
 def _titles(tests: Sequence[TestRecord], names: Collection[str]) -> dict[str, str]:
-    """The titles that results have recorded, and of other domains (schema 1) those of their
-    files."""
+    """The titles of domains: those that results record, else (schema 1) those of their files."""
     recorded = {
         name: facts["title"] for test in reversed(tests) for name, facts in test.domains.items()
     }

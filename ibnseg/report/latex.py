@@ -1,4 +1,4 @@
-"""Reports as LaTeX tables with booktabs."""
+"""Writes reports as LaTeX tables with booktabs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SPECIAL = {
     ">": r"\textgreater{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
 }
-"""What is written otherwise."""
+"""The characters that LaTeX would read as commands or not show, and what is written for them."""
 
 
 def as_latex(report: Report) -> str:
-    """A ``table*`` for each sheet, with its notes below it; one that is wider than the text is made
-    smaller."""
+    """Writes a ``table*`` for each sheet, with its notes below it; a table that is wider than the
+    text is scaled down."""
     packages = "% \\usepackage{booktabs,graphicx}"
     return "\n\n".join([packages, *map(_sheet, report_sheets(report))])
 

@@ -1,4 +1,4 @@
-"""Reports as Markdown, as GitHub shows it."""
+"""Writes reports as Markdown in GitHub's dialect."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ibnseg.report.sheets import report_sheets
 
 
 def as_markdown(report: Report) -> str:
-    """A heading, a table and a list of notes for each sheet."""
+    """Writes a title, a table and a list of notes for each sheet."""
     return "\n\n".join(map(sheet_markdown, report_sheets(report)))
 
 
 def sheet_markdown(sheet: Sheet) -> str:
-    """A table with its title above and its notes, a list, below."""
+    """Writes a table with its title above it and its notes, a list, below it."""
     rows = [tuple(map(_text, line)) for part in sheet.parts for row in part for line in row]
     notes = "\n".join(f"- {_escaped(note)}" for note in sheet.notes)
     head = tuple(map(_text, sheet.head))
@@ -21,7 +21,13 @@ def sheet_markdown(sheet: Sheet) -> str:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
-    """A Markdown table with aligned columns; all but the first ``left`` are set to the right."""
+    """Writes a Markdown table with aligned columns.
+
+    Args:
+        head: the cells of the first line.
+        rows: the cells of the others, as many in each.
+        left: how many columns are aligned left; the rest are aligned right.
+    """
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
 
     def line(cells: tuple[str, ...]) -> str:

@@ -1,5 +1,4 @@
-"""The matrix of runs as data: train domains and networks by test domains, with what each number is
-worth."""
+"""The matrix of runs as data: train domains and networks by test domains, with intervals."""
 
 from __future__ import annotations
 
@@ -19,24 +18,26 @@ class Cell:
     """Standard deviation over the seeds; None for one."""
     seeds: tuple[int | None, ...]
     by_image: Interval | None
-    """95 % interval with the images resampled; None where they are not known."""
+    """95 % interval with the images resampled; None if there is none, see
+    :func:`ibnseg.report.statistics.interval`."""
     by_group: Interval | None
     """95 % interval with groups of images (a city, a sequence) resampled; None if the score is not
     defined in two of them. For a mean over domains, groups are resampled in those domains that
     have them, and images in the others."""
     grouped: bool
-    """Whether images are known to be of two or more groups: they are alike within one, and
-    ``by_image`` is too narrow."""
+    """Whether groups of images are known, and larger than one image: images are alike within a
+    group, and ``by_image`` is too narrow."""
     drop: float | None = None
-    """The value at home (the mean over the training domains) minus this one; None at home, in a
-    mean, in a difference, and if not exactly one split of each training domain was tested."""
+    """The value in the training domain (the mean over several) minus this one; None in a training
+    domain itself, in a mean or difference, and unless exactly one split of each training domain
+    was tested."""
     best: bool = False
     """Whether it is better than every other row of the block that has this cell, by the interval of
     the paired difference."""
 
     @property
     def interval(self) -> Interval | None:
-        """The one to rely on; None if there is none."""
+        """The interval to rely on; None if there is none."""
         return self.by_group if self.grouped else self.by_image
 
 
@@ -49,7 +50,7 @@ class Column:
     images: tuple[int, ...]
     """The numbers of images that were tested, one unless runs differ."""
     groups: int | None
-    """Number of groups of images; None where not known, or where each image is one."""
+    """Number of groups of images; None if not known, or if each image is a group."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Row:
     title: str
     seeds: tuple[int | None, ...]
     cells: tuple[Cell | None, ...]
-    """One a column."""
+    """One for each column of the matrix; None if it was not tested there, or is undefined."""
     unseen: Cell | None
     """The mean over all columns of the block but those of training domains."""
 
@@ -71,16 +72,16 @@ class Block:
     """The networks that were trained in the same domain, or domains."""
 
     train: str
-    """The domain's name; of several, joined by a plus."""
+    """The domain's name; the names of several are joined by ``+``."""
     trains: tuple[str, ...]
-    """The names of each."""
+    """The name of each domain."""
     rows: tuple[Row, ...]
     differences: tuple[Row, ...]
     """Each row but the first minus the first, on the same images and seeds."""
 
 
 class Remark(NamedTuple):
-    """Something to know of the numbers."""
+    """Something that readers of the numbers have to know."""
 
     text: str
     domains: tuple[str, ...]

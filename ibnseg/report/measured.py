@@ -1,4 +1,4 @@
-"""What was measured of a network in a test domain: scores over seeds, and how images move them."""
+"""What was measured of a network in a test domain: scores of seeds, and their spread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from ibnseg.evaluation.metrics import PERCENT, Metric, value_of
 from ibnseg.report.matrix import Cell
 from ibnseg.report.records import TestRecord
 from ibnseg.report.statistics import Interval, Scores, Spread, combine, interval, spread, sum_groups
+from ibnseg.runs.run import RESULTS
 from ibnseg.support.errors import UserError
 
 CHANGED = 1e-9
-"""Two values of one metric that are further apart are not read off the same counts."""
+"""The largest difference, relative or absolute, between two values that come of the same counts."""
 
 
 class Measurement(NamedTuple):
@@ -31,12 +32,15 @@ Groups = Mapping[str, "np.ndarray | None"]
 
 
 def values_of(tests: Sequence[TestRecord], name: str, metric: Metric | None) -> np.ndarray:
-    """The value of a metric in each of some tests, (S,) float64, NaN where undefined.
+    """Reads the value of a metric in each of some tests.
 
     Args:
-        tests: of one domain.
+        tests: S tests of one domain.
         name: the metric's.
-        metric: by which the recorded values are checked, if its score is known.
+        metric: checks the recorded values against the counts, if its score is known.
+
+    Returns:
+        (S,) float64, fractions or in the metric's unit, NaN if undefined.
 
     Raises:
         UserError: if a recorded value is not what the metric gives for the recorded counts.
@@ -48,7 +52,7 @@ def values_of(tests: Sequence[TestRecord], name: str, metric: Metric | None) -> 
             own = float(metric.score(test.counts[metric.counts], test.averaged()))
             if not np.isclose(own, value, rtol=CHANGED, atol=CHANGED, equal_nan=True):
                 raise UserError(
-                    f"{test.folder / 'results.json'}: {name} on {test.record['domain']} is "
+                    f"{test.folder / RESULTS}: {name} on {test.record['domain']} is "
                     f"recorded as {value:.6g}, and its counts give {own:.6g}: the metric or the "
                     "file has changed; test again"
                 )
@@ -58,17 +62,17 @@ def values_of(tests: Sequence[TestRecord], name: str, metric: Metric | None) -> 
 def resampled(
     tests: Sequence[TestRecord], metric: Metric, groups: Groups
 ) -> dict[str, tuple[Spread, Spread]]:
-    """How a metric moves when images, or groups of them, are drawn anew.
+    """Measures how a metric moves when images, or groups of them, are drawn anew.
 
     Args:
         tests: of one network in one domain, each of another training; all with the counts of their
             images.
-        metric: what is read off them.
-        groups: of the samples.
+        metric: what is read off them; its score is known.
+        groups: the groups of images, by their sample.
 
     Returns:
-        For each sample the spread over images and that over groups, which is the same one without
-        groups; zero for trainings that were tested on another sample.
+        For each sample of images the spread over images and that over groups; both are the same
+        object if there are no groups. Trainings that were tested on another sample have zeros.
     """
     averaged = tests[0].averaged()
     found = {}
@@ -92,8 +96,11 @@ def _among(same: np.ndarray, own: Spread) -> Spread:
 
 
 def combined(parts: Sequence[Measurement], weights: Sequence[float]) -> Measurement | None:
-    """The weighted sum of what was measured, over the seeds that all have; None if there are
-    none."""
+    """Computes a weighted sum of what was measured, over the seeds that all parts have.
+
+    Returns:
+        None if no seed is common.
+    """
     by_image = combine([part.by_image for part in parts], weights)
     if by_image is None:
         return None
@@ -105,14 +112,19 @@ def combined(parts: Sequence[Measurement], weights: Sequence[float]) -> Measurem
 def with_mean(
     measured: Sequence[Measurement | None], away: Sequence[int]
 ) -> list[Measurement | None]:
-    """A row, and the mean of some of it at its end; None if one of these is missing."""
+    """Appends the mean of some parts of a row to it; None if one of these is missing.
+
+    Args:
+        measured: the row.
+        away: indices of those that are averaged.
+    """
     parts = [measured[i] for i in away]
     whole = bool(parts) and None not in parts
     return [*measured, combined(parts, [1 / len(parts)] * len(parts)) if whole else None]
 
 
 def bounds_of(unit: str, difference: bool = False) -> Interval:
-    """Where values in a unit end, or differences of them."""
+    """Returns the lowest and highest values that are possible in a unit, or in a difference."""
     if unit != PERCENT:
         return Interval(-inf, inf)
     return Interval(-1.0 if difference else 0.0, 1.0)
@@ -121,7 +133,7 @@ def bounds_of(unit: str, difference: bool = False) -> Interval:
 def cell_of(
     measured: Measurement | None, bounds: Interval, drop: float | None = None
 ) -> Cell | None:
-    """A cell, with intervals that are cut to the bounds; None without a value."""
+    """Makes a cell, with its intervals cut to the bounds; None if there is no value."""
     if measured is None or np.isnan(measured.by_image.mean):
         return None
 
@@ -139,13 +151,15 @@ def best_of(
     difference: Callable[[int, int], Cell | None],
     higher_is_better: bool = True,
 ) -> int | None:
-    """The row that is better than every other one of its block that has the cell, by the interval
-    of the paired difference; None if there is none, or nothing to compare.
+    """Finds the row that is better than every other one, by intervals of paired differences.
 
     Args:
-        cells: of the rows, in one column.
-        difference: the cell of one row minus another.
+        cells: of the rows of a block, in one column; None for a row that was not tested there.
+        difference: makes the cell of one row minus another, by their indices.
         higher_is_better: whether the better of two values is the higher one.
+
+    Returns:
+        The index of the row; None if there is no such row, or only one was tested there.
     """
     rows = [i for i, cell in enumerate(cells) if cell is not None]
     if len(rows) < 2:
@@ -157,5 +171,5 @@ def best_of(
             if paired is None or paired.interval is None or paired.interval.low <= 0:
                 return None
             if len(paired.seeds) == 1 < max(len(cells[i].seeds) for i in (first, other)):
-                return None  # of the seeds that the values are means of, it knows but one
+                return None  # the values are means over seeds, the difference is that of one
     return first

@@ -1,4 +1,4 @@
-"""Numbers that papers and repositories have published, and rows of them beside measured ones."""
+"""Numbers that papers and repositories have published, as rows to show beside measured ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PublishedRow(NamedTuple):
 
 
 def read_published() -> tuple[Published, ...]:
-    """All published numbers, in the order of the file."""
+    """Reads all published numbers, in the order of the file."""
     path = files("ibnseg.report") / "published.csv"
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(
@@ -70,8 +70,14 @@ def select(
     tests: Collection[str] | None = None,
     trains: Collection[str] | None = None,
 ) -> list[Published]:
-    """The numbers of a metric, and of some protocols, test and train domains; of all that are
-    None."""
+    """Selects the numbers of a metric, by protocol, test domain and train domains.
+
+    Args:
+        published: the numbers to choose from.
+        metric: name of the metric.
+        protocols, tests, trains: the only names to keep; all if None. A number that was trained in
+            several domains is kept if all of them are among ``trains``.
+    """
     return [
         number
         for number in published
@@ -83,8 +89,11 @@ def select(
 
 
 def as_rows(published: Iterable[Published]) -> list[PublishedRow]:
-    """One row for the numbers that share all but test domain and value, in order of the first; a
-    second number of the same test begins another."""
+    """Makes one row of the numbers that differ in test domain and value alone.
+
+    Rows are in the order of their first numbers; a second number of the same test domain begins
+    another row.
+    """
     rows: dict[tuple, list[dict[str, str]]] = {}
     for number in published:
         key = (*number[:3], number.protocol, number.recipe, number.source)

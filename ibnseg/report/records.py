@@ -13,13 +13,15 @@ import numpy as np
 from ibnseg.evaluation import results
 from ibnseg.evaluation.metrics import CONFUSION, Metric
 from ibnseg.evaluation.per_image import PerImage, read_per_image
+from ibnseg.runs.recipe import differences
+from ibnseg.runs.run import RESULTS
 from ibnseg.support.errors import UserError
 
 PROTOCOL = ("name", "version", "inference")
-"""What makes a protocol: results under different ones never stand in one column."""
+"""The keys that identify a protocol; results under different ones never share a column."""
 
 RecipeOf = Callable[[Path], "Mapping | None"]
-"""From a run's folder to its recipe, ``hash`` and ``values``; None if it is not known."""
+"""Reads the recipe, ``hash`` and ``values``, of a run's folder; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,11 @@ class TestRecord:
     """One test of one run's last tested checkpoint."""
 
     folder: Path
+    """The run's."""
     run: Mapping
+    """The ``run`` of its results."""
     record: Mapping
+    """The entry of the test in ``tests``."""
     domains: Mapping[str, Mapping]
     """Facts of the domains that occur in the run's results, by name."""
     metrics: Mapping[str, Mapping]
@@ -43,7 +48,11 @@ class TestRecord:
 
     @cached_property
     def images(self) -> PerImage | None:
-        """The counts of each image; None if they are not there."""
+        """The counts of each image; None if their file is missing.
+
+        Raises:
+            UserError: if the file is damaged, or does not add up to the record.
+        """
         name = self.record["per_image"]
         if name is None or not (self.folder / name).is_file():
             return None
@@ -52,20 +61,24 @@ class TestRecord:
 
     @cached_property
     def sample(self) -> str | None:
-        """A hash of the names of the images and of their truth: of the same sample the same."""
+        """A hash of the images' names and of their true classes, the same for the same images and
+        labels; None if the counts of each image are missing."""
         if self.images is None:
             return None
         truth = self.images.confusion.sum(axis=2, dtype=np.int64)
         return _hash("\0".join(self.images.names).encode(), truth.tobytes())
 
     def of_images(self, metric: Metric) -> np.ndarray:
-        """The counts of each image that a metric is read off, (N, ...); ``images`` are there."""
+        """Returns the counts of each image that a metric is read off, (N, ...).
+
+        ``images`` must not be None.
+        """
         if metric.counts == CONFUSION:
             return self.images.confusion
         return self.images.counts[metric.counts]
 
     def averaged(self) -> list[int]:
-        """Indices of the classes that are averaged."""
+        """Returns the indices of the classes that are averaged."""
         return [self.record["classes"].index(name) for name in self.record["eval_classes"]]
 
 
@@ -77,17 +90,17 @@ def _hash(*parts: bytes) -> str:
 
 
 def protocol_of(test: TestRecord) -> tuple:
-    """What tells its protocol from others: values of ``PROTOCOL``."""
+    """Returns what tells a test's protocol from others, the values of ``PROTOCOL``."""
     return tuple(test.record["protocol"][key] for key in PROTOCOL)
 
 
 def column_of(test: TestRecord) -> tuple[str, str]:
-    """Test domain and split."""
+    """Returns the test domain and the split, which are a column of the matrix."""
     return test.record["domain"], test.record["split"]
 
 
 def network_of(run: Mapping) -> tuple[str, str, str]:
-    """Train domain, config and network of a ``run`` in results, which seeds share."""
+    """Returns the train domain, config and network of a ``run`` in results, which seeds share."""
     return run["train_domain"], run["name"], run["model"]
 
 
@@ -95,16 +108,18 @@ def network_of(run: Mapping) -> tuple[str, str, str]:
 
 
 def knows_recipe(run: Mapping) -> bool:
-    """Whether a ``run`` in results has the values that decide what is learnt, not only a hash of
-    some of them or nothing."""
+    """Whether a ``run`` in results has the values that decide what is learnt.
+
+    Runs of schema 1 have a hash of some of them, or nothing.
+    """
     return isinstance(run.get("recipe"), Mapping)
 
 
 def check_seeds(runs: Iterable[tuple[Path, Mapping]]) -> None:
     """Makes sure that runs of one network differ in their seed alone.
 
-    Recipes with values are compared with each other; so are the hashes that runs of schema 1 have,
-    which are of fewer values.
+    Recipes with values are compared with each other, and hashes with hashes: those of schema 1
+    cover fewer values.
 
     Args:
         runs: folders, and ``run`` as in results.
@@ -141,8 +156,7 @@ def _hash_of(recipe: str | Mapping) -> str:
 def _differing(one: str | Mapping, other: str | Mapping) -> str:
     if isinstance(one, str) or isinstance(other, str):
         return ""
-    before, after = one["values"], other["values"]
-    keys = sorted(k for k in {*before, *after} if before.get(k, ...) != after.get(k, ...))
+    keys = differences(one["values"], other["values"])
     return f" ({', '.join(keys)})" if keys else ""
 
 
@@ -150,16 +164,16 @@ def _differing(one: str | Mapping, other: str | Mapping) -> str:
 
 
 def read_runs(runs: Sequence[str | Path], recipe_of: RecipeOf | None = None) -> list[TestRecord]:
-    """The tests of some runs, each of the checkpoint that was tested last.
+    """Reads the tests of some runs, those of the checkpoint that each was last tested with.
 
     Args:
         runs: their folders, or their results files.
         recipe_of: reads the recipe of a run whose results have none with values.
 
     Raises:
-        UserError: for a run that cannot be read, two of one config, network and train domain with
-            the same seed or trained differently, and runs tested over different classes in one
-            domain.
+        UserError: for a run that cannot be read; for two runs of one config, network and train
+            domain with the same seed, or trained differently; and for runs that were tested over
+            different classes in one domain.
     """
     found = [_read(Path(path), recipe_of) for path in runs]
     check_seeds((tests[0].folder, tests[0].run) for tests in found)
@@ -169,14 +183,14 @@ def read_runs(runs: Sequence[str | Path], recipe_of: RecipeOf | None = None) -> 
 
 
 def _read(path: Path, recipe_of: RecipeOf | None) -> list[TestRecord]:
-    file = path / "results.json" if path.is_dir() else path
+    file = path / RESULTS if path.is_dir() else path
     if not file.is_file():
-        below = sorted(each.parent.name for each in path.glob("*/results.json"))
+        below = sorted(each.parent.name for each in path.glob(f"*/{RESULTS}"))
         if below:
             raise UserError(
                 f"{path}: not a run but a folder of runs: {', '.join(below)}; give these"
             )
-        raise UserError(f"{path} is not a tested run (no results.json); train or test it first")
+        raise UserError(f"{path} is not a tested run (no {RESULTS}); train or test it first")
     content = results.current(results.read(file))
     run = content["run"]
     if recipe_of and not knows_recipe(run):

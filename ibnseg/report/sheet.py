@@ -1,4 +1,4 @@
-"""A sheet: a table of text with a title and notes, whatever form it is printed in."""
+"""A sheet: a table of text with a title and notes, whatever format it is printed in."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from ibnseg.evaluation.metrics import PERCENT
 NOTHING = "-"
 
 Lines = tuple[tuple[str, ...], ...]
-"""The lines of one row of a sheet, each a text a column."""
+"""The lines of one row of a sheet; each has one text for each column."""
 
 
 class Best(str):
-    """A text that stands out."""
+    """A text that stands out as the best of its column."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table."""
+    """A table of text."""
 
     title: str
     head: tuple[str, ...]
     left: int
-    """Number of columns that are set to the left."""
+    """Number of columns that are aligned left; the others are aligned right."""
     parts: tuple[tuple[Lines, ...], ...]
     """Rows, in parts between which there is a rule."""
     notes: tuple[str, ...]
-    """Below the table."""
+    """Sentences below the table."""
 
 
 def percent(fraction: float | None, sign: str = "") -> str:
-    """A fraction in percent with one decimal; a dash for None.
+    """Writes a fraction in percent with one decimal; a dash for None.
 
     Args:
         fraction: 1 is 100 percent.
-        sign: ``'+'`` for a sign in any case.
+        sign: ``'+'`` to write the plus too.
     """
     return NOTHING if fraction is None else f"{round(100 * fraction, 1) + 0.0:{sign}.1f}"
 
 
 def shown(value: float | None, unit: str, sign: str = "") -> str:
-    """A metric's value as text: a fraction in percent, anything else with at least three digits."""
+    """Writes a metric's value: a fraction in percent, anything else with three digits or more."""
     if unit == PERCENT or value is None:
         return percent(value, sign)
     return f"{value:{sign}.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"

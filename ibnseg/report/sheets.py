@@ -14,11 +14,12 @@ from ibnseg.report.statistics import RESAMPLES, Interval
 
 
 def report_sheets(report: Report, best: str = "Bold") -> list[Sheet]:
-    """All tables of a report.
+    """Makes the sheets of a report: those of its matrices, then other published numbers.
 
     Args:
         report: what is to be shown.
-        best: how :class:`Best` looks, to begin a sentence with.
+        best: the first word of the note that explains :class:`~ibnseg.report.sheet.Best`, such as
+            ``Bold``.
     """
     found = []
     for matrix, published in zip(report.matrices, report.beside, strict=True):
@@ -33,7 +34,7 @@ def report_sheets(report: Report, best: str = "Bold") -> list[Sheet]:
 
 
 def protocol_title(protocol: dict) -> str:
-    """A protocol in full."""
+    """Describes a protocol by its name, version and inference."""
     inference = protocol["inference"]
     how = "whole images" if inference == "whole" else inference.replace("slide", "windows")
     return f"protocol {protocol['name']} v{protocol['version']}, {how}"
@@ -45,7 +46,6 @@ def protocol_title(protocol: dict) -> str:
 def _measured(
     report: Report, matrix: Matrix, published: Sequence[PublishedRow], best: str
 ) -> Sheet:
-    several = any(len(row.seeds) > 1 for block in matrix.blocks for row in block.rows)
     label, unit = report.metric.title, report.metric.unit
     better = "" if report.metric.higher_is_better else " (lower is better)"
     parts = [
@@ -69,7 +69,7 @@ def _measured(
         ("trained on", "network", "", *_heads(report, matrix.columns), "mean of unseen"),
         3,
         (*parts, tuple(beside)) if beside else tuple(parts),
-        (*_notes(report, matrix, several, best), *references.lines()),
+        (*_notes(report, matrix, best), *references.lines()),
     )
 
 
@@ -127,12 +127,12 @@ def _range(interval: Interval | None, unit: str, sign: str) -> str:
     return f"[{shown(interval.low, unit, sign)}, {shown(interval.high, unit, sign)}]"
 
 
-def _notes(report: Report, matrix: Matrix, several: bool, best: str) -> list[str]:
+def _notes(report: Report, matrix: Matrix, best: str) -> list[str]:
     rows = [row for block in matrix.blocks for row in block.rows]
     cells = [cell for row in rows for cell in (*row.cells, row.unseen)]
     known = [cell for cell in cells if cell is not None]
     notes = []
-    if several:
+    if any(len(row.seeds) > 1 for row in rows):
         notes.append("± sd: mean and standard deviation over the seeds.")
     if any(cell.by_image for cell in known):
         notes.append(_what_intervals_are(known))
@@ -247,15 +247,17 @@ def _what_differences_say(rows: Sequence[Row]) -> str:
 
 
 class _References:
-    """Sources and recipes by number."""
+    """The numbers that published rows refer to their sources and recipes by."""
 
     def __init__(self) -> None:
         self.numbers: dict[tuple[str, str], int] = {}
 
     def number(self, row: PublishedRow) -> int:
+        """Returns the number of a row's source and recipe, a new one if they are new."""
         return self.numbers.setdefault((row.source, row.recipe), len(self.numbers) + 1)
 
     def lines(self) -> list[str]:
+        """Makes a note for each number."""
         return [
             f"[{number}] {source}. Recipe: {recipe}."
             for (source, recipe), number in self.numbers.items()

@@ -25,13 +25,13 @@ class Interval(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How scores move when a sample of images is drawn anew."""
+    """How scores of several trainings move when a sample of images is drawn anew."""
 
     deviations: np.ndarray
-    """(S, B) float64: of S trainings in the same B resamples, from their mean over the resamples;
-    NaN where undefined."""
+    """(S, B) float64: the score of each of S trainings in the same B resamples, minus its mean over
+    the resamples; NaN if undefined."""
     units: int
-    """G, of what was resampled: images, or groups of them, in which the score is defined."""
+    """G, the number of images, or groups of them, that were resampled and define the score."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """Over the seeds; NaN if the score of one is undefined."""
+        """The mean over the seeds; NaN if the score of one is undefined."""
         return float(self.values.mean())
 
     @property
@@ -61,10 +61,10 @@ def sum_groups(counts: np.ndarray, groups: Sequence[str]) -> np.ndarray:
 
     Args:
         counts: (N, ...) integer or float64.
-        groups: (N,) the group of each image.
+        groups: (N,) the name of each image's group.
 
     Returns:
-        (G, ...) int64, or float64, in order of the groups' names.
+        (G, ...) int64, or float64 if the counts are floating point, in order of the groups' names.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     kind = np.float64 if counts.dtype.kind == "f" else np.int64
@@ -74,7 +74,7 @@ def sum_groups(counts: np.ndarray, groups: Sequence[str]) -> np.ndarray:
 
 
 def draws(units: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each of G units is in each of B samples of G, drawn with replacement.
+    """Draws B samples of G units with replacement, and counts each unit in each sample.
 
     Args:
         units: G.
@@ -82,21 +82,21 @@ def draws(units: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
         seed: the same one draws the same, so that scores of two networks stay paired.
 
     Returns:
-        (B, G) int64, multinomial.
+        (B, G) int64; rows are multinomial and sum to G.
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(units, np.full(units, 1 / units), size=resamples)
 
 
 def resample(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Sums of counts in bootstrap samples, all in one matrix product.
+    """Sums counts in each of some bootstrap samples, all in one matrix product.
 
     Args:
         counts: (G, ...) integer or float64, of each image, or group of images.
         drawn: (B, G) integer, from :func:`draws`.
 
     Returns:
-        (B, ...) float64, of exact whole numbers if the counts are.
+        (B, ...) float64; the sums of integer counts are exact.
 
     Raises:
         ValueError: if integer counts could reach 2**53, above which float64 skips whole numbers.
@@ -111,13 +111,13 @@ def resample(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 def spread(
     counts: Sequence[np.ndarray], score: Score, resamples: int = RESAMPLES, seed: int = 0
 ) -> Spread:
-    """The spread of a score over images, of several trainings in the same resamples.
+    """Computes the spread of a score over images, for several trainings in the same resamples.
 
     Args:
-        counts: of each training, (G, ...) integer or float64, of the same images or groups.
-        score: what is read off sums of them.
+        counts: for each training (G, ...), integer or float64, of the same images or groups.
+        score: computes the score from sums of them.
         resamples: B.
-        seed: of the draws.
+        seed: as for :func:`draws`.
     """
     drawn = draws(len(counts[0]), resamples, seed)
     values = np.stack([score(resample(each, drawn)) for each in counts])
@@ -129,7 +129,7 @@ def spread(
 
 
 def combine(scores: Sequence[Scores], weights: Sequence[float]) -> Scores | None:
-    """The weighted sum of scores, over the seeds that all of them have.
+    """Computes a weighted sum of scores, over the seeds that all of them have.
 
     With weights 1 and -1 it is the paired difference of two networks; with 1/n the mean over n
     domains. What was resampled from the same sample of images moves together; different samples are
@@ -156,30 +156,34 @@ def combine(scores: Sequence[Scores], weights: Sequence[float]) -> Scores | None
 
 
 def interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
-    """The confidence interval of a mean over S trainings, for other images and other trainings.
+    """Computes the confidence interval of a mean over S trainings, for other images and trainings.
 
-    Its variance is the sum of: of each sample of images, the bootstrap variance of the mean over
-    the trainings, times G / (G - 1) for the G images or groups that were resampled, since the
-    bootstrap's is that much too small (Hesterberg, "What Teachers Should Know About the Bootstrap",
-    The American Statistician 69(4), 2015); and for S >= 2 the trainings' own variance / S. Half the
-    width is Student's t of the degrees of freedom by Welch and Satterthwaite, from G - 1 and S - 1.
-    (Welch, Biometrika 34, 1947.)
+    The variance of the mean is a sum. Each sample of images adds the bootstrap variance of the mean
+    over the trainings, times G / (G - 1) for the G images or groups that were resampled, because
+    the bootstrap's is that much too small (Hesterberg, "What Teachers Should Know About the
+    Bootstrap", The American Statistician 69(4), 2015). The trainings add their own variance / S, if
+    S >= 2. Half the width is the root of the variance times Student's t, whose degrees of freedom
+    follow from G - 1 and S - 1 by Welch and Satterthwaite (Welch, Biometrika 34, 1947).
 
     Where training and image interact, that part is in both variances, so their sum is too large
     rather than too small (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2),
     2007). The interval's coverage is approximate all the same, since degrees of freedom that are
-    estimated from few trainings are uncertain: of 2 trainings and 20 groups of like weight, 94 % of
-    2000 simulated intervals held the truth. A single training says nothing of others: its interval
-    is for other images alone.
+    estimated from few trainings are uncertain: for 2 trainings and 20 groups of like weight, 94 %
+    of 2000 simulated intervals held the truth. A single training says nothing about others: its
+    interval is for other images alone.
 
-    Why not the bootstrap's percentiles: those of few groups lie within the groups' own range. Of
-    3 groups the interval would hold the truth 7 times in 10, of 2 every second time. Student's t of
-    G - 1 is what is advised for few clusters (Cameron and Miller, "A Practitioner's Guide to
-    Cluster-Robust Inference", Journal of Human Resources 50(2), 2015); of hundreds of images both
-    agree.
+    The bootstrap's percentiles are not used, because those of few groups lie within the groups' own
+    range: for 3 groups the interval would hold the truth 7 times in 10, for 2 every second time.
+    Student's t with G - 1 is what is advised for few clusters (Cameron and Miller, "A
+    Practitioner's Guide to Cluster-Robust Inference", Journal of Human Resources 50(2), 2015); for
+    hundreds of images both agree.
+
+    Args:
+        scores: of the trainings.
+        confidence: the share of intervals that hold the truth, in (0, 1).
 
     Returns:
-        None where the images are not known, fewer than two images or groups define the score, or a
+        None if the images are not known, fewer than two images or groups define the score, or a
         value is undefined.
     """
     count = len(scores.seeds)
@@ -197,14 +201,16 @@ def interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
 
 
 def interval_of_seeds(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval | None:
-    """The confidence interval of a mean over S trainings, for other trainings and the same images:
-    Student's t of S - 1.
+    """Computes the confidence interval of a mean over S trainings, for the same images.
+
+    Half its width is the standard error times Student's t with S - 1 degrees of freedom.
 
     Args:
-        values: (S,).
+        values: (S,) float64.
+        confidence: the share of intervals that hold the truth, in (0, 1).
 
     Returns:
-        None for fewer than two, or where one is NaN.
+        None for fewer than two values, or if one is NaN.
     """
     if len(values) < 2 or np.isnan(values).any():
         return None
@@ -213,7 +219,7 @@ def interval_of_seeds(values: np.ndarray, confidence: float = CONFIDENCE) -> Int
 
 
 def _student(mean: float, parts: Sequence[tuple[float, int]], confidence: float) -> Interval:
-    """About a mean whose variance is the sum of parts, each with its degrees of freedom."""
+    """The interval about a mean; its variance is a sum of parts, each with degrees of freedom."""
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return Interval(mean, mean)

@@ -18,14 +18,16 @@ FIRST = ("mIoU", "pixel_accuracy")
 
 
 def drops(results: Mapping) -> list[float | None]:
-    """The :func:`~ibnseg.report.gaps.drop` of each test, of mIoU."""
+    """Computes the :func:`~ibnseg.report.gaps.drop` in mIoU of each test, as a fraction."""
     tests, trains = results["tests"], trained_in(results["run"])
     return [drop(test, tests, trains) for test in tests]
 
 
 def run_markdown(results: Mapping) -> str:
-    """The results as Markdown tables: a row a test, then the IoU of each class, then the further
-    metrics that a test has; fractions in percent.
+    """Writes results as Markdown tables, with fractions in percent.
+
+    The first has a row for each test, the second one for each class, with its IoU, and the third
+    one for each further metric that a test has.
 
     Args:
         results: a results file's content.
@@ -74,8 +76,13 @@ def run_markdown(results: Mapping) -> str:
 
 
 def run_csv(results: Mapping) -> str:
-    """The results as CSV: a row a test, fractions as measured, one column a class, then one a
-    further metric."""
+    """Writes results as CSV, with a row for each test and fractions as measured.
+
+    Each class has a column with its IoU, and each further metric one of its own.
+
+    Args:
+        results: a results file's content.
+    """
     run, tests = results["run"], results["tests"]
     classes, further = _classes(tests), _further(tests)
     text = io.StringIO()
@@ -117,10 +124,12 @@ def _further(tests: Sequence[Mapping]) -> list[str]:
 
 
 def _metric_row(name: str, tests: Sequence[Mapping], facts: Mapping) -> tuple[str, ...]:
-    own = facts.get(name) or dict(title=name, unit=PERCENT)
     if name in METRICS:
-        own = dict(title=METRICS[name].title, unit=METRICS[name].unit)
-    return own["title"], *(shown(test["metrics"].get(name), own["unit"]) for test in tests)
+        title, unit = METRICS[name].title, METRICS[name].unit
+    else:
+        recorded = facts.get(name) or dict(title=name, unit=PERCENT)
+        title, unit = recorded["title"], recorded["unit"]
+    return title, *(shown(test["metrics"].get(name), unit) for test in tests)
 
 
 def _class_iou(test: Mapping, name: str) -> str:

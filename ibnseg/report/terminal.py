@@ -1,4 +1,4 @@
-"""Reports for the terminal."""
+"""Writes reports for the terminal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ WIDTH = 100
 
 
 def as_terminal(report: Report) -> str:
-    """Tables as wide as they need be; bold only for a terminal, the star also in a file."""
+    """Writes tables as wide as they need to be.
+
+    The best value of a column is bold if the output is a terminal, and has a star in any case.
+    """
     return "\n\n".join(sheet_text(sheet) for sheet in report_sheets(report, best="*"))
 
 
 def sheet_text(sheet: Sheet) -> str:
-    """A table with its title above and its notes, wrapped, below."""
+    """Writes a table with its title above it and its notes, wrapped, below it."""
     table = Table(box=box.HORIZONTALS, pad_edge=False)
     for i, head in enumerate(sheet.head):
         table.add_column(Text(head), justify="left" if i < sheet.left else "right", no_wrap=True)

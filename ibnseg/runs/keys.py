@@ -49,15 +49,10 @@ class Key:
     meaning: str
     """For the table in docs/configs.md."""
     decides: str = ""
-    """What it decides, one of:
-
-    - ``"training"``: what is learnt; runs that differ in it have different recipes, and are never
-      averaged as seeds.
-    - ``"length"``: the number of steps, which the recipe has in its place.
-    - ``"selection"``: what is learnt, if ``save_best`` is set.
-    - ``"testing"``: what is measured.
-    - ``""``: none of these.
-    """
+    """What it decides: ``"training"``: what is learnt (runs that differ in it have different
+    recipes, and are never averaged as seeds); ``"length"``: the number of steps, which the recipe
+    has in its place; ``"selection"``: what is learnt, if ``save_best`` is set; ``"testing"``: what
+    is measured; ``""``: none of these."""
     refuses_resume: bool = False
     """Whether a run cannot be resumed with another value."""
 

@@ -475,8 +475,8 @@ def test_one_common_seed_of_several_makes_nothing_best(tmp_path):
 
 def test_other_images_or_other_labels_of_the_same_are_not_paired(tmp_path):
     for other, why in (
-        (images(5, 6, 7), "other images"),
-        ([image(5), [[5, 4], [0, 1]]], "other labels of the same images"),
+        (images(5, 6, 7), "tested on different images"),
+        ([image(5), [[5, 4], [0, 1]]], "tested on the same images with different labels"),
     ):
         found = pair(tmp_path / why, {"gta5": images(4, 5)}, {"gta5": other})
         assert found.blocks[0].differences[0].cells == (None,), why
