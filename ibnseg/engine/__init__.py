@@ -1,4 +1,4 @@
-"""From a config to a run."""
+"""Turns a config into a run: reads it, expands it, trains, tests and records the results."""
 
 from ibnseg.engine.checkpoint import Checkpoints, HostMemory
 from ibnseg.engine.expand import expand

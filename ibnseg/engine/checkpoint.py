@@ -1,4 +1,4 @@
-"""A run's checkpoints: saved whole, with all state of a training, the latest always there."""
+"""Saves a run's checkpoints: whole, with all state of the training, and never none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WRITTEN_ANEW = (
     "mmengine_version",
     "seed",
 )
-"""What mmengine itself puts into the message hub, in a resumed run too."""
+"""Entries of the message hub that mmengine itself writes anew when a run is resumed."""
 
 
 @HOOKS.register_module()
@@ -43,10 +43,10 @@ class Checkpoints(Hook):
 
     A resumed run goes on as if it had not been interrupted, because a checkpoint has all state:
     weights and buffers, further losses' included; the optimiser and schedules; and what hooks keep
-    in the message hub (``runner.message_hub.update_info``), if it is made of numbers, texts,
+    in the message hub (``runner.message_hub.update_info``), if it consists of numbers, texts,
     tensors, lists, tuples and dicts. Other objects could run code when they are read: they are left
-    out, and a warning names them. Tensors of the message hub come back on the CPU. What a hook
-    keeps in its own attributes is not saved.
+    out, and a warning names them. Tensors of the message hub return on the CPU. What a hook keeps
+    in its own attributes is not saved.
 
     With mmengine's ``EMAHook``, ``state_dict`` has the averaged weights, which every test and
     prediction therefore uses, and ``ema_state_dict`` those that the training goes on with.
@@ -56,10 +56,10 @@ class Checkpoints(Hook):
 
     Args:
         interval: iterations between checkpoints.
-        keep: how many of them stay.
-        best: the validation metric whose largest value decides what ``best.pth`` is, if any. The
-            checkpoint is then saved after each validation, so that a resumed run has seen the same
-            ones.
+        keep: how many of them are kept, at least one.
+        best: the validation metric whose largest value decides what ``best.pth`` is; None if
+            nothing is selected. With it, checkpoints are saved after each validation instead, so
+            that a resumed run has seen the same validations.
     """
 
     priority = "VERY_LOW"
@@ -131,8 +131,9 @@ class Checkpoints(Hook):
 
 
 def plain(value: object) -> object:
-    """A value as a checkpoint may hold it, to be read with ``weights_only=True``: NumPy's numbers
-    become Python's, all else stays as it is.
+    """Makes a value readable with ``weights_only=True``: NumPy's numbers become Python's.
+
+    All else stays as it is.
 
     Raises:
         TypeError: for what is not made of numbers, texts, tensors, lists, tuples and dicts.
@@ -152,7 +153,7 @@ def plain(value: object) -> object:
 
 
 def point(link: Path, target: str) -> None:
-    """Makes ``link`` a symbolic link to ``target``; one that is there is replaced in one step.
+    """Makes ``link`` a symbolic link to ``target``, replacing one that exists in a single step.
 
     Raises:
         UserError: if it cannot be written.
@@ -174,8 +175,10 @@ def _save(runner: Runner, name: str, iteration: int) -> None:
 
 
 def _average_buffers(runner: Runner) -> None:
-    """Gives all processes the mean of their running statistics, as mmengine does at the end of an
-    epoch; of averaged weights, too."""
+    """Gives all processes the mean of their running statistics, those of averaged weights included.
+
+    mmengine does so at the end of an epoch.
+    """
     if get_world_size() > 1:
         averaged = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
         buffers = [b for network in (runner.model, *averaged) for b in network.buffers()]
@@ -184,7 +187,7 @@ def _average_buffers(runner: Runner) -> None:
 
 @HOOKS.register_module()
 class HostMemory(Hook):
-    """Adds the process's peak memory in MB to the progress line if no GPU's is in it."""
+    """Adds the process's peak memory in MiB to the progress line, if there is no GPU."""
 
     def after_train_iter(self, runner: Runner, **kwargs) -> None:
         if not torch.cuda.is_available():

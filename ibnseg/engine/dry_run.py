@@ -1,5 +1,4 @@
-"""What a training will take, before its first step: data, memory, disk and time. What ``ibnseg
-train --dry-run`` does."""
+"""Estimates what a training will take: data, memory, disk and time (``ibnseg train --dry-run``)."""
 
 from __future__ import annotations
 
@@ -28,24 +27,24 @@ from ibnseg.support.memory import enough_memory
 
 MIB = 2**20
 AT_ONCE = 2
-"""Crops that are tried on a CPU; the rest of a batch is taken to cost as much each."""
+"""The number of crops that are tried on a CPU; all others are assumed to cost the same."""
 
 
 def describe_training(cfg: Config, folder: Path) -> str:
     """Describes a training in aligned lines, after two steps on some of its images.
 
-    The steps are discarded, and nothing is written but to a temporary folder and caches.
+    The steps are discarded, and files are written only to a temporary folder and to caches.
 
     Args:
         cfg: an expanded config.
         folder: the run's folder, which need not exist.
 
     Raises:
-        UserError: for data or a network that cannot be built, and too little memory.
+        UserError: for data or a network that cannot be built, and for too little memory.
     """
     with tempfile.TemporaryDirectory() as temporary:
         cfg.work_dir, cfg.console = temporary, "bar"
-        cfg.visualizer = dict(type="Visualizer")  # no run is begun at a tracker
+        cfg.visualizer = dict(type="Visualizer")  # a tracker, such as W&B, would record a run
         runner = Runner.from_cfg(cfg)
         dataset = runner.train_loop.dataloader.dataset
         data = dict(_data(cfg, dataset, runner))
@@ -101,7 +100,7 @@ class _Cost:
                     runner.model.train_step(pseudo_collate(samples), optim_wrapper=wrapper)
                 self.seconds = (self._now() - begin) / self.tried
         weights = _bytes(runner.model.state_dict())
-        state = _bytes(wrapper.optimizer.state_dict()) if self.cfg.optim_wrapper else 0
+        state = _bytes(wrapper.optimizer.state_dict())
         averages = sum(isinstance(hook, EMAHook) for hook in runner.hooks)
         self.stored = weights * (1 + averages) + state
         gradients = sum(p.numel() * p.element_size() for p in _trained(runner.model))
@@ -118,7 +117,7 @@ class _Cost:
         return time.perf_counter()
 
     def facts(self, folder: Path) -> dict[str, str]:
-        """Lines by name: memory, checkpoint, step, loading and training."""
+        """Describes device, memory, checkpoints, step, loading and training, each in a line."""
         step = self.seconds * self.crops
         loading = self.loading * self.crops / max(self.cfg.workers, 1)
         waits = self.cfg.workers == 0
@@ -166,7 +165,7 @@ def _bytes(state: object) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The nearest folder on a path that exists."""
+    """The folder itself, or the nearest one above it that exists."""
     folder = folder.absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 

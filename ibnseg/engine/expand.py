@@ -1,4 +1,4 @@
-"""From a config that reads like a sentence to one that mmengine can run, self-contained."""
+"""Expands a config in this package's keys to one that mmengine can run without other files."""
 
 from __future__ import annotations
 
@@ -28,23 +28,27 @@ def expand(
     world_size: int = 1,
     training: bool = True,
 ) -> Config:
-    """Turns names into mmengine's loaders, loops, evaluators and hooks.
+    """Makes mmengine's loaders, loops, evaluators and hooks from the keys of a config.
 
     The training data is listed on the way, because the schedule's length depends on its size. The
-    result keeps the names, holds the domains, and keeps in ``given`` what the user said in
-    mmengine's words; so it can be read without any other file, and expanding it again changes
+    result keeps the keys, contains the domains, and keeps in ``given`` what the user set in
+    mmengine's words. So it can be read without any other file, and expanding it again changes
     nothing.
 
     Args:
         cfg: an experiment; see ``docs/configs.md`` for its keys.
-        roots: data folders from the command line, by name.
+        roots: data folders from the command line, by a domain's name or its ``data_root``.
         world_size: number of processes, which share the batch.
-        training: if false, the data of the training domains need not exist.
+        training: whether to expand what training needs; if false, the data of the training domains
+            need not exist.
+
+    Returns:
+        A new config.
 
     Raises:
-        UserError: for a key that is missing or contradicts another, an unknown domain, protocol or
-            split, data that is not there, domains of different classes, a head whose number of
-            classes is not theirs, or whose loss ``class_balance`` cannot weight.
+        UserError: for a key that is missing or contradicts another; an unknown domain, protocol or
+            split; missing data; domains of different classes; and a head with another number of
+            classes, or with a loss that ``class_balance`` cannot weight.
     """
     source, roots = cfg.filename or "config", roots or {}
     cfg = Config(contracted(copy.deepcopy(cfg._cfg_dict)), filename=cfg.filename)

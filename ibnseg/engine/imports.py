@@ -1,9 +1,10 @@
-"""``custom_imports``: modules of the user's own, imported for a config and found by its run."""
+"""Imports modules of the user's own (``custom_imports``), which a run of the config finds again."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -17,11 +18,11 @@ from ibnseg.support.errors import UserError
 
 
 def import_modules(cfg: Config) -> None:
-    """Imports what a config lists in ``custom_imports``, and records in ``cfg.modules`` where each
-    package was found.
+    """Imports the modules in a config's ``custom_imports``, and sets its ``modules``.
 
-    Looked for in Python's path (so that ``PYTHONPATH`` decides, if it is set), then in the working
-    folder, the config's folder and the one above it; for a run in the folder that it recorded.
+    Modules are looked for in Python's path first, so that ``PYTHONPATH`` decides if it is set. Next
+    come the working folder, the config's folder and the one above it; for a run, only the folder
+    that it recorded. ``modules`` has name, folder and SHA-256 of each package that was found.
 
     Raises:
         UserError: for a module that is not found or fails on import, and for a package that is
@@ -50,20 +51,24 @@ def import_modules(cfg: Config) -> None:
             if not wanted.get("allow_failed_imports"):
                 raise
             print_log(
-                f"custom_imports: {name} cannot be found; the config allows that", "current", 30
+                f"custom_imports: {name} cannot be found; the config allows that",
+                "current",
+                logging.WARNING,
             )
             continue
         except Exception as error:  # a module is code: anything may be wrong with it
             raise UserError(
                 f"custom_imports: {name} cannot be imported ({type(error).__name__}: {error})"
             ) from error
-        found[top] = _check(_describe(top), recorded.get(top))
+        found[top] = _describe(top)
+        _compare(found[top], recorded.get(top))
     cfg.modules = list(found.values())
 
 
 def import_named(names: Iterable[str]) -> None:
-    """Imports modules that the user named on the command line or in ``$IBNSEG_IMPORTS``; they are
-    looked for in Python's path and the working folder.
+    """Imports modules that the user named on the command line or in ``$IBNSEG_IMPORTS``.
+
+    They are looked for in Python's path and the working folder.
 
     Raises:
         UserError: for a module that is not found or fails on import.
@@ -125,7 +130,8 @@ def _describe(name: str) -> dict[str, str]:
     return dict(name=name, folder=str(folder.resolve()), sha256=digest.hexdigest())
 
 
-def _check(found: dict[str, str], recorded: Mapping | None) -> dict[str, str]:
+def _compare(found: Mapping, recorded: Mapping | None) -> None:
+    """Warns if a package has changed since the run was made, and refuses another one."""
     if recorded and found["sha256"] != recorded["sha256"]:
         name = found["name"]
         if found["folder"] != recorded["folder"] and _holds(Path(recorded["folder"]), name):
@@ -136,6 +142,5 @@ def _check(found: dict[str, str], recorded: Mapping | None) -> dict[str, str]:
         print_log(
             f"custom_imports: {name} in {found['folder']} has changed since the run was made",
             "current",
-            30,
+            logging.WARNING,
         )
-    return found

@@ -1,5 +1,4 @@
-"""Processes and devices: one GPU, several (torchrun or Slurm), one CPU process or several
-(gloo)."""
+"""Joins the processes of a training: of torchrun or Slurm, on GPUs (NCCL) or CPUs (gloo)."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from mmengine.device import get_device
 
 
 def slurm_as_torchrun(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that torchrun would set, out of those of a Slurm step of several tasks.
+    """Makes the variables that torchrun would set from those of a Slurm step of several tasks.
 
     Args:
         env: environment variables. ``MASTER_ADDR`` and ``MASTER_PORT`` are kept if set.
@@ -54,7 +53,8 @@ def stop_processes() -> None:
 def start_processes() -> int:
     """Joins the process group if there is one to join, and returns the number of processes.
 
-    NCCL where there are GPUs, each process on that of its local rank; gloo otherwise.
+    With GPUs, the backend is NCCL and each process uses the GPU of its local rank; otherwise the
+    backend is gloo.
     """
     os.environ.update(slurm_as_torchrun(os.environ))
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:

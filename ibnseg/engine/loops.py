@@ -1,4 +1,4 @@
-"""Loops: training steps that can be resumed exactly, and a test on many domains."""
+"""Loops of mmengine's Runner: training that resumes exactly, validation, tests on many domains."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TrainLoop(IterBasedTrainLoop):
                 )
                 for i in range(self.accumulate)
             ]
-        # what a part lacks, e.g. a further loss that found nothing in it, counts as 0
+        # a value that a part does not have, e.g. a further loss with nothing to find, counts as 0
         keys = dict.fromkeys(key for part in outputs for key in part)
         mean = {key: sum(part.get(key, 0) for part in outputs) / len(outputs) for key in keys}
         self.runner.call_hook(
@@ -121,7 +121,7 @@ def _by_size(data_batch: Mapping[str, Sequence]) -> Iterator[Mapping[str, Sequen
 
 
 def _is_rescaled(data_batch: Mapping[str, Sequence]) -> bool:
-    """Whether the network sees the images at another size than that of their labels."""
+    """Whether the network sees an image at another size than that of its label."""
     metas = (sample.metainfo for sample in _shown(data_batch))
     return any(tuple(meta["img_shape"]) != tuple(meta["ori_shape"]) for meta in metas)
 
@@ -135,7 +135,10 @@ def _shown(data_batch: Mapping[str, Sequence]) -> list[SegDataSample]:
 
 
 class _InPrecision:
-    """A network whose ``test_step`` runs in a precision; mmengine's loop would undo a context."""
+    """A network whose ``test_step`` runs in a precision.
+
+    A context around mmengine's loop would have no effect, because the loop sets its own.
+    """
 
     def __init__(self, network: nn.Module, precision: str) -> None:
         self.network, self.precision = network, precision
@@ -155,15 +158,15 @@ class DomainTestLoop(BaseLoop):
         evaluator: the evaluator of each test, by the test's name; its prefix names the metrics:
             ``cityscapes/mIoU``.
         tests: the tests' facts, each with ``name``, ``domain``, ``split``, ``protocol``,
-            ``inference`` (what it changes in the model's ``test_cfg``), ``augmented``, whether
-            its loader gives augmented images, and ``precision``.
+            ``inference`` (what it changes in the model's ``test_cfg``), ``augmented`` (whether its
+            loader gives augmented images) and ``precision``.
 
     Attributes:
         loops: mmengine's test loop of each test, by name.
         test: the one of ``tests`` that is under way, or was last.
-        dataloader: its loader, which is what progress lines count.
-        upsampled_twice: whether its logits were resized to the image first, and from there to a
-            label of another size.
+        dataloader: the loader of that test, whose batches progress lines count.
+        upsampled_twice: whether the logits of that test were resized to the image first, and from
+            there to a label of another size.
     """
 
     def __init__(

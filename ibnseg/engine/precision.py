@@ -1,5 +1,4 @@
-"""bfloat16 training on any device: autocast without loss scaling, which its exponent does not
-need."""
+"""bfloat16 on any device: autocast, without loss scaling because its exponent is large."""
 
 from __future__ import annotations
 

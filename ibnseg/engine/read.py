@@ -1,4 +1,4 @@
-"""Reading an experiment by its name or path, with changes from the command line."""
+"""Reads an experiment by its name or path, with changes from the command line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ibnseg.support.errors import UserError
 
 
 def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object] = ()) -> Config:
-    """Reads an experiment, or the ``config.py`` of a run, which becomes an experiment again; the
-    modules in its ``custom_imports`` are imported.
+    """Reads an experiment, and imports the modules in its ``custom_imports``.
+
+    The ``config.py`` of a run becomes the experiment that it was made from.
 
     Args:
         config: a path, or the name of a config in one of the folders of
@@ -28,7 +29,7 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
             values by key.
 
     Raises:
-        UserError: if there is no such config, it or an option cannot be read, or it has a key that
+        UserError: if there is no such config, if it or an option cannot be read, and for a key that
             is unknown or cannot be honoured.
     """
     path = find_config(config)
@@ -63,15 +64,19 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
 def find_network(
     source: str | Path, checkpoint: str | Path | None, options: Sequence[str]
 ) -> tuple[Config, Path]:
-    """A network's config and checkpoint.
+    """Finds a network's config and checkpoint.
 
     Args:
         source: a run's folder, whose tested checkpoint is taken; or a config, by its path or name.
         checkpoint: a config's weights; for a run, another checkpoint of it.
         options: changes to the config, ``key=value``.
 
+    Returns:
+        The config, not expanded, and the checkpoint's path.
+
     Raises:
-        UserError: for a folder that is not a run, and a config without checkpoint.
+        UserError: for a folder that is not a run, a run without a checkpoint to test, and a config
+            that is given without one.
     """
     source = Path(source).expanduser()
     require_network(source, checkpoint)

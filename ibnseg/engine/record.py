@@ -1,4 +1,4 @@
-"""What a run's results say: the run and its checkpoint, each test's record, and the tables."""
+"""Writes a run's results: the run and its checkpoint, each test's record, and the tables."""
 
 from __future__ import annotations
 
@@ -25,17 +25,11 @@ from ibnseg.support.files import sha256, written_whole
 from ibnseg.support.stack import DISTRIBUTIONS
 
 
-def read_results(folder: Path) -> dict | None:
-    """The results that a folder holds; None if there are none."""
-    file = folder / RESULTS
-    return results.read(file) if file.exists() else None
-
-
 class Recorder(Hook):
-    """Adds each test's record to ``results.json`` when it ends.
+    """Adds each test's record to ``results.json`` when the test ends.
 
     Args:
-        run: what the results say of the run and its checkpoint.
+        run: from :func:`describe_run`.
     """
 
     def __init__(self, run: dict) -> None:
@@ -45,22 +39,23 @@ class Recorder(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         folder = Path(runner.work_dir)
         record = _record(runner, runner.test_loop.test)
-        content = results.merge(read_results(folder), self.run, [record], runner.cfg.domains)
+        content = results.merge(Run(folder).results, self.run, [record], runner.cfg.domains)
         results.write(folder / RESULTS, content)
 
 
 def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> dict:
-    """The ``run`` of a results file.
+    """Describes a run and one of its checkpoints, as the ``run`` of a results file.
 
     Args:
         cfg: the expanded config.
-        path: of the checkpoint; it is recorded relative to ``folder`` if it lies there.
+        path: the checkpoint's; it is recorded relative to ``folder`` if it lies there.
         checkpoint: its content.
-        folder: the run's.
+        folder: the one that the results are written to.
 
     Returns:
-        Among others the ``recipe``, as :class:`ibnseg.runs.run.Recipe` has it (None if it is not
-        known), and the ``source`` of the network: ``run``, or ``config and checkpoint``.
+        A dict that JSON can hold. ``recipe`` is that of :class:`ibnseg.runs.run.Recipe`, None if it
+        is not known; ``source`` says where the network is from, ``run`` or
+        ``config and checkpoint``.
 
     Raises:
         UserError: if the checkpoint was trained in another domain than the config's.
@@ -125,7 +120,7 @@ def _record(runner: Runner, test: Mapping) -> dict:
         skipped=dataset.skipped,
         per_image=file,
     )
-    # only this changes what a model of mmseg predicts, so only this is recorded
+    # recorded only if true: logits upsampled twice change the predictions
     return record | (dict(upsampled="twice") if runner.test_loop.upsampled_twice else {})
 
 
@@ -135,7 +130,7 @@ def write_tables(folder: Path, content: dict, show: bool) -> None:
     Args:
         folder: the run's.
         content: of its results file.
-        show: whether the table is printed, too.
+        show: whether the table is printed too.
     """
     shown = results.current(content)
     table = tables.run_markdown(shown)
@@ -144,4 +139,4 @@ def write_tables(folder: Path, content: dict, show: bool) -> None:
             temporary.write_text(text)
     if show:
         folder = os.path.relpath(folder)
-        print(f"\n{table}\nResults: {folder}/results.json, results.md, results.csv, per_image/")
+        print(f"\n{table}\nResults: {folder}/{RESULTS}, results.md, results.csv, per_image/")

@@ -1,4 +1,4 @@
-"""Training and testing from a config to a table: what ``ibnseg train`` and ``ibnseg test`` do."""
+"""Trains and tests from a config to a table: what ``ibnseg train`` and ``ibnseg test`` do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ibnseg.engine import dry_run
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.read import find_network, load_config
-from ibnseg.engine.record import Recorder, describe_run, read_results, write_tables
+from ibnseg.engine.record import Recorder, describe_run, write_tables
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
@@ -24,7 +24,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, require_writable
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""The scales of test-time augmentation, which are those of mmseg's configs."""
+"""The scales of test-time augmentation in mmseg's configs, which ``--tta`` takes."""
 
 
 def train(
@@ -40,7 +40,7 @@ def train(
     show: bool = True,
     dry: bool = False,
 ) -> dict:
-    """Trains in one domain or several, then tests on all, and writes and prints the table.
+    """Trains in one domain or several, tests on all test domains, and writes and prints the table.
 
     Every domain's data is listed before the first step. The last iterate is tested, or the best one
     on the selection split if the config has ``save_best``.
@@ -48,21 +48,22 @@ def train(
     Args:
         config: path or name of an experiment.
         options: changes to it, ``key=value``.
-        roots: data folders by name.
-        domains: what to test on, instead of the config's ``test_domains``.
-        protocols: how, instead of its ``protocol``.
-        seed: instead of its ``seed``; the run then lies in a folder ``seed<k>``.
+        roots: data folders from the command line, by name.
+        domains: names of the domains to test on, instead of the config's ``test_domains``.
+        protocols: names of the protocols to test by, instead of its ``protocol``.
+        seed: replaces its ``seed``; the default folder then ends in ``seed<k>``.
         work_dir: the run's folder; ``work_dirs/<config>`` by default.
-        resume: go on from the run's latest checkpoint, if it has one, and with the tests that its
-            results lack.
-        show: print the table, which is in the run's folder in any case.
+        resume: go on from the run's latest checkpoint, if it has one, and do only the tests that
+            its results lack.
+        show: print the table, which is written to the run's folder in any case.
         dry: print what the training would take, and write nothing.
 
     Returns:
-        The content of ``results.json``; nothing if dry.
+        The content of ``results.json``; an empty dict if dry, and on all processes but the main
+        one.
 
     Raises:
-        UserError: for wrong input, and if the folder holds a run that is not to be resumed.
+        UserError: for wrong input, and if the folder holds a run already and ``resume`` is not set.
     """
     cfg = load_config(config, options)
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
@@ -89,22 +90,21 @@ def test(
     batch: int | None = None,
     precision: str | None = None,
 ) -> dict:
-    """Tests a network on every domain of its config, adds to ``results.json`` and prints the
-    table.
+    """Tests a network on all test domains, adds to ``results.json``, writes and prints the table.
 
     Args:
         source: a run's folder; or a config, by its path or name.
         checkpoint: the config's weights; for a run, another checkpoint of it.
         work_dir: where results go; by default the run, or the one that the checkpoint lies in, else
             ``work_dirs/<config>``.
-        resume: leave out the tests whose results are there already.
+        resume: leave out the tests whose results exist already.
         tta: test-time augmentation over ``TTA_SCALES`` and flips, if the config has none.
         batch: images of one size that are tested at a time, instead of its ``test_batch``.
-        precision: instead of its ``test_precision``.
+        precision: the network's, instead of its ``test_precision``.
         options, roots, domains, protocols: as for :func:`train`.
 
     Returns:
-        The content of ``results.json``.
+        The content of ``results.json``; an empty dict on all processes but the main one.
 
     Raises:
         UserError: for wrong input.
@@ -166,8 +166,10 @@ def _folder_of(checkpoint: Path) -> Path | None:
 
 
 def _require_same_recipe(cfg: Config, before: Run) -> None:
-    """Refuses to go on with a run under another recipe, which would be neither the one nor the
-    other. The run's config is read as data."""
+    """Refuses to resume a run under another recipe: the result would belong to neither.
+
+    The run's config is read as data.
+    """
     file = before.folder / CONFIG
     if not file.is_file():
         raise UserError(
@@ -186,29 +188,32 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
         if name == OF_A_PROCESS or (name in KEYS and not KEYS[name].refuses_resume):
             continue
         if name.startswith(MODULE) and name in was and name in now:
-            change = f"{name} has changed since the run was begun; resume with its files as they"
-            change += " were"
+            change = (
+                f"{name} has changed since the run was begun; resume with its files as they were"
+            )
         else:
             default = KEYS[name].default if name in KEYS else None
-            change = f"{name} was {was.get(name, default)} and is now {now.get(name, default)}; "
-            change += "resume with what it was"
+            change = (
+                f"{name} was {was.get(name, default)} and is now {now.get(name, default)}; "
+                "resume with what it was"
+            )
         raise UserError(f"{before.folder}: {change}, or train again in another --work-dir")
 
 
 def _build_runner(cfg: Config, folder: Path) -> Runner:
     require_writable(folder)
-    read_results(folder)
+    _ = Run(folder).results  # damaged ones are refused before the first step
     cfg.work_dir = str(folder)
     return Runner.from_cfg(cfg)
 
 
 def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True) -> dict:
-    """Tests a checkpoint on all domains; each one's record is written as soon as it is there."""
-    path = path.resolve()  # of a run under way, the latest may move on meanwhile
+    """Tests a checkpoint on all domains, and writes each test's record as soon as it ends."""
+    path = path.resolve()  # if the run is being trained, its latest checkpoint changes meanwhile
     folder = Path(runner.work_dir)
     checkpoint = runner.load_weights(path)
     run = describe_run(runner.cfg, path, checkpoint, folder)
-    before = read_results(folder)
+    before = Run(folder).results
     loop = runner.test_loop
     if resume and before:
         loop.tests = [test for test in loop.tests if not results.is_done(before, run, test, folder)]

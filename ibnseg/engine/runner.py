@@ -1,4 +1,4 @@
-"""mmengine's Runner with checkpoints that are whole and safe, and processes without GPUs."""
+"""mmengine's Runner with checkpoints that are whole and safe to read, and with CPU processes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.runs.run import CONFIG
 from ibnseg.support.errors import UserError, building, unknown_name
 from ibnseg.support.files import written_whole
 from ibnseg.support.progress import bar
@@ -55,8 +56,7 @@ class Runner(mmengine.runner.Runner):
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Builds the logger: its console leaves out what takes several lines, its file has
-        everything."""
+        """Builds the logger, whose console leaves out what takes several lines."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
@@ -71,7 +71,7 @@ class Runner(mmengine.runner.Runner):
         """Seeds the generators, and asks for deterministic algorithms if they are wanted."""
         super().set_randomness(seed, diff_rank_seed, deterministic)
         if deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS needs
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs this
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
@@ -82,7 +82,7 @@ class Runner(mmengine.runner.Runner):
         try:
             with building("model"):
                 super()._init_model_weights()
-        except URLError as error:  # of what mmengine downloads; our backbones say it themselves
+        except URLError as error:  # from mmengine's downloads; our backbones raise a UserError
             raise UserError(
                 f"model: weights to start from cannot be downloaded ({error.reason}); set "
                 "model.pretrained or init_cfg to the path of a file, or to None"
@@ -95,8 +95,11 @@ class Runner(mmengine.runner.Runner):
             return super().build_optim_wrapper(optim_wrapper)
 
     def _check_paramwise(self, groups: Mapping) -> None:
-        """Refuses keys that mmengine would leave out without a word; what matches no parameter is
-        logged, because configs of mmseg's name more than each network has."""
+        """Refuses keys that mmengine would ignore in silence.
+
+        Custom keys that match no parameter are only logged, because mmseg's configs name more than
+        each network has.
+        """
         for key in groups:
             if key not in PARAMWISE:
                 raise unknown_name("key of optim_wrapper.paramwise_cfg", key, PARAMWISE)
@@ -118,8 +121,10 @@ class Runner(mmengine.runner.Runner):
             super().register_custom_hooks(hooks)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Runs a step of all hooks; some, such as ``EMAHook``, look at their arguments only when
-        the training begins."""
+        """Runs a step of all hooks.
+
+        Some, such as ``EMAHook``, check their arguments only when the training begins.
+        """
         try:
             super().call_hook(fn_name, **kwargs)
         except TypeError as error:
@@ -151,8 +156,13 @@ class Runner(mmengine.runner.Runner):
             super().save_checkpoint(str(temporary.parent), temporary.name, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        """Reads the checkpoint that a training starts from or goes on with; hooks may change it, as
-        mmengine's ``EMAHook`` does."""
+        """Loads the checkpoint that a training starts from or goes on with.
+
+        Hooks may change it, as mmengine's ``EMAHook`` does.
+
+        Returns:
+            The checkpoint's content.
+        """
         checkpoint = read_checkpoint(filename)
         checkpoint = {**checkpoint, "state_dict": state_dict_of(checkpoint, str(filename))}
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -160,10 +170,10 @@ class Runner(mmengine.runner.Runner):
         return checkpoint
 
     def load_weights(self, filename: str | Path) -> dict:
-        """Reads the checkpoint that is to be tested.
+        """Loads the checkpoint that is to be tested.
 
-        Its ``state_dict`` is tested as it is, here and by every command that predicts: with
-        ``EMAHook`` these are the averaged weights.
+        Its ``state_dict`` is taken as it is, as by every command that predicts: with ``EMAHook``
+        these are the averaged weights.
 
         Returns:
             The checkpoint's content.
@@ -179,13 +189,13 @@ class Runner(mmengine.runner.Runner):
 
     @master_only
     def dump_config(self) -> None:
-        """Writes ``config.py``; a test leaves that of the training as it is."""
-        path = Path(self.work_dir) / "config.py"
+        """Writes ``config.py``; a test does not overwrite that of a training."""
+        path = Path(self.work_dir) / CONFIG
         if self.cfg.get("train_cfg") is not None or not path.exists():
             with written_whole(path) as temporary:
                 self.cfg.dump(temporary)
 
     def bar(self) -> Progress:
-        """Makes the bar for a loop, hidden if the console shows the log, and on all processes but
-        one."""
+        """Makes the bar of a loop; it is hidden on all processes but one, and if the console shows
+        the log."""
         return bar(hidden=self.cfg.get("console") != "bar" or not is_main_process())

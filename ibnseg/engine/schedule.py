@@ -6,15 +6,15 @@ import math
 
 
 def iterations(epochs: int, images: int, batch: int) -> int:
-    """Optimiser steps in some epochs: ``epochs * ceil(images / batch)``."""
+    """Computes the optimiser steps in some epochs: ``epochs * ceil(images / batch)``."""
     return epochs * math.ceil(images / batch)
 
 
 def poly(total: int, power: float = 0.9) -> dict:
-    """mmengine's scheduler set up so that step i of N has the rate ``base * (1 - i / N) ** power``.
+    """Configures mmengine's scheduler so that step i of N has the rate ``base (1 - i / N)^power``.
 
-    That is the "poly" schedule of the paper, of DeepLab and of PSPNet. mmengine's PolyLR reaches
-    ``eta_min`` at step ``end - 1``, which the classic form does one step after the last; hence
+    That is the "poly" schedule of the paper, of DeepLab and of PSPNet; i begins at 0. mmengine's
+    PolyLR reaches ``eta_min`` at step ``end - 1``, the classic form one step after the last; hence
     ``end = N + 1``.
 
     Args:

@@ -1,4 +1,4 @@
-"""Testing in an expanded config: loaders, evaluators and the loop over domains and protocols."""
+"""Expands what testing needs: loaders, evaluators and the loop over domains and protocols."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def expand_testing(
         cfg: the config, which is changed.
         domains: by name, those of ``cfg.test_domains`` among them.
         found: the folder of each domain's data.
-        protocols: how to test in each domain.
+        protocols: those that each domain is tested by.
 
     Raises:
-        UserError: for a ``test_cfg`` of the model, classes of a protocol or metrics that do not
-            fit.
+        UserError: for a wrong ``test_cfg`` of the model, an unknown metric, and a protocol that
+            averages classes that a domain does not have.
     """
     own = slide_of(cfg.model.get("test_cfg") or {})
     scales = tuple(sorted(cfg.tta_scales))
@@ -74,7 +74,7 @@ def expand_testing(
 
 
 def describe_inference(slide: Slide | None) -> str:
-    """``whole``, or ``slide`` with crop and stride, (height)x(width), as results record it."""
+    """Describes the inference for results: ``whole``, or ``slide HxW/HxW``, crop and stride."""
     if slide is None:
         return WHOLE
     crop, stride = ("x".join(map(str, size)) for size in (slide.crop_size, slide.stride))
@@ -82,18 +82,19 @@ def describe_inference(slide: Slide | None) -> str:
 
 
 def slide_of(test_cfg: Mapping) -> Slide | None:
-    """The sliding windows that a model's ``test_cfg`` asks for; None for whole images.
+    """Reads the sliding windows that a model's ``test_cfg`` asks for; None for whole images.
 
     Raises:
-        UserError: for another mode, and for sliding windows without a size and stride.
+        UserError: for another mode, and for windows whose crop size or stride is missing, is not
+            (height, width), or leaves gaps.
     """
     if not isinstance(test_cfg, Mapping):
         raise UserError(f"model.test_cfg is {test_cfg!r}, expected a dict")
-    mode = test_cfg.get("mode", "whole")
-    if mode == "whole":
+    mode = test_cfg.get("mode", WHOLE)
+    if mode == WHOLE:
         return None
     if mode != "slide":
-        raise unknown_name("model.test_cfg.mode", mode, ("whole", "slide"))
+        raise unknown_name("model.test_cfg.mode", mode, (WHOLE, "slide"))
     missing = [key for key in ("crop_size", "stride") if key not in test_cfg]
     if missing:
         raise UserError(
@@ -120,7 +121,16 @@ def test_dataloader(
     protocol: Protocol,
     scales: Sequence[float] = (),
 ) -> dict:
-    """The loader of a domain's split, as a protocol shows it; with ``scales`` augmented."""
+    """Configures the loader of a domain's split under a protocol.
+
+    Args:
+        cfg: for ``test_batch`` and ``workers``.
+        domain: the domain.
+        root: the folder of its data.
+        split: one of its splits.
+        protocol: says how images and labels are shown.
+        scales: of test-time augmentation; empty for none.
+    """
     dataset = domain.dataset["type"].split(".")[-1]
     pipeline = [
         dict(type="ibnseg.LoadImage"),
@@ -140,7 +150,7 @@ def test_dataloader(
 
 
 def view_steps(view: View) -> list[dict]:
-    """The transforms that show an image and its label so."""
+    """Lists the transforms that show an image and its label as a view says."""
     steps = []
     if view.both:
         rule, to = view.both
@@ -156,7 +166,7 @@ def view_steps(view: View) -> list[dict]:
 
 
 def pack_steps(scales: Sequence[float]) -> list[dict]:
-    """An image packed, or with test-time augmentation each of its scales, as it is and flipped."""
+    """Lists the transforms that pack an image; with ``scales``, each of them, also flipped."""
     pack = dict(type="ibnseg.Pack")
     if not scales:
         return [pack]
@@ -168,12 +178,15 @@ def pack_steps(scales: Sequence[float]) -> list[dict]:
 def evaluator_of(
     domain: Domain, protocol: Protocol, prefix: str, metrics: Sequence[str] = ()
 ) -> dict:
-    """The evaluator of a domain under a protocol, whose metrics have a prefix in the log.
+    """Configures the evaluator of a domain under a protocol.
 
     Args:
         domain, protocol: what is tested, and how.
-        prefix: of the log.
-        metrics: those that count something else than confusions, and are wanted too.
+        prefix: of the metrics' names in the log.
+        metrics: names of those that are measured beside the ones of the confusion matrix.
+
+    Raises:
+        UserError: for a protocol that averages classes that the domain does not have.
     """
     classes = domain.class_set.classes
     if not set(protocol.eval_classes or ()) <= set(classes):

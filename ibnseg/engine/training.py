@@ -1,5 +1,4 @@
-"""Training in an expanded config: the loader, the loop, the optimiser and its schedule, and the
-validation that selects."""
+"""Expands what training needs: loader, loop, optimiser, schedule, and validation for selection."""
 
 from __future__ import annotations
 
@@ -111,7 +110,7 @@ def _data(
 
 
 def pipeline(cfg: Config, domain: Domain) -> list[dict]:
-    """What each training image of a domain goes through."""
+    """Lists the transforms that each training image of a domain goes through."""
     return [
         dict(type="ibnseg.LoadImage"),
         dict(type="ibnseg.LoadLabel"),
@@ -131,8 +130,12 @@ def pipeline(cfg: Config, domain: Domain) -> list[dict]:
 
 
 def expand_selection(cfg: Config, domains: Mapping[str, Domain], found: Mapping[str, str]) -> None:
-    """Sets ``val_dataloader``, ``val_cfg`` and ``val_evaluator`` for ``save_best``: validation
-    during training, on a split of the training domain that is set aside for it.
+    """Sets ``val_dataloader``, ``val_cfg`` and ``val_evaluator`` if ``save_best`` is set.
+
+    They validate during training, on a split of the training domain that is set aside for it.
+
+    Args:
+        cfg, domains, found: as for :func:`expand_training`.
 
     Raises:
         UserError: without such a split, if a tested image is in it, and with several training
@@ -142,9 +145,8 @@ def expand_selection(cfg: Config, domains: Mapping[str, Domain], found: Mapping[
         return
     if cfg.selection_split is None:
         raise UserError(
-            "save_best needs a selection_split: a split of the training domain in which no "
-            "tested image is; "
-            "selecting on tested images would favour the run"
+            "save_best needs a selection_split: a split of the training domain in which no tested "
+            "image is; selecting on tested images would favour the run"
         )
     names = train_domains(cfg)
     if len(names) > 1:
@@ -171,7 +173,7 @@ def expand_selection(cfg: Config, domains: Mapping[str, Domain], found: Mapping[
 
 
 def build_unshown(dataset: Mapping) -> DrivingDataset:
-    """The dataset of a config to be counted or listed: without what its samples go through."""
+    """Builds the dataset of a config without its transforms, to count or list its samples."""
     if "datasets" in dataset:
         return DATASETS.build(
             {**dataset, "datasets": [{**each, "pipeline": []} for each in dataset["datasets"]]}
@@ -185,15 +187,15 @@ def _files(dataset: Mapping) -> set[str]:
 
 
 EDGES = ("STDCHead",)
-"""Auxiliary heads that learn where classes meet, from labels that they make themselves."""
+"""Types of auxiliary heads that predict boundaries, from labels that they make themselves; their
+``num_classes`` is not that of the dataset."""
 
 
 def check_heads(model: Mapping, num_classes: int) -> None:
-    """Compares ``num_classes`` and ``class_weight`` of every head, decode and auxiliary, with the
-    number of the dataset's classes.
+    """Checks that every head, decode and auxiliary, fits the dataset's number of classes.
 
     Raises:
-        UserError: naming the head.
+        UserError: for a head with another ``num_classes`` or number of class weights, by its key.
     """
     for name, head in _heads(model):
         if not isinstance(head, Mapping):
@@ -217,7 +219,7 @@ def check_heads(model: Mapping, num_classes: int) -> None:
 
 
 def _heads(model: Mapping) -> Iterator[tuple[str, object]]:
-    """Every head, decode and auxiliary, after its key."""
+    """The key and the config of every head, decode and auxiliary."""
     for key in ("decode_head", "auxiliary_head"):
         heads = model.get(key) or []
         if isinstance(heads, (list, tuple)):
@@ -227,7 +229,7 @@ def _heads(model: Mapping) -> Iterator[tuple[str, object]]:
 
 
 def _balance(model: Mapping, dataset: DrivingDataset, exponent: float) -> None:
-    """Weights the classes in every head's loss; those that are weighted so already stay."""
+    """Weights the classes in every head's loss; weights that are the same already stay."""
     heads = dict(_heads(model))
     for name, head in heads.items():
         _require_weightable(name, head.get("loss_decode"))

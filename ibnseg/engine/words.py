@@ -1,5 +1,4 @@
-"""mmengine's own words in a config, merged with what this package sets: never replaced in
-silence."""
+"""Merges mmengine's own words in a config with what this package sets; none is lost in silence."""
 
 from __future__ import annotations
 
@@ -16,20 +15,22 @@ PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrappe
 """The optimiser wrapper of each precision."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""The values of ``log_level``."""
 
 
 def given_words(cfg: Config) -> dict[str, object]:
-    """What the user said in mmengine's words, for the run to keep."""
+    """Collects what the user set in mmengine's words, for the run to keep."""
     words = (name for name in WORDS if name != "custom_imports")
     return {name: cfg[name] for name in words if cfg.get(name) is not None}
 
 
 def optim_wrapper(cfg: Config) -> dict:
-    """The optimiser wrapper: ours, with the user's ``optim_wrapper`` merged into it.
+    """Makes the optimiser wrapper: ours, with the user's ``optim_wrapper`` merged into it.
 
     Raises:
         UserError: if both ``optimizer`` and ``optim_wrapper.optimizer`` are set, or neither; for
-            ``accumulative_counts``, and for a type beside another precision than float32.
+            ``accumulative_counts``; for an unknown precision; and if both a type and another
+            precision than float32 are set.
     """
     own = _mapping(cfg, "optim_wrapper")
     inner = own.get("optimizer")
@@ -57,14 +58,14 @@ def optim_wrapper(cfg: Config) -> dict:
 
 
 def param_scheduler(cfg: Config, total: int) -> list[dict]:
-    """The user's schedules if there are any, else poly.
+    """Returns the user's schedules if there are any, else the poly schedule.
 
     Args:
         cfg: the config.
         total: the number of steps.
 
     Raises:
-        UserError: for a schedule by epochs, and for ``poly_power`` beside other schedules.
+        UserError: for a schedule by epochs, and if ``poly_power`` is set beside other schedules.
     """
     given = cfg.get("param_scheduler")
     if not given:
@@ -89,14 +90,14 @@ def param_scheduler(cfg: Config, total: int) -> list[dict]:
 
 
 def default_hooks(cfg: Config, checkpoints: dict) -> dict:
-    """mmengine's default hooks: ours, with the user's merged into them.
+    """Makes the default hooks: ours, with the user's merged into them.
 
     Args:
         cfg: the config.
-        checkpoints: the hook that saves them.
+        checkpoints: the config of the hook that saves checkpoints.
 
     Raises:
-        UserError: for another checkpoint hook, which would not keep what a run has to have.
+        UserError: for another checkpoint hook, which would not save all that a run needs.
     """
     given = _mapping(cfg, "default_hooks")
     if "checkpoint" in given:
@@ -109,7 +110,7 @@ def default_hooks(cfg: Config, checkpoints: dict) -> dict:
 
 
 def custom_hooks(cfg: Config) -> list[dict]:
-    """Our hooks, and the user's after them.
+    """Lists our hooks, and the user's after them.
 
     Raises:
         UserError: if ``custom_hooks`` is not a list of dicts with type.
@@ -118,8 +119,9 @@ def custom_hooks(cfg: Config) -> list[dict]:
 
 
 def visualizer(cfg: Config) -> dict:
-    """Where the log goes besides its file: ours, with the user's merged into it, and its backends
-    appended; one of the same type and name as ours is merged into ours.
+    """Makes the visualizer, which logs to more than the log file: ours, with the user's merged in.
+
+    The user's backends are appended to ours; one of the same name as ours is merged into it.
 
     Raises:
         UserError: if ``vis_backends`` is not a list of dicts with type.
@@ -140,10 +142,10 @@ def _named(backend: Mapping) -> str:
 
 
 def env_cfg(cfg: Config) -> dict:
-    """The processes' environment: ours, with the user's merged into it.
+    """Makes the processes' environment: ours, with the user's merged into it.
 
     Raises:
-        UserError: for ``dist_cfg``: the processes are joined before a config is looked at.
+        UserError: for ``dist_cfg``, because the processes are joined before it is read.
     """
     given = _mapping(cfg, "env_cfg")
     if given.get("dist_cfg"):
@@ -162,7 +164,7 @@ def check_process(cfg: Config) -> None:
     """Checks the words that mmengine reads itself, ``model_wrapper_cfg`` and ``log_level``.
 
     Raises:
-        UserError: if the first is not a dict, or the second no level.
+        UserError: if the first is not a dict, or the second is not one of ``LEVELS``.
     """
     _mapping(cfg, "model_wrapper_cfg")
     if cfg.get("log_level") not in (None, *LEVELS):
@@ -170,8 +172,10 @@ def check_process(cfg: Config) -> None:
 
 
 def merged(ours: Mapping, given: Mapping) -> dict:
-    """``ours`` with ``given`` merged into it key by key, as a config is with its base;
-    ``_delete_=True`` in a dict replaces ours as a whole."""
+    """Merges ``given`` into ``ours`` key by key, as a config is merged with its base.
+
+    A dict with ``_delete_=True`` replaces ours as a whole. Neither argument is changed.
+    """
     if given.get("_delete_"):
         return {name: each for name, each in given.items() if name != "_delete_"}
     result = dict(ours)
