@@ -137,7 +137,8 @@ def _compare(found: Mapping, recorded: Mapping | None) -> None:
         if found["folder"] != recorded["folder"] and _holds(Path(recorded["folder"]), name):
             raise UserError(
                 f"custom_imports: {name} is loaded from {found['folder']}, and the run has another "
-                f"one, in {recorded['folder']}; give each its own name, or its own command"
+                f"one, in {recorded['folder']}; give each its own name, or use them in "
+                "separate commands"
             )
         print_log(
             f"custom_imports: {name} in {found['folder']} has changed since the run was made",

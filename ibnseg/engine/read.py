@@ -87,7 +87,7 @@ def find_network(
     if checkpoint is None:
         checkpoint = run.tested
         if not checkpoint.is_file():
-            raise UserError(f"{source}: a run without {checkpoint.name}; go on training it")
+            raise UserError(f"{source} is a run without {checkpoint.name}; go on training it")
     return cfg, Path(checkpoint)
 
 

@@ -41,7 +41,9 @@ def optim_wrapper(cfg: Config) -> dict:
             "set the other to None"
         )
     if "accumulative_counts" in own:
-        raise UserError(f"{_source(cfg)}: optim_wrapper.accumulative_counts: set accumulate")
+        raise UserError(
+            f"{_source(cfg)}: optim_wrapper.accumulative_counts cannot be honoured: set accumulate"
+        )
     if cfg.precision not in PRECISIONS:
         raise unknown_name("precision", cfg.precision, PRECISIONS)
     if "type" in own and cfg.precision != "float32":

@@ -27,7 +27,7 @@ def confusion_matrix(
             them.
     """
     if label.shape != prediction.shape:
-        raise ValueError(f"prediction of shape {prediction.shape} for a label of {label.shape}")
+        raise ValueError(f"prediction has shape {prediction.shape}, its label {label.shape}")
     if label.dtype != np.uint8 or prediction.dtype != np.uint8:
         raise ValueError(f"expected uint8, got label {label.dtype}, prediction {prediction.dtype}")
     label, prediction = label.reshape(-1, 1), prediction.reshape(-1, 1)

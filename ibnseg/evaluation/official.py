@@ -73,7 +73,9 @@ def weighted_confusion(instances: np.ndarray, prediction: np.ndarray) -> np.ndar
             and for predicted values that are no class.
     """
     if instances.shape != prediction.shape:
-        raise ValueError(f"prediction of shape {prediction.shape} for instances {instances.shape}")
+        raise ValueError(
+            f"prediction has shape {prediction.shape}, its instances {instances.shape}"
+        )
     if instances.dtype != np.uint16 or prediction.dtype != np.uint8:
         raise ValueError(
             f"expected instances uint16 and prediction uint8, got {instances.dtype} and "

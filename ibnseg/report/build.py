@@ -202,8 +202,8 @@ class _Builder:
         name = self.metric.name
         if metric is None:
             return (
-                f"{name}: as recorded, without intervals; its formula is in a module of your own, "
-                "which --import MODULE names"
+                f"{name}: as recorded, without intervals; its formula is in a module that is not "
+                "imported; give --import MODULE"
             )
         if metric.score is None:
             return f"{name}: as recorded, without intervals; it is counted in testing alone"

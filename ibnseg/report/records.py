@@ -14,7 +14,7 @@ from ibnseg.evaluation import results
 from ibnseg.evaluation.metrics import CONFUSION, Metric
 from ibnseg.evaluation.per_image import PerImage, read_per_image
 from ibnseg.runs.recipe import differences
-from ibnseg.runs.run import RESULTS
+from ibnseg.runs.run import CONFIG, RESULTS
 from ibnseg.support.errors import UserError
 
 PROTOCOL = ("name", "version", "inference")
@@ -137,8 +137,8 @@ def check_seeds(runs: Iterable[tuple[Path, Mapping]]) -> None:
             if _hash_of(own) != _hash_of(recipe):
                 raise UserError(
                     f"{first} and {folder}: both are {run['name']}, but trained differently"
-                    f"{_differing(own, recipe)}; give one another name in its config.py, and test "
-                    "it again"
+                    f"{_differing(own, recipe)}; give one of them another name in its {CONFIG} and "
+                    "test it again"
                 )
         key = (*network, run["seed"])
         if key in folders:

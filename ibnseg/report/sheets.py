@@ -175,7 +175,7 @@ def _what_intervals_are(cells: Sequence[Cell]) -> str:
         text += " of images"
     text += ", and Student's t; cut where the score ends."
     if single:
-        text += " Of a single seed it says nothing about other trainings."
+        text += " With a single seed, an interval says nothing about other trainings."
     return text
 
 
@@ -229,7 +229,7 @@ def _is_measured(row: Row) -> bool:
 
 def _what_differences_say(rows: Sequence[Row]) -> str:
     seeds = {len(cell.seeds) for row in rows for cell in row.cells if cell is not None}
-    text = "Of the same images and seeds."
+    text = "Differences are those on the same images with the same seeds."
     if max(seeds) > 1:
         text += (
             " An interval without 0 speaks for a difference between the networks; of twenty such "
@@ -237,7 +237,7 @@ def _what_differences_say(rows: Sequence[Row]) -> str:
         )
     if min(seeds) == 1:
         text += (
-            " Of a single seed, it says that these two trainings differ on such images, not that "
+            " With a single seed, it says that these two trainings differ on such images, not that "
             "the networks do."
         )
     return text

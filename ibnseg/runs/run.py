@@ -63,7 +63,7 @@ class Run:
         found = read_config_data(path)
         if found.get("work_dir") is None:  # every run's config has it, near its end
             raise UserError(
-                f"{path}: cut, it lacks its last keys; restore the file, or train again"
+                f"{path} is cut off, its last keys are missing; restore the file, or train again"
             )
         return found
 

@@ -208,7 +208,10 @@ REFUSED = (
     (dict(env_cfg=dict(dist_cfg=dict(backend="gloo"))), "dist_cfg cannot be honoured"),
     (dict(optim_wrapper=dict(optimizer=dict(type="SGD"))), "expected either .*, found both"),
     (dict(optimizer=None), "found neither"),
-    (dict(optim_wrapper=dict(accumulative_counts=2)), "accumulative_counts: set accumulate"),
+    (
+        dict(optim_wrapper=dict(accumulative_counts=2)),
+        "accumulative_counts cannot be honoured: set accumulate",
+    ),
     (dict(optim_wrapper=dict(type="AmpOptimWrapper"), precision="bfloat16"), "set one of them"),
     (dict(optim_wrapper=[1]), r"optim_wrapper is \[1\], expected a dict"),
     (dict(poly_power=0.5), "poly_power is 0.5, and param_scheduler replaces"),

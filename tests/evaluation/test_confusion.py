@@ -146,7 +146,7 @@ def test_prediction_under_ignored_truth_may_be_anything():
 
 
 def test_a_prediction_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"prediction of shape \(3, 2\) for a label of \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"prediction has shape \(3, 2\), its label \(2, 3\)"):
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2)
 
 

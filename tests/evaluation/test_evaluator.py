@@ -109,7 +109,7 @@ def test_wrong_labels_and_predictions_are_refused_with_the_image():
     for label, prediction, message in (
         ([[0, 3]], [[0, 0]], r"^c\.png: label has values 3"),
         ([[0, 0]], [[0, 255]], r"^c\.png: prediction has values 255"),
-        ([[0, 0]], [[0], [0]], r"^c\.png: prediction of shape \(2, 1\)"),
+        ([[0, 0]], [[0], [0]], r"^c\.png: prediction has shape \(2, 1\)"),
     ):
         with pytest.raises(ValueError, match=message):
             metric().process({}, [FIRST, sample("c.png", label, prediction)])

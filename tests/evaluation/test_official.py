@@ -231,7 +231,7 @@ def test_predictions_that_are_no_class_are_named():
 
 
 def test_a_prediction_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"prediction of shape \(3, 2\) for instances \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"prediction has shape \(3, 2\), its instances \(2, 3\)"):
         weighted_confusion(np.zeros((2, 3), np.uint16), np.zeros((3, 2), np.uint8))
 
 

@@ -47,7 +47,7 @@ def test_a_run_is_begun_even_if_its_checkpoint_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_cut_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="config.py: cut, it lacks its last keys"):
+    with pytest.raises(UserError, match="config.py is cut off, its last keys are missing"):
         _ = Run(begun(tmp_path / "run", "batch = 1\n")).config
 
 
