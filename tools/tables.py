@@ -14,7 +14,7 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.evaluation.metrics import metrics_table
 from ibnseg.evaluation.protocols import protocols_table
-from ibnseg.models.complexity import of_backbone
+from ibnseg.models.complexity import backbone_complexity
 from ibnseg.models.names import FAMILIES
 from ibnseg.models.variants import VARIANTS
 from ibnseg.models.zoo import PAPER_PLAIN, PUBLISHED
@@ -91,7 +91,7 @@ def costs() -> str:
     for family, network in FAMILIES.items():
         for depth in network.DEPTHS:
             known: dict[tuple, int] = {}
-            plain = of_backbone(f"{family}{depth}", known=known)
+            plain = backbone_complexity(f"{family}{depth}", known=known)
             row = [
                 f"{TITLES[family]}{depth}",
                 f"{plain.parameters / 1e6:.2f} M",
@@ -101,7 +101,7 @@ def costs() -> str:
                 if variant not in network.VARIANTS:
                     row.append("")
                     continue
-                own = of_backbone(f"{family}{depth}_ibn_{variant}", known=known)
+                own = backbone_complexity(f"{family}{depth}_ibn_{variant}", known=known)
                 row.append(" / ".join(map(_more, own, plain)))
             rows.append(row)
     return markdown(("network", "parameters", "FLOPs", *variants), rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.drivable import of_another_release, release_of
+from ibnseg.datasets.drivable import maps_of_another_release, release_of
 from ibnseg.datasets.labels import BDD100K_IDS, DRIVABLE, DRIVABLE_2018_IDS, DRIVABLE_IDS
 from ibnseg.datasets.transforms import read_label
 from ibnseg.registry import DATASETS
@@ -160,7 +160,7 @@ class BDD100KDrivable(Released):
         checked = {str(labels[key]): labels[key] for key in sorted(labels)[::step]}
         releases = {name: release_of(read_label(path)) for name, path in checked.items()}
         own = next(name for name, each in self.RELEASES.items() if each.ids == self.label_ids)
-        others = of_another_release(releases, own)
+        others = maps_of_another_release(releases, own)
         if others:
             raise UserError(
                 f"{others[0]}: has the ids of another release than {own}, as have {len(others)} of "

@@ -31,7 +31,7 @@ def release_of(ids: np.ndarray) -> str | None:
     return next((release for release, share in shares.items() if share >= 0.99), None)
 
 
-def of_another_release(releases: Mapping[str, str | None], expected: str) -> list[str]:
+def maps_of_another_release(releases: Mapping[str, str | None], expected: str) -> list[str]:
     """Finds the maps that have the ids of another release, unless there are only a few odd ones.
 
     Args:

@@ -37,7 +37,7 @@ def complexity(network: nn.Module, height: int, width: int) -> Complexity:
     return Complexity(count_parameters(network), counter.get_total_flops())
 
 
-def of_backbone(
+def backbone_complexity(
     name: str, height: int = 512, width: int = 1024, known: dict[tuple, int] | None = None
 ) -> Complexity:
     """Counts parameters and operations of a backbone of output stride 8, without a head.

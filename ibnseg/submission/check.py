@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ibnseg.datasets.drivable import of_another_release, release_of
+from ibnseg.datasets.drivable import maps_of_another_release, release_of
 from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
 from ibnseg.support.progress import bar
@@ -73,7 +73,7 @@ def check_archive(
         raise UserError(f"{name}: {first}: {wrong[first]}{more}")
     if target.drivable_release:
         releases = {member: each.release for member, each in found.items()}
-        others = of_another_release(releases, target.drivable_release)
+        others = maps_of_another_release(releases, target.drivable_release)
         if others:
             raise UserError(
                 f"{name}: {min(others)}: has the ids of another release in {len(others)} of "

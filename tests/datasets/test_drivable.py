@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ibnseg.datasets.drivable import of_another_release, release_of
+from ibnseg.datasets.drivable import maps_of_another_release, release_of
 
 
 def drivable(top: int, below: int, rows: int = 20) -> np.ndarray:
@@ -35,7 +35,7 @@ def test_up_to_a_hundredth_of_the_upper_tenth_may_differ() -> None:
 
 def test_a_few_odd_maps_do_not_count_as_the_other_release() -> None:
     maps = {f"{i:03d}": "2021" for i in range(99)} | {"odd": "2018", "nothing": None}
-    assert of_another_release(maps, "2021") == []
-    assert of_another_release(maps | {"odder": "2018"}, "2021") == ["odd", "odder"]
-    assert len(of_another_release(maps, "2018")) == 99
-    assert of_another_release({}, "2018") == []
+    assert maps_of_another_release(maps, "2021") == []
+    assert maps_of_another_release(maps | {"odder": "2018"}, "2021") == ["odd", "odder"]
+    assert len(maps_of_another_release(maps, "2018")) == 99
+    assert maps_of_another_release({}, "2018") == []

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ibnseg.models.complexity import complexity, of_backbone
+from ibnseg.models.complexity import backbone_complexity, complexity
 from ibnseg.models.names import LAYOUTS, build_backbone
 from tests.models.cases import case
 
@@ -32,7 +32,7 @@ def resnet50_at_stride_8(height: int, width: int) -> int:
 
 
 def test_resnet50_has_the_operations_of_its_table():
-    plain = of_backbone("resnet50", 64, 128)
+    plain = backbone_complexity("resnet50", 64, 128)
     assert plain.parameters == 25_557_032 - 2049 * 1000  # torchvision's, without the classifier
     assert plain.flops == resnet50_at_stride_8(64, 128)
 
@@ -48,7 +48,8 @@ def test_variants_add_parameters_of_sums_and_no_operations():
     ]:
         with case(variant=variant, parameters=parameters):
             plain, own = (
-                of_backbone(name, 64, 128) for name in ("resnet50", f"resnet50_ibn_{variant}")
+                backbone_complexity(name, 64, 128)
+                for name in ("resnet50", f"resnet50_ibn_{variant}")
             )
             assert own.parameters - plain.parameters == parameters
             with torch.device("meta"):
@@ -58,7 +59,7 @@ def test_variants_add_parameters_of_sums_and_no_operations():
 
 def test_variant_c_pays_for_its_wide_convolutions():
     """Each second convolution of stages 1 to 3 has twice the input, and its norm's BN beside IN."""
-    plain, own = (of_backbone(name, 64, 128) for name in ("resnet50", "resnet50_ibn_c"))
+    plain, own = (backbone_complexity(name, 64, 128) for name in ("resnet50", "resnet50_ibn_c"))
     widths = [(64, 3, 64 * 128 // 16), (128, 4, 64 * 128 // 64), (256, 6, 64 * 128 // 64)]
     assert own.parameters - plain.parameters == sum(n * (9 * w * w + 2 * w) for w, n, _ in widths)
     assert own.flops - plain.flops == sum(2 * n * area * 9 * w * w for w, n, area in widths)
