@@ -11,15 +11,15 @@ from ibnseg.support.stack import check_stack
 
 
 def runs_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``runs``."""
-    folder = parser.add_argument(
+    """Adds the arguments of ``runs``."""
+    arguments.add_folder(
+        parser,
         "folder",
         nargs="?",
         default="work_dirs",
         metavar="FOLDER",
         help="where to look, in subfolders too (default: work_dirs)",
     )
-    folder.complete = arguments.FOLDERS
 
 
 def runs(args: argparse.Namespace) -> None:
@@ -30,7 +30,7 @@ def runs(args: argparse.Namespace) -> None:
 
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:
-    """``models`` has no arguments."""
+    """Adds nothing: ``models`` has no arguments."""
 
 
 def models(args: argparse.Namespace) -> None:
@@ -42,7 +42,7 @@ def models(args: argparse.Namespace) -> None:
 
 
 def env_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``env``."""
+    """Adds the arguments of ``env``."""
     arguments.add_data_root(parser)
 
 
@@ -54,7 +54,7 @@ def env(args: argparse.Namespace) -> None:
 
 
 def domains(roots: Mapping[str, str]) -> dict[str, str]:
-    """Where the data of each packaged domain is, or was looked for.
+    """Returns where the data of each packaged domain is, or was looked for, by the domain's name.
 
     Raises:
         UserError: for a name in ``roots`` that no domain has.
@@ -77,12 +77,12 @@ def domains(roots: Mapping[str, str]) -> dict[str, str]:
 
 
 def completion_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``completion``."""
+    """Adds the arguments of ``completion``."""
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
 
 
 def completion(args: argparse.Namespace) -> None:
-    """Prints the script of a shell."""
+    """Prints the script that makes a shell complete the commands."""
     import shtab
 
     print(shtab.complete(args.parser, args.shell))

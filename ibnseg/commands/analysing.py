@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 
 from ibnseg.commands import arguments
-from ibnseg.support.configs import require_run
-from ibnseg.support.stack import check_stack
 
 
 def divergence_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``divergence``."""
+    """Adds the arguments of ``divergence``."""
     arguments.add_runs(parser, "+")
-    parser.add_argument(
-        "--domains",
-        type=arguments.names,
-        required=True,
-        metavar="A,B",
-        help="two domains; or one, with --transform or --content",
+    arguments.add_names(
+        parser, "--domains", "two domains; or one, with --transform or --content", required=True
     )
     parser.add_argument(
         "--transform",
         metavar="NAME",
-        help="compare the domain with itself in another look: RGB+50, R+50, 'std x1.5'",
+        help="compare the domain with itself in another look, e.g. RGB+50, R+50, 'std x1.5'",
     )
     parser.add_argument(
         "--content",
@@ -35,14 +29,13 @@ def divergence_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.percent,
         default=0.001,
         metavar="PERCENT",
-        help="share of an image's pixels that a class of --content must cover to count as present "
-        "(default: 0.1)",
+        help="share of an image's pixels in percent that a class of --content must cover to count "
+        "as present (default: 0.1)",
     )
-    parser.add_argument(
+    arguments.add_names(
+        parser,
         "--layers",
-        type=arguments.names,
-        metavar="A,B",
-        help="modules, e.g. 'backbone.layer?' (default: the stem and every block)",
+        "modules, e.g. 'backbone.layer?' (default: the stem and every block)",
     )
     arguments.add_out(parser, "divergence")
     arguments.add_device(parser)
@@ -51,13 +44,9 @@ def divergence_arguments(parser: argparse.ArgumentParser) -> None:
 
 def divergence(args: argparse.Namespace) -> None:
     """Measures the feature divergence of runs."""
-    check_stack()
-    for run in args.runs:
-        require_run(run)
+    arguments.begin_with_runs(args)
     from ibnseg.analysis.divergence.measure import measure_divergence
-    from ibnseg.support.device import use_device
 
-    use_device(args.device)
     measure_divergence(
         args.runs,
         args.domains,
@@ -71,16 +60,11 @@ def divergence(args: argparse.Namespace) -> None:
 
 
 def robustness_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``robustness``."""
+    """Adds the arguments of ``robustness``."""
     arguments.add_runs(parser, "+")
     arguments.add_domains(parser)
     arguments.add_out(parser, "robustness")
-    parser.add_argument(
-        "--conditions",
-        type=arguments.names,
-        metavar="A,B",
-        help="only these, e.g. RGB+50,blur (default: all)",
-    )
+    arguments.add_names(parser, "--conditions", "only these, e.g. RGB+50,blur (default: all)")
     parser.add_argument(
         "--severities",
         type=arguments.numbers,
@@ -88,12 +72,11 @@ def robustness_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="1,3,5",
         help="severities of the conditions (default: 1,2,3,4,5)",
     )
-    parser.add_argument(
+    arguments.add_names(
+        parser,
         "--look",
-        type=arguments.names,
+        "domains, or folders of images, whose look the images are given",
         default=[],
-        metavar="A,B",
-        help="domains, or folders of images, whose look the images are given",
     )
     parser.add_argument(
         "--protocol", default="native", metavar="NAME", help="test protocol (default: native)"
@@ -104,13 +87,9 @@ def robustness_arguments(parser: argparse.ArgumentParser) -> None:
 
 def robustness(args: argparse.Namespace) -> None:
     """Measures the mIoU of runs when scenes look different."""
-    check_stack()
-    for run in args.runs:
-        require_run(run)
+    arguments.begin_with_runs(args)
     from ibnseg.analysis.robustness.measure import measure_robustness
-    from ibnseg.support.device import use_device
 
-    use_device(args.device)
     measure_robustness(
         args.runs,
         args.domains,
@@ -124,26 +103,31 @@ def robustness(args: argparse.Namespace) -> None:
 
 
 def imagenet_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``imagenet``."""
+    """Adds the arguments of ``imagenet``."""
     parser.add_argument(
         "model", metavar="MODEL", help="a network of the paper, e.g. resnet50_ibn_a"
     )
-    folder = parser.add_argument(
-        "folder", metavar="FOLDER", help="images, in a sub-folder for each class"
+    arguments.add_folder(
+        parser, "folder", metavar="FOLDER", help="images, in a sub-folder for each class"
     )
-    folder.complete = arguments.FOLDERS
-    checkpoint = parser.add_argument(
-        "--checkpoint", metavar="PATH_OR_URL", help="weights (default: the published ones)"
+    arguments.add_file(
+        parser,
+        "--checkpoint",
+        metavar="PATH_OR_URL",
+        help="weights (default: the published ones)",
     )
-    checkpoint.complete = arguments.FILES
-    styled = parser.add_argument(
-        "--styled", metavar="FOLDER", help="stylised images, in sub-folders of the same names"
+    arguments.add_folder(
+        parser,
+        "--styled",
+        metavar="FOLDER",
+        help="stylised images, in sub-folders of the same names",
     )
-    styled.complete = arguments.FOLDERS
-    out = parser.add_argument(
-        "--out", metavar="DIR", help="where results go (default: work_dirs/imagenet/MODEL)"
+    arguments.add_folder(
+        parser,
+        "--out",
+        metavar="DIR",
+        help="where results go (default: work_dirs/imagenet/MODEL)",
     )
-    out.complete = arguments.FOLDERS
     parser.add_argument(
         "--batch",
         type=arguments.count(1),
@@ -163,11 +147,9 @@ def imagenet_arguments(parser: argparse.ArgumentParser) -> None:
 
 def imagenet(args: argparse.Namespace) -> None:
     """Measures a classifier's ImageNet errors."""
-    check_stack()
+    arguments.begin_with_device(args)
     from ibnseg.analysis.imagenet.measure import measure_imagenet
-    from ibnseg.support.device import use_device
 
-    use_device(args.device)
     measure_imagenet(
         args.model,
         args.folder,

@@ -1,11 +1,12 @@
-"""Arguments that several commands share, and the types of their values."""
+"""What several commands share: their arguments, the types of the values, and how they begin."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 
-from ibnseg.support.configs import config_files
+from ibnseg.support.configs import config_files, require_network, require_run
+from ibnseg.support.stack import check_stack
 
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
@@ -13,7 +14,7 @@ FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 
 
 def configs_and_files() -> dict:
-    """Completion by the names of configs, and by files."""
+    """Returns what completes an argument with the names of configs and with files, by shell."""
     names = " ".join(sorted(config_files()))
     bash = f"""
 _ibnseg_configs() {{
@@ -37,15 +38,30 @@ _ibnseg_configs() {{
 # ---- arguments ---------------------------------------------------------------------------------
 
 
+def add_file(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:
+    """Adds an argument that shells complete with files; ``kwargs`` are argparse's."""
+    parser.add_argument(name, **kwargs).complete = FILES
+
+
+def add_folder(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:
+    """Adds an argument that shells complete with folders; ``kwargs`` are argparse's."""
+    parser.add_argument(name, **kwargs).complete = FOLDERS
+
+
+def add_names(parser: argparse.ArgumentParser, name: str, help: str, **kwargs: object) -> None:
+    """Adds an option that takes names between commas; ``kwargs`` are argparse's."""
+    parser.add_argument(name, type=names, metavar="A,B", help=help, **kwargs)
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, and ``--cfg-options``."""
+    """Adds CONFIG and ``--cfg-options``."""
     config = parser.add_argument("config", help="path of a config, or the name of one")
     config.complete = configs_and_files()
     add_options(parser)
 
 
 def add_network(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """RUN, or CONFIG and CHECKPOINT; and ``--cfg-options``."""
+    """Adds what names a network: RUN, or CONFIG and CHECKPOINT."""
     network = parser.add_argument(
         "network",
         nargs=nargs,
@@ -53,14 +69,17 @@ def add_network(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
         help="folder of a run; or a config, with a checkpoint",
     )
     network.complete = configs_and_files()
-    checkpoint = parser.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="the config's, or another one of a run"
+    add_file(
+        parser,
+        "checkpoint",
+        nargs="?",
+        metavar="CHECKPOINT",
+        help="weights for the config; or another checkpoint of the run than the one it tested",
     )
-    checkpoint.complete = FILES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``--cfg-options``."""
+    """Adds ``--cfg-options``."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -71,21 +90,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_out(parser: argparse.ArgumentParser, default: str) -> None:
-    """``--out`` for a folder."""
-    out = parser.add_argument(
-        "--out", default=default, metavar="DIR", help=f"where results go (default: {default})"
+    """Adds ``--out``, a folder."""
+    add_folder(
+        parser,
+        "--out",
+        default=default,
+        metavar="DIR",
+        help=f"where results go (default: {default})",
     )
-    out.complete = FOLDERS
 
 
 def add_runs(parser: argparse.ArgumentParser, nargs: str) -> None:
-    """RUN, several times."""
-    runs = parser.add_argument("runs", nargs=nargs, metavar="RUN", help="folders of runs")
-    runs.complete = FOLDERS
+    """Adds RUN, several of them."""
+    add_folder(parser, "runs", nargs=nargs, metavar="RUN", help="folders of runs")
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
-    """``--data-root``."""
+    """Adds ``--data-root``."""
     parser.add_argument(
         "--data-root",
         type=roots,
@@ -97,14 +118,12 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
 
 
 def add_domains(parser: argparse.ArgumentParser) -> None:
-    """``--domains``, instead of those that a config is tested on."""
-    parser.add_argument(
-        "--domains", type=names, metavar="A,B", help="domains to test on instead of the config's"
-    )
+    """Adds ``--domains``, which replaces the test domains of a config."""
+    add_names(parser, "--domains", "domains to test on instead of the config's")
 
 
 def add_tta(parser: argparse.ArgumentParser) -> None:
-    """``--tta``."""
+    """Adds ``--tta``."""
     parser.add_argument(
         "--tta",
         action="store_true",
@@ -113,7 +132,7 @@ def add_tta(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``."""
+    """Adds ``--device``."""
     parser.add_argument(
         "--device",
         metavar="NAME",
@@ -122,7 +141,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_inference(parser: argparse.ArgumentParser) -> None:
-    """``--device``, ``--batch`` and ``--precision`` of a trained network."""
+    """Adds how a trained network predicts: ``--device``, ``--batch`` and ``--precision``."""
     add_device(parser)
     parser.add_argument(
         "--batch",
@@ -139,11 +158,49 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     )
 
 
+# ---- how a command begins ----------------------------------------------------------------------
+
+
+def begin_with_network(args: argparse.Namespace) -> None:
+    """Checks what can be checked before torch is imported, then chooses the device.
+
+    Args:
+        args: those of :func:`add_network` and :func:`add_device`.
+
+    Raises:
+        UserError: for upstream's OpenMMLab packages, a network that is not there, and a device that
+            torch does not see.
+    """
+    check_stack()
+    require_network(args.network, args.checkpoint)
+    _use_device(args)
+
+
+def begin_with_runs(args: argparse.Namespace) -> None:
+    """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`."""
+    check_stack()
+    for run in args.runs:
+        require_run(run)
+    _use_device(args)
+
+
+def begin_with_device(args: argparse.Namespace) -> None:
+    """Does what :func:`begin_with_network` does, for a command that finds its network itself."""
+    check_stack()
+    _use_device(args)
+
+
+def _use_device(args: argparse.Namespace) -> None:
+    from ibnseg.support.device import use_device
+
+    use_device(args.device)
+
+
 # ---- types of values ---------------------------------------------------------------------------
 
 
 def names(text: str) -> list[str]:
-    """Names between commas."""
+    """Reads names between commas, one at least."""
     found = [name for name in text.split(",") if name]
     if not found:
         raise argparse.ArgumentTypeError(f"'{text}': expected names, e.g. A,B")
@@ -151,7 +208,7 @@ def names(text: str) -> list[str]:
 
 
 def numbers(text: str) -> list[int]:
-    """Different whole numbers between commas, 0 or more."""
+    """Reads different whole numbers between commas, each 0 or more."""
     try:
         found = [int(number) for number in names(text)]
     except ValueError:
@@ -162,7 +219,7 @@ def numbers(text: str) -> list[int]:
 
 
 def count(least: int) -> Callable[[str], int]:
-    """A type for whole numbers of at least ``least``."""
+    """Returns a function that reads a whole number of at least ``least``."""
 
     def parse(text: str) -> int:
         if not (text.isdecimal() and int(text) >= least):
@@ -173,7 +230,7 @@ def count(least: int) -> Callable[[str], int]:
 
 
 def percent(text: str) -> float:
-    """A percentage as a fraction in [0, 1]."""
+    """Reads a percentage, 0 to 100, as a fraction in [0, 1]."""
     try:
         found = float(text)
     except ValueError:
@@ -184,7 +241,7 @@ def percent(text: str) -> float:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(width, height) from WxH."""
+    """Reads (width, height) from ``WxH``."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"'{text}': expected WxH, e.g. 512x256")
@@ -192,7 +249,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def roots(text: str) -> list[tuple[str, str]]:
-    """(name, path) pairs from ``NAME=PATH,...``."""
+    """Reads (name, path) pairs from ``NAME=PATH,...``."""
     pairs = [pair.split("=", 1) for pair in names(text)]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise argparse.ArgumentTypeError(f"'{text}': expected NAME=PATH")

@@ -11,7 +11,7 @@ from ibnseg.support.stack import check_stack
 
 
 def matrix_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``matrix``."""
+    """Adds the arguments of ``matrix``."""
     arguments.add_runs(parser, "*")
     parser.add_argument(
         "--metric",
@@ -19,20 +19,16 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
         help="mIoU (default), a class, e.g. car, or another metric of docs/matrix.md, e.g. "
         "pixel_accuracy or boundary_iou",
     )
-    parser.add_argument(
+    arguments.add_names(
+        parser,
         "--import",
+        "modules with metrics of your own, which are executed; so are those in $IBNSEG_IMPORTS",
         dest="imports",
-        type=arguments.names,
+        action="extend",
         default=[],
-        metavar="A,B",
-        help="modules with metrics of your own, which are executed (otherwise: $IBNSEG_IMPORTS)",
     )
-    parser.add_argument(
-        "--protocol", type=arguments.names, metavar="A,B", help="only these protocols, e.g. native"
-    )
-    parser.add_argument(
-        "--domains", type=arguments.names, metavar="A,B", help="only these test domains"
-    )
+    arguments.add_names(parser, "--protocol", "only these protocols, e.g. native")
+    arguments.add_names(parser, "--domains", "only these test domains")
     parser.add_argument(
         "--format",
         choices=("terminal", "markdown", "latex", "csv", "json"),
@@ -52,7 +48,9 @@ def matrix(args: argparse.Namespace) -> None:
     from ibnseg.report.gather import gather
     from ibnseg.runs.run import Run
 
-    import_named(args.imports or filter(None, os.environ.get("IBNSEG_IMPORTS", "").split(",")))
+    named = [name for name in os.environ.get("IBNSEG_IMPORTS", "").split(",") if name]
+    import_named(named, "$IBNSEG_IMPORTS")
+    import_named(args.imports, "--import")
     report = gather(
         args.runs,
         args.metric,
@@ -67,16 +65,18 @@ def matrix(args: argparse.Namespace) -> None:
 
 
 def suite_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``suite``."""
-    suite = parser.add_argument(
-        "suite", metavar="SUITE", help="evidence, table6 or table8; or a file with a list of runs"
+    """Adds the arguments of ``suite``."""
+    arguments.add_file(
+        parser,
+        "suite",
+        metavar="SUITE",
+        help="evidence, table6 or table8; or a file with a list of runs",
     )
-    suite.complete = arguments.FILES
     parser.add_argument(
         "--minutes",
         type=float,
         default=90,
-        help="length of this sitting (default: 90); 0 for as long as it takes",
+        help="how long this sitting may last (default: 90); 0 for as long as it takes",
     )
     parser.add_argument(
         "--list", action="store_true", help="print the runs with their state, and do nothing else"

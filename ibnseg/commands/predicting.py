@@ -6,25 +6,22 @@ import argparse
 
 from ibnseg.commands import arguments
 from ibnseg.submission import TARGETS
-from ibnseg.support.configs import require_network
 from ibnseg.support.errors import UserError
 from ibnseg.support.stack import check_stack
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``predict``."""
+    """Adds the arguments of ``predict``."""
     arguments.add_network(parser)
-    images = parser.add_argument(
-        "images", metavar="INPUT", help="folder of images or videos, or one of them"
+    arguments.add_file(
+        parser, "images", metavar="INPUT", help="folder of images or videos, or one of them"
     )
-    images.complete = arguments.FILES
     arguments.add_out(parser, "predictions")
-    parser.add_argument(
+    arguments.add_names(
+        parser,
         "--write",
-        type=arguments.names,
+        "beside train ids and overlays: label-ids, confidence, probabilities",
         default=[],
-        metavar="A,B",
-        help="beside train ids and overlays: label-ids, confidence, probabilities",
     )
     arguments.add_inference(parser)
     arguments.add_options(parser)
@@ -32,12 +29,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Predicts images and videos."""
-    check_stack()
-    require_network(args.network, args.checkpoint)
+    arguments.begin_with_network(args)
     from ibnseg.networks.folder import predict_folder
-    from ibnseg.support.device import use_device
 
-    use_device(args.device)
     predict_folder(
         args.network,
         args.checkpoint,
@@ -51,19 +45,21 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``submit``."""
+    """Adds the arguments of ``submit``."""
     arguments.add_network(parser, nargs="?")
     parser.add_argument(
         "--to", required=True, choices=tuple(TARGETS), help="what the archive is for"
     )
-    out = parser.add_argument(
-        "--out", default="submission.zip", metavar="FILE", help="default: submission.zip"
+    arguments.add_file(
+        parser,
+        "--out",
+        default="submission.zip",
+        metavar="FILE",
+        help="the archive to write (default: submission.zip)",
     )
-    out.complete = arguments.FILES
-    checked = parser.add_argument(
-        "--check", metavar="FILE", help="check an archive alone, without predicting"
+    arguments.add_file(
+        parser, "--check", metavar="FILE", help="check an archive alone, without predicting"
     )
-    checked.complete = arguments.FILES
     parser.add_argument(
         "--domain",
         help="the domain to predict (default: the target's own); its layout must be the same",
@@ -79,18 +75,16 @@ def submit(args: argparse.Namespace) -> None:
     """Writes an archive, or checks one."""
     if not (args.check or args.network):
         raise UserError("submit: expected a run or config, or --check FILE")
-    check_stack()
     data = dict(domain=args.domain, split=args.split, roots=dict(args.data_root))
     if args.check:
+        check_stack()
         from ibnseg.submission.submit import check
 
         check(args.check, args.to, args.network, **data)
         return
-    require_network(args.network, args.checkpoint)
+    arguments.begin_with_network(args)
     from ibnseg.submission.submit import submit
-    from ibnseg.support.device import use_device
 
-    use_device(args.device)
     submit(
         args.network,
         args.checkpoint,

@@ -10,11 +10,10 @@ from ibnseg.support.stack import check_stack
 
 
 def streets_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``streets``."""
+    """Adds the arguments of ``streets``."""
     from ibnseg.streets.disk import LAYOUTS_ON_DISK
 
-    out = parser.add_argument("out", metavar="OUT", help="folder for streets_<appearance>/")
-    out.complete = arguments.FOLDERS
+    arguments.add_folder(parser, "out", metavar="OUT", help="folder for streets_<appearance>/")
     parser.add_argument("--train", type=int, default=400, help="images to train on (default: 400)")
     parser.add_argument("--val", type=int, default=100, help="images to test on (default: 100)")
     parser.add_argument(
@@ -26,18 +25,15 @@ def streets_arguments(parser: argparse.ArgumentParser) -> None:
         help="layout on disk (default: GTA5's for virtual, Cityscapes' for the others); drivable "
         "and sem-seg are BDD100K's",
     )
-    parser.add_argument(
-        "--appearances",
-        type=arguments.names,
-        metavar="A,B",
-        help="e.g. virtual,real (default: all six)",
+    arguments.add_names(
+        parser, "--appearances", "the looks to draw, e.g. virtual,real (default: all six)"
     )
     parser.add_argument(
         "--size",
         type=arguments.size,
         default=(512, 256),
         metavar="WxH",
-        help="in pixels (default: 512x256)",
+        help="size of the images in pixels (default: 512x256)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the streets, 0 to 999 (default: 0)"
@@ -58,7 +54,7 @@ def streets(args: argparse.Namespace) -> None:
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``demo``."""
+    """Adds the arguments of ``demo``."""
     arguments.add_out(parser, "demo")
     parser.add_argument(
         "--seeds",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from ibnseg.commands import arguments
-from ibnseg.support.configs import find_config, require_network
+from ibnseg.support.configs import find_config
 from ibnseg.support.stack import check_stack
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``train``."""
+    """Adds the arguments of ``train``."""
     arguments.add_config(parser)
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument("--seed", type=int, help="random seed; the run lies in a folder seed<k>")
@@ -24,7 +24,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains and tests."""
+    """Trains a network and tests it."""
     check_stack()
     find_config(args.config)
     from ibnseg.engine import launch, run
@@ -36,7 +36,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``test``."""
+    """Adds the arguments of ``test``."""
     arguments.add_network(parser)
     parser.add_argument(
         "--resume", action="store_true", help="leave out the tests that results.json has already"
@@ -50,12 +50,9 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Tests a network."""
-    check_stack()
-    require_network(args.network, args.checkpoint)
+    arguments.begin_with_network(args)
     from ibnseg.engine import launch, run
-    from ibnseg.support.device import use_device
 
-    use_device(args.device)
     run.test(
         args.network,
         args.checkpoint,
@@ -72,18 +69,13 @@ def _add_testing(parser: argparse.ArgumentParser) -> None:
 
     arguments.add_data_root(parser)
     arguments.add_domains(parser)
-    parser.add_argument(
-        "--protocol",
-        type=arguments.names,
-        metavar="A,B",
-        help=f"test protocols: {', '.join(PROTOCOLS)}",
-    )
-    work_dir = parser.add_argument(
+    arguments.add_names(parser, "--protocol", f"test protocols: {', '.join(PROTOCOLS)}")
+    arguments.add_folder(
+        parser,
         "--work-dir",
         help="the run's folder (default: work_dirs/<config>, with seed<k> below it if given; for a "
         "test the checkpoint's run)",
     )
-    work_dir.complete = arguments.FOLDERS
 
 
 def _testing(args: argparse.Namespace) -> dict:

@@ -65,10 +65,14 @@ def import_modules(cfg: Config) -> None:
     cfg.modules = list(found.values())
 
 
-def import_named(names: Iterable[str]) -> None:
-    """Imports modules that the user named on the command line or in ``$IBNSEG_IMPORTS``.
+def import_named(names: Iterable[str], where: str) -> None:
+    """Imports modules that the user named outside of a config.
 
     They are looked for in Python's path and the working folder.
+
+    Args:
+        names: the modules.
+        where: what errors say of where they were named, e.g. ``--import``.
 
     Raises:
         UserError: for a module that is not found or fails on import.
@@ -76,7 +80,7 @@ def import_named(names: Iterable[str]) -> None:
     try:
         import_modules(Config(dict(custom_imports=dict(imports=list(names)))))
     except UserError as error:
-        raise UserError(str(error).replace("custom_imports", "--import", 1)) from error
+        raise UserError(str(error).replace("custom_imports", where, 1)) from error
 
 
 def _beside(cfg: Config) -> list[Path]:

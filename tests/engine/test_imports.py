@@ -151,7 +151,7 @@ def test_an_import_may_fail_if_the_config_says_so(tmp_path: Path) -> None:
 
 def test_the_users_own_word_imports_from_the_working_folder(tmp_path: Path) -> None:
     package(tmp_path)
-    import_named(["method"])
+    import_named(["method"], "--import")
     assert sys.modules["method"].VALUE == 1
     with pytest.raises(UserError, match="no module method_x"):
-        import_named(["method_x"])
+        import_named(["method_x"], "--import")

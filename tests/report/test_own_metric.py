@@ -75,9 +75,26 @@ def test_a_metric_of_ones_own_is_as_recorded_if_its_module_is_not_imported(run, 
     assert "my_metric" not in sys.modules
 
 
-def test_a_module_that_is_not_there_is_named(run, capsys):
+def test_modules_of_the_command_line_are_imported_beside_those_of_the_environment(
+    run, capsys, monkeypatch
+):
+    others = ("first_import", "second_import")
+    for name in others:
+        Path(f"{name}.py").touch()
+    monkeypatch.setenv("IBNSEG_IMPORTS", "my_metric")
+    words = [word for name in others for word in ("--import", name)]
+    matrix(capsys, str(run), "--metric", "missed_car", *words)
+    assert {*others, "my_metric"} <= sys.modules.keys()
+    for name in others:
+        del sys.modules[name]
+
+
+def test_a_module_that_is_not_there_is_named(run, capsys, monkeypatch):
     assert cli.main(["matrix", str(run), "--import", "not_there"]) == 1
     assert "--import: no module not_there" in capsys.readouterr().err
+    monkeypatch.setenv("IBNSEG_IMPORTS", "nor_there")
+    assert cli.main(["matrix", str(run)]) == 1
+    assert "$IBNSEG_IMPORTS: no module nor_there" in capsys.readouterr().err
 
 
 def test_a_metric_that_is_known_nowhere_is_refused_with_the_nearest_names(run, capsys):
