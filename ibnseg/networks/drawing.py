@@ -1,4 +1,4 @@
-"""Pictures of predictions: classes in their colours, over the image or beside it, and named."""
+"""Draws predictions: classes in their colours, over the image or beside it, with their names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from ibnseg.datasets.labels import CITYSCAPES, ClassSet
 
 
 def colored(train_ids: np.ndarray, class_set: ClassSet = CITYSCAPES) -> np.ndarray:
-    """(H, W) uint8 train ids in their classes' colours: (H, W, 3) uint8 RGB, all others black."""
+    """Colours train ids as their classes; what is no class is black.
+
+    Args:
+        train_ids: (H, W) uint8.
+        class_set: the classes.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(class_set.palette)] = class_set.palette
     return colors[train_ids]
 
 
 def drawn(class_set: ClassSet) -> np.ndarray:
-    """The train ids that an overlay draws: all but that of the background, if there is one."""
+    """Returns the train ids that an overlay draws: all but that of the background, if there is
+    one."""
     return np.array([i for i, x in enumerate(class_set.classes) if x != class_set.background])
 
 
@@ -30,8 +39,8 @@ def blend(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        train_ids: (H, W) uint8; where it is background or no class, as 255, the image stays as it
-            is.
+        train_ids: (H, W) uint8; where it is the background, or no class (e.g. 255), the image
+            stays as it is.
         class_set: the classes.
         alpha: weight of the colours, in [0, 1].
 
@@ -47,7 +56,10 @@ def blend(
 def overlay(
     image: np.ndarray, train_ids: np.ndarray, class_set: ClassSet = CITYSCAPES
 ) -> np.ndarray:
-    """:func:`blend`, with the names of the classes that occur below it.
+    """Lays classes' colours over an image, and the names of those that occur below it.
+
+    Args:
+        image, train_ids, class_set: as for :func:`blend`.
 
     Returns:
         (H + legend, W, 3) uint8, RGB.
@@ -60,7 +72,16 @@ def overlay(
 def legend(
     classes: Sequence[int] | np.ndarray, width: int, class_set: ClassSet = CITYSCAPES
 ) -> np.ndarray:
-    """Swatches and names of classes on white: (h, width, 3) uint8 RGB, as high as needed."""
+    """Draws the colours and names of classes on white.
+
+    Args:
+        classes: train ids.
+        width: the width of the result in pixels.
+        class_set: the classes.
+
+    Returns:
+        (h, width, 3) uint8, RGB, as high as needed.
+    """
     size = min(max(width // 90, 12), 17)
     font = ImageFont.load_default(size)
     x, y, places = size, size // 2, []
@@ -85,18 +106,18 @@ def contact_sheet(
     width: int = 380,
     class_set: ClassSet = CITYSCAPES,
 ) -> np.ndarray:
-    """Pictures in rows and columns, under a title and the columns' names, over the names of all
-    classes that are drawn.
+    """Puts pictures in rows and columns, below a title and the columns' names, and above the names
+    of the classes.
 
     Args:
         title: one line.
         columns: a name for each column.
-        rows: of (H, W, 3) uint8 RGB pictures of one size.
-        width: of a picture on the sheet, in pixels.
+        rows: rows of (H, W, 3) uint8 RGB pictures of one size.
+        width: the width of each picture on the sheet, in pixels.
         class_set: the classes.
 
     Returns:
-        The sheet, uint8 RGB.
+        The sheet, (h, w, 3) uint8, RGB.
     """
     height, gap = round(width * rows[0][0].shape[0] / rows[0][0].shape[1]), 6
     total = (width + gap) * len(columns) + gap

@@ -1,4 +1,4 @@
-"""Label maps and overlays for a folder of images and videos: what ``ibnseg predict`` does."""
+"""Writes label maps and overlays for folders of images and videos: what ``ibnseg predict`` does."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from ibnseg.datasets.transforms import read_image, read_label
 from ibnseg.engine.read import find_network
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend, overlay
-from ibnseg.networks.network import (
-    describe_network,
-    load_network,
-    predict_images,
-)
+from ibnseg.networks.network import describe_network, load_network, predict_images
 from ibnseg.networks.outputs import Output, Prediction, chosen_outputs
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, written_whole
@@ -45,7 +41,7 @@ def predict_folder(
     batch: int = 1,
     precision: str = "float32",
 ) -> int:
-    """Writes a label map and an overlay for every image and video below a folder, or for one.
+    """Writes a label map and an overlay for every image and video below a folder, or for one file.
 
     ``out/labels/<name>.png`` holds train ids (255 never occurs), with the classes' colours as its
     palette; ``out/overlays/<name>.jpg`` shows them over the image. For a video there are
@@ -105,7 +101,7 @@ class _Predictor:
     precision: str
 
     def predict(self, images: Sequence[np.ndarray], name: Path) -> list[Prediction]:
-        """Predictions of (H, W, 3) uint8 BGR images of one size; ``name`` is for errors."""
+        """Predicts (H, W, 3) uint8 BGR images of one size; errors call the first one ``name``."""
         wanted = any(output.needs_probabilities for output in self.outputs)
         found = predict_images(self.network, images, name, wanted, precision=self.precision)
         return [Prediction(*each) if wanted else Prediction(each, None) for each in found]
@@ -117,7 +113,12 @@ class _Predictor:
 
 
 def _predict_images(predictor: _Predictor, todo: Iterable[tuple[Path, Sequence[Path]]]) -> None:
-    """Predicts images, each a path and its files; the last file is the overlay's."""
+    """Predicts images and writes what was asked for.
+
+    Args:
+        predictor: the network and its outputs.
+        todo: for each image its path, and the files of its outputs with that of the overlay last.
+    """
     read = ((path, files, read_image(path)) for path, files in todo)
     for group in in_batches(read, predictor.batch, lambda item: item[2].shape):
         predictions = predictor.predict([image for *_, image in group], group[0][0])
@@ -163,7 +164,7 @@ def _predict_video(
 def in_batches(
     items: Iterable[Item], size: int, key: Callable[[Item], object] = lambda item: None
 ) -> Iterator[list[Item]]:
-    """Groups of at most ``size`` items that follow each other and have the same key."""
+    """Yields groups of at most ``size`` items that follow each other and have the same key."""
     group: list[Item] = []
     for item in items:
         if group and key(item) != key(group[0]):
@@ -183,15 +184,15 @@ def is_video(path: Path) -> bool:
 
 
 def find_images(source: Path, out: Path) -> dict[str, Path]:
-    """The images and videos to predict, by the name of their predictions, relative and without
-    suffix.
+    """Finds the images and videos to predict, by the names of their predictions: relative paths
+    without suffix.
 
     Args:
         source: a folder, or one image or video.
-        out: is left out if it lies in the folder.
+        out: the folder of the predictions, which is left out if it lies in ``source``.
 
     Raises:
-        UserError: if there are none, two have one name, or a folder has that of a video.
+        UserError: if there are none, if two have one name, or if a folder has the name of a video.
     """
     known = (*SUFFIXES, *video.SUFFIXES)
     if source.is_file():
@@ -230,7 +231,7 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
 
 
 def _targets(out: Path, name: str, source: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
-    """The file of each output (a folder for a video) and that of the overlay.
+    """Returns the file of each output (a folder for a video), then that of the overlay.
 
     Names may hold dots and slashes.
     """

@@ -1,4 +1,4 @@
-"""A trained network, and what it sees in an image: ``from ibnseg import load, predict``."""
+"""Loads a trained network and predicts images: ``from ibnseg import load, predict``."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from ibnseg.support.memory import enough_memory, enough_memory_for_image
 def load(
     source: str | Path, checkpoint: str | Path | None = None, *, options: Sequence[str] = ()
 ) -> nn.Module:
-    """A trained network in eval mode, on the GPU if there is one.
+    """Loads a trained network, in eval mode and on the GPU if there is one.
 
     Its ``class_set`` has the names and colours of its classes, in order of train id.
 
     Args:
         source: a run's folder, whose tested checkpoint is loaded; or a config, by its path or name.
-        checkpoint: a config's weights; for a run, another checkpoint of it.
+        checkpoint: the weights for a config; for a run, another checkpoint than the tested one.
         options: changes to the config, ``key=value``.
 
     Raises:
-        UserError: for a folder that is not a run, a config without checkpoint, a checkpoint that
-            cannot be read or is of another network.
+        UserError: for a folder that is not a run, a config without a checkpoint, and a checkpoint
+            that cannot be read or belongs to another network.
     """
     return load_network(*find_network(source, checkpoint, options))
 
@@ -55,20 +55,20 @@ def load(
 def predict(
     network: nn.Module, image: np.ndarray | str | Path, probabilities: bool = False
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """The classes of an image's pixels.
+    """Predicts the class of each pixel of an image.
 
     Args:
         network: from :func:`load`.
         image: (H, W, 3) uint8, RGB; or the path of an image.
-        probabilities: whether to give those too.
+        probabilities: whether to return the classes' probabilities, too.
 
     Returns:
-        (H, W) uint8 train ids, of which 255 is none; with ``probabilities`` also (K, H, W)
+        (H, W) uint8 train ids, which are never 255; with ``probabilities`` also (K, H, W)
         float32, each pixel's softmax in [0, 1], largest for the pixel's train id.
 
     Raises:
-        UserError: for an array of another dtype or shape, an image that cannot be read, and if
-            memory is too little.
+        UserError: for an array of another dtype or shape, an image that cannot be read, and too
+            little memory.
     """
     if isinstance(image, (str, Path)):
         return predict_image(network, read_image(image), image, probabilities)
@@ -91,13 +91,19 @@ def require_image(image: object) -> None:
 
 
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """The config's network with a checkpoint's weights, in eval mode, on the GPU if there is one.
+    """Builds the network of a config and loads its weights, in eval mode, on the GPU if there is
+    one.
 
     Its ``class_set`` is that of the domain that it was trained in.
 
+    Args:
+        cfg: the config, expanded or not.
+        checkpoint: a path or an address.
+
     Raises:
-        UserError: if the config has no network or another mode of inference than whole and slide,
-            or no training domain, or the checkpoint cannot be read or is of another network.
+        UserError: for a config without a network or a training domain, or with another mode of
+            inference than whole and slide; and for a checkpoint that cannot be read or belongs to
+            another network.
     """
     init_default_scope("mmseg")
     if not isinstance(cfg.get("model"), Mapping):
@@ -121,8 +127,8 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
 
 
 def describe_network(cfg: Config, checkpoint: Path) -> dict[str, str]:
-    """What decides a prediction besides the image: hashes of the weights and of the config's
-    network."""
+    """Returns what decides a prediction besides the image: hashes of the weights and of the
+    config's network."""
     network = {key: cfg.get(key) for key in ("model", "channels_last")}
     text = json.dumps(network, sort_keys=True, default=str)
     return dict(
@@ -139,8 +145,10 @@ def predict_image(
     scales: Sequence[float] = (),
     precision: str = "float32",
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """Predicts as :func:`predict` does, for an image in BGR, which ``read_image`` gives; the
-    arguments are those of :func:`predict_images`."""
+    """Predicts one image, in BGR as ``read_image`` returns it.
+
+    The other arguments are those of :func:`predict_images`, the result is that of :func:`predict`.
+    """
     return predict_images(network, [image], name, probabilities, scales, precision)[0]
 
 
@@ -159,13 +167,16 @@ def predict_images(
         network: from :func:`load_network`.
         images: (H, W, 3) uint8 each, BGR.
         name: what errors call the first image.
-        probabilities: whether to give those too; only without scales.
+        probabilities: whether to return the classes' probabilities, too; only without scales.
         scales: scales of test-time augmentation, at each of which the image is shown as it is and
             flipped.
         precision: ``float32``, or ``bfloat16`` for autocast.
 
     Returns:
-        What :func:`predict` gives, for each image.
+        What :func:`predict` returns, for each image.
+
+    Raises:
+        UserError: for too little memory.
     """
     size = images[0].shape[:2]
     samples = [dict(img=each, img_path=name, ori_shape=size, img_shape=size) for each in images]
@@ -195,7 +206,8 @@ def _enough_memory(
 
 
 def _softmax(logits: torch.Tensor, train_ids: np.ndarray) -> np.ndarray:
-    """Softmax over the first axis, largest at ``train_ids`` even if rounding makes two equal."""
+    """The softmax of (K, H, W) logits over their first axis, float32; the largest is at
+    ``train_ids`` even if rounding makes two equal."""
     shares = logits.softmax(dim=0).cpu().numpy()
     rows, columns = np.nonzero(shares.argmax(axis=0) != train_ids)
     largest = shares[:, rows, columns].max(axis=0)

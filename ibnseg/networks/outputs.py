@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A file for each image, at ``<folder>/<image's name><suffix>``."""
+    """A kind of file that is written for each image, at ``<folder>/<image's name><suffix>``."""
 
     folder: str
     suffix: str
@@ -45,7 +45,7 @@ def write_train_ids(path: Path, prediction: Prediction, class_set: ClassSet) -> 
 
 
 def write_label_ids(path: Path, prediction: Prediction, class_set: ClassSet) -> None:
-    """Writes the ids that the dataset's own labels have as an 8-bit grey PNG."""
+    """Writes an 8-bit grey PNG with the ids that the dataset's own labels have."""
     ids = np.array(class_set.ids, np.uint8)
     _write_png(path, ids[prediction.train_ids])
 
@@ -77,8 +77,8 @@ OUTPUTS = {
 """Outputs by name; the first is always written."""
 
 
-def chosen_outputs(further: list[str] | tuple[str, ...], class_set: ClassSet) -> list[Output]:
-    """The outputs to write: train ids, and what was asked for.
+def chosen_outputs(further: Sequence[str], class_set: ClassSet) -> list[Output]:
+    """Returns the outputs to write: train ids, and what was asked for.
 
     Raises:
         UserError: for an unknown name, and for label ids of classes that have none.
@@ -88,7 +88,7 @@ def chosen_outputs(further: list[str] | tuple[str, ...], class_set: ClassSet) ->
             raise unknown_name("output in --write", name, OUTPUTS)
     if "label-ids" in further and class_set.ids is None:
         raise UserError(
-            f"--write label-ids: the ids of {class_set.name} are not known; its ClassSet states "
-            "them, ids=(...), one a class"
+            f"--write label-ids: the ids of {class_set.name} are not known; state them in its "
+            "ClassSet, as ids=(...), one for each class"
         )
     return [output for name, output in OUTPUTS.items() if name in {"train-ids", *further}]

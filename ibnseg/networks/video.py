@@ -1,4 +1,4 @@
-"""Video files through OpenCV: the frames of one, and a picture for each frame written as one."""
+"""Reads the frames of video files, and writes pictures as a video file, by OpenCV."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CODEC = "mp4v"
 
 
 class Facts(NamedTuple):
-    """Facts that a video file states."""
+    """What a video file states of itself."""
 
-    frames: int  # as announced, which need not be what can be read; 0 if unknown
-    rate: float  # frames a second
+    frames: int  # their number, of which fewer may be readable; 0 if unknown
+    rate: float  # frames per second
 
 
 def read_facts(path: str | Path) -> Facts:
-    """Facts of a video.
+    """Reads what a video file states of itself; a rate that makes no sense is taken as 25.
 
     Raises:
         UserError: if it cannot be opened.
@@ -41,7 +41,7 @@ def read_facts(path: str | Path) -> Facts:
 
 
 def read_frames(path: str | Path) -> Iterator[np.ndarray]:
-    """The frames of a video, (H, W, 3) uint8, BGR; warns if there are fewer than announced.
+    """Yields the frames of a video, (H, W, 3) uint8, BGR; warns if there are fewer than announced.
 
     Raises:
         UserError: if it cannot be opened, or has no frame that can be read.
@@ -75,9 +75,9 @@ def write_video(path: str | Path, pictures: Iterator[np.ndarray], rate: float) -
 
     Args:
         path: its suffix is .mp4.
-        pictures: of one size, (H, W, 3) uint8, RGB; a white row or column is added to odd sizes,
-            which codecs do not take.
-        rate: frames a second.
+        pictures: (H, W, 3) uint8, RGB, all of one size; a white row or column is added to odd
+            sizes, which codecs do not take.
+        rate: frames per second.
 
     Raises:
         UserError: if this build of OpenCV cannot write it.
