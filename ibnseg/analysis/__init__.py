@@ -1,1 +1,1 @@
-"""Why a network does what it does: where domains differ in it, and which appearances break it."""
+"""Looks into networks and images: where domains differ in a network, which appearances break it."""

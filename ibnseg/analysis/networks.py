@@ -1,19 +1,19 @@
-"""The names of networks in tables and plots."""
+"""Names networks in tables and plots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 Network = tuple[str, str, str]
-"""Train domain, config and model, which seeds share
+"""The train domain, config and model of a network, which its seeds share
 (:func:`ibnseg.report.records.network_of`)."""
 
 
 def labels(titles: Mapping[Network, str], domains: Mapping[str, str]) -> dict[Network, str]:
-    """Each network's title, with as much detail as it takes to tell it from the others.
+    """Returns each network's title, with as much detail as distinguishes it from the others.
 
     Args:
-        titles: of networks.
+        titles: titles of networks.
         domains: titles of domains, by their names.
     """
 

@@ -1,4 +1,4 @@
-"""What all plots have in common."""
+"""The style that all plots have in common, and how they are saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 """Colours that colour-blind readers can tell apart (Okabe and Ito, "Color Universal Design",
 2008)."""
 DASHES = ("-", "--", ":", "-.")
-"""Dashes of the lines beyond the last colour."""
+"""Dashes of lines; those after the first are for lines beyond the last colour."""
 INK, PALE, FAINT = "#333333", "#8A8A8A", "#DDDDDD"
 """Colours of text, axes and grids."""
 STYLE = {
@@ -32,7 +32,7 @@ STYLE = {
 
 
 def line_style(number: int) -> dict[str, str]:
-    """Colour and dashes of a plot's line, by its number from 0."""
+    """Returns the colour and dashes of a plot's line, by its number from 0."""
     dashes = DASHES[number // len(COLORS) % len(DASHES)]
     return dict(color=COLORS[number % len(COLORS)], linestyle=dashes)
 

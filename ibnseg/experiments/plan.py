@@ -1,4 +1,4 @@
-"""The runs of a suite, as its file lists them."""
+"""Reads a suite's file: the runs that it lists."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ibnseg.support.configs import config_files, read_config
 from ibnseg.support.errors import UserError, unknown_name
 
 ENTRY = ("config", "title", "options", "seeds", "start")
-"""The keys of an entry in a suite's list."""
+"""The keys that an entry in a suite's list may have."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training of a suite; two of the same identity and seed are the same."""
+    """One training of a suite; two with the same identity and seed are the same training."""
 
     identity: str
-    """A hash of all that decides what the training comes to; the same in every suite, and of every
-    seed."""
+    """A hash of all that decides what the training comes to; it is the same in every suite and for
+    every seed."""
     seed: int
     config: str = field(compare=False)
-    """Its name or path."""
+    """The name or path of its config."""
     title: str = field(compare=False)
-    """What tables call its network."""
+    """The name of its network in tables."""
     cfg: Config = field(compare=False, repr=False)
     """The config with its options."""
     start: PlannedRun | None = field(compare=False, default=None)
@@ -38,8 +38,8 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """The name of its folder; the hash tells runs of one config apart, and finds one of another
-        suite."""
+        """The name of its folder; by the hash, runs of one config differ, and a run that another
+        suite has trained is found again."""
         return f"{Path(self.config).stem}-{self.identity}/seed{self.seed}"
 
 
@@ -53,24 +53,25 @@ class Suite:
 
 
 def suites() -> dict[str, Path]:
-    """The suites that go by name, in the folders of configs."""
+    """Returns the suites that go by name, which lie in the folders of configs."""
     return config_files("suites")
 
 
 def read_suite(source: str | Path) -> Suite:
     """Reads a suite.
 
-    A suite's file has ``title``, ``seeds``, and ``runs``, a list of dicts: ``config``, a name or a
-    path; and, if wanted, ``title``, instead of the config's ``model_title``; ``options``, a
-    dict of values by dotted keys; ``seeds``, instead of the suite's; ``start``, the title of an
-    earlier entry, whose run of the same seed (or of its only one) is finished first, and whose
-    weights are started from.
+    A suite's file has ``title``, ``seeds``, and ``runs``, a list of dicts. Each has ``config``, a
+    name or a path; and, if wanted, ``title``, instead of the config's ``model_title``; ``options``,
+    a dict of values by dotted keys; ``seeds``, instead of the suite's; ``start``, the title of an
+    earlier entry: its run with the same seed (or with its only seed) is finished first, and the
+    training starts from that run's weights.
 
     Args:
         source: a path, or the name of a suite.
 
     Raises:
-        UserError: if there is no such suite, or it is not as above, or lists a training twice.
+        UserError: if there is no such suite, its file is not as above, or a training is in it
+            twice.
     """
     path = Path(source)
     if not path.is_file():
@@ -91,8 +92,8 @@ def read_suite(source: str | Path) -> Suite:
             if run in runs:
                 same = runs[runs.index(run)]
                 raise UserError(
-                    f"{where}: the training of {same.title!r} with seed {run.seed} again; "
-                    "list it once"
+                    f"{where}: the training of {same.title!r} with seed {run.seed} is listed above "
+                    "already; list it once"
                 )
             runs.append(run)
     return Suite(path.stem, title, tuple(runs))
@@ -102,7 +103,10 @@ def _runs(
     where: str, entry: object, seeds: object, earlier: Sequence[PlannedRun]
 ) -> Iterator[PlannedRun]:
     if not isinstance(entry, Mapping) or "config" not in entry or not {*entry} <= {*ENTRY}:
-        raise UserError(f"{where} is {entry!r}, expected a dict with config, of {ENTRY}")
+        raise UserError(
+            f"{where} is {entry!r}, expected a dict with config, and with no other keys than "
+            f"{', '.join(ENTRY)}"
+        )
     config, options, seeds = entry["config"], entry.get("options", {}), entry.get("seeds", seeds)
     for key, value, kind in (("config", config, str), ("options", options, Mapping)):
         if not isinstance(value, kind):
@@ -118,14 +122,15 @@ def _runs(
 
 
 def _start(where: str, title: str, seed: int, earlier: Sequence[PlannedRun]) -> PlannedRun:
-    """The run of this title, and of this seed if there are several."""
+    """Returns the earlier run with this title, and with this seed if there are several."""
     titled = [run for run in earlier if run.title == title]
     found = titled if len(titled) == 1 else [run for run in titled if run.seed == seed]
     if len(found) != 1:
         seeds = [run.seed for run in titled]
         raise UserError(
-            f"{where}: start is {title!r}, for seed {seed} expected the title of one run above, "
-            f"found those of seeds {seeds}"
+            f"{where}: start is {title!r}, expected the title of an entry above with one run, or "
+            f"with a run of seed {seed}; "
+            + (f"that title has seeds {seeds}" if seeds else "no entry above has that title")
         )
     return found[0]
 
@@ -152,7 +157,7 @@ def _identity(where: str, cfg: Config, seed: int, start: PlannedRun | None) -> s
 
 
 def waves(runs: Sequence[PlannedRun]) -> Iterator[list[int]]:
-    """Indices of runs, in groups each of which needs only runs of the groups before."""
+    """Yields groups of indices of runs; the runs of a group need only runs of earlier groups."""
     depth: dict[PlannedRun, int] = {}
     for run in runs:
         depth[run] = 0 if run.start is None else depth[run.start] + 1

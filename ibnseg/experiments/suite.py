@@ -41,16 +41,16 @@ def suite(
 ) -> None:
     """Trains and tests the runs of a suite that are not finished, in order, and prints a table.
 
-    Each run is a process of its own, ``ibnseg train ... --resume``. One that is under way when the
-    time is over is stopped, and continues in the next sitting from its last checkpoint. A run that
-    fails is reported at the end, and does not stop the others.
+    Each run is a process of its own, ``ibnseg train ... --resume``. A run that is under way when
+    the time is over is stopped, and continues in the next sitting from its last checkpoint. A run
+    that fails is reported at the end, and does not stop the others.
 
     Args:
         source: as for :func:`ibnseg.experiments.plan.read_suite`.
-        out: where the runs lie, by their identity.
-        minutes: length of this sitting; ``None`` for as long as it takes.
-        task: the index of the only run to do, for an array of jobs.
-        roots: data folders by name.
+        out: the folder of the runs, which have their names from their identity.
+        minutes: how long this sitting may last; ``None`` for as long as it takes.
+        task: the index of the only run to do, for an array of jobs; all runs if None.
+        roots: folders of data by the names of domains.
 
     Raises:
         UserError: for a suite that cannot be read, an index out of range, a run to start from that
@@ -86,7 +86,7 @@ def suite(
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """A SIGTERM ends the program by an exception, so that it does not leave a run behind."""
+    """Lets a SIGTERM end the program by an exception, so that no run is left behind."""
 
     def end(*args: object) -> None:
         raise SystemExit(128 + signal.SIGTERM)
@@ -99,8 +99,11 @@ def _ending_in_order() -> Iterator[None]:
 
 
 def state(run: PlannedRun, out: Path) -> str:
-    """One of :data:`STATES`: finished when the last iteration's checkpoint, or with ``save_best``
-    the best one, has been tested in every domain of its config under every protocol."""
+    """Returns one of :data:`STATES`.
+
+    A run is finished when the checkpoint of its last iteration (with ``save_best``, the best one)
+    has been tested in every domain of its config under every protocol.
+    """
     folder = Run(out / run.name)
     if not folder.is_begun:
         return "waiting"
@@ -127,9 +130,9 @@ def _is_finished(run: PlannedRun, there: Run) -> bool:
 
 
 STOPPED = -1
-"""Instead of an exit code: the time was over."""
+"""What stands for the exit code of a run that was stopped because the time was over."""
 GRACE = 60.0
-"""Seconds that a run is given to stop in."""
+"""The seconds that a run has to stop before it is killed."""
 
 
 def _train(run: PlannedRun, out: Path, roots: Mapping[str, str], seconds: float | None) -> int:
@@ -151,7 +154,7 @@ def _train(run: PlannedRun, out: Path, roots: Mapping[str, str], seconds: float 
 
 
 def write_config(run: PlannedRun, out: Path) -> Path:
-    """Writes a run's config, whole, below ``out/configs``; returns its path."""
+    """Writes a run's config below ``out/configs``, with all that it needs; returns its path."""
     cfg = copy.deepcopy(run.cfg)
     domains = dict.fromkeys([*train_domains(cfg), *as_list(cfg.get("test_domains", ()))])
     known = Domains.of(run.cfg)  # which may lie beside it
@@ -182,7 +185,8 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def report(plan: Suite, out: Path) -> None:
-    """Prints how far a suite is, and the table of what is finished, which is written, too."""
+    """Prints how far a suite is and the table of its finished runs, and writes the table to
+    ``out/<suite>.md``."""
     states = [state(run, out) for run in plan.runs]
     finished = [out / r.name for r, s in zip(plan.runs, states, strict=True) if s == "finished"]
     if finished:
@@ -197,7 +201,7 @@ def report(plan: Suite, out: Path) -> None:
 
 
 def list_suite(source: str | Path, out: str | Path = OUT) -> str:
-    """The runs of a suite, a line each: index, state, title, seed, folder."""
+    """Returns a line for each run of a suite: index, state, title, seed, folder."""
     plan, out = read_suite(source), Path(out)
     width = max(len(run.title) for run in plan.runs)
     return "\n".join(
@@ -207,13 +211,13 @@ def list_suite(source: str | Path, out: str | Path = OUT) -> str:
 
 
 def slurm(source: str | Path, out: str | Path = OUT, roots: Mapping[str, str] | None = None) -> str:
-    """A shell script that submits a suite as Slurm job arrays, one for runs that start from
-    nothing, and one after it for each step of runs that start from others.
+    """Returns a shell script that submits a suite as Slurm job arrays.
+
+    The first array has the runs that start from no other run of the suite; each further one has
+    those that need only runs of the arrays before.
 
     Args:
-        source: as of :func:`suite`.
-        out: as of :func:`suite`.
-        roots: as of :func:`suite`.
+        source, out, roots: as for :func:`suite`.
     """
     plan = read_suite(source)
     lines = [

@@ -168,7 +168,7 @@ WRONG_SUITES = (
     ("runs = [dict(config='streets_r18', options=dict(itrations=3))]", "unknown config key"),
     (
         "runs = [dict(config='streets_r18', start='it')]",
-        r"runs\[0\]: start is 'it', for seed 0 .* found those of seeds \[\]",
+        r"runs\[0\]: start is 'it', .*; no entry above has that title",
     ),
     ("runs = [", "cannot be read as a suite"),
     ("runs = 'streets_r18'", "runs is 'streets_r18', expected a list of dicts"),
@@ -185,7 +185,7 @@ WRONG_SUITES = (
     (
         "runs = [dict(config='streets_r18', title='a'),"
         " dict(config='streets_r18', title='b', options=dict(workers=3))]",
-        r"runs\[1\]: the training of 'a' with seed 0 again; list it once",
+        r"runs\[1\]: the training of 'a' with seed 0 is listed above already; list it once",
     ),
     (
         "runs = [dict(config='streets_r18', options=dict(train_domain=None))]",
@@ -194,7 +194,7 @@ WRONG_SUITES = (
     (
         "runs = [dict(config='streets_r18', title='a', seeds=(1, 2)),"
         " dict(config='streets_r18', start='a', seeds=(3,))]",
-        r"runs\[1\]: start is 'a', for seed 3 .* found those of seeds \[1, 2\]",
+        r"runs\[1\]: start is 'a', .* a run of seed 3; that title has seeds \[1, 2\]",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The images of a folder that has a sub-folder for each class, cropped as ImageNet is tested."""
+"""Lists images that lie in a sub-folder for each class, and crops them as ImageNet is tested."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Listing(NamedTuple):
     truth: np.ndarray
     """(N,) int64 indices of their classes."""
     stamps: np.ndarray
-    """(N, 2) int64: size in bytes and time of change in ns, by which a changed image is known."""
+    """(N, 2) int64: size in bytes and time of change in ns; they show that an image has changed."""
 
 
 def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
     """Lists a folder's images.
 
     Args:
-        folder: has one sub-folder a class.
-        like: the images whose classes it has, if its own are not to be counted.
+        folder: has a sub-folder for each class.
+        like: a listing whose classes, and their indices, are used instead of the folder's own.
 
     Raises:
         UserError: for a missing folder, one without sub-folders or images, and a sub-folder that is
@@ -52,7 +52,7 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
         for name in classes:
             if name not in like.classes:
                 raise UserError(
-                    f"{folder}: sub-folder '{name}' is none of {like.folder}; expected the same "
+                    f"{folder}: sub-folder '{name}' is not one of {like.folder}; expected the same "
                     "classes"
                 )
         classes = like.classes
@@ -71,10 +71,13 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
 
 
 class Crops(Dataset):
-    """The images as the network is to see them: short edge resized to 256 bilinearly, the 224x224
-    in the centre.
+    """Images as the network sees them: the short edge is resized to 256 pixels bilinearly, and the
+    224x224 pixels in the centre are cut out.
 
-    An item is its index and (224, 224, 3) uint8, RGB.
+    An item is the image's index and (224, 224, 3) uint8, RGB.
+
+    Raises:
+        UserError: for an item that cannot be read.
     """
 
     def __init__(self, listing: Listing) -> None:

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 errors of a classifier under the appearances of the paper's table 1: what
+"""Measures a classifier's top-1 and top-5 errors under the appearances of the paper's table 1: what
 ``ibnseg imagenet`` does."""
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def measure_imagenet(
 
     Args:
         model: one of :data:`ibnseg.models.names.NAMES`.
-        folder: has a sub-folder for each class, in the order of their names.
+        folder: images, in a sub-folder for each class; sorted by name, the sub-folders are in the
+            order of the network's classes.
         checkpoint: as for :func:`ibnseg.models.checkpoints.read_checkpoint`; the published one by
             default.
-        styled: stylised images, with sub-folders as those of ``folder``, not necessarily all.
-        out: default ``work_dirs/imagenet/<model>``.
+        styled: stylised images, in sub-folders with the names of those of ``folder``, or of some.
+        out: the folder of the results; ``work_dirs/imagenet/<model>`` by default.
         batch: images that go through the network at a time.
         workers: processes that read images, at most one a core.
 
@@ -53,13 +54,13 @@ def measure_imagenet(
         What ``imagenet.json`` holds.
 
     Raises:
-        UserError: for wrong input: an unknown network, weights that are missing or of another one,
-            folders that do not fit, an unreadable image.
+        UserError: for wrong input: an unknown network, weights that are missing or belong to
+            another network, folders that do not fit, an unreadable image.
     """
     if model not in NAMES:
         raise unknown_name("network", model, NAMES)
     if checkpoint is None and model not in PUBLISHED:
-        raise UserError(f"{model}: no weights of it are published; give some with --checkpoint")
+        raise UserError(f"{model}: no weights are published for it; give some with --checkpoint")
     source = str(checkpoint or f"{SCHEME}{model}")
     out = Path(out or Path("work_dirs", "imagenet", model))
     listings = {"ranks": list_images(folder)}

@@ -1,5 +1,4 @@
-"""The rank of the true class of each image in each appearance, in one pass that can be
-interrupted."""
+"""Ranks the true class of each image in each appearance, in one pass that can be interrupted."""
 
 from __future__ import annotations
 
@@ -24,14 +23,16 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 SAVE_EVERY = 60.0
 """Seconds between two writes of the ranks."""
 NOT_YET = -1
-"""The rank of an image that has not been shown."""
+"""The value that stands for the rank of an image that has not been shown."""
 
 Changes = Mapping[str, Callable[[Tensor], Tensor]]
-"""What changes the look of images, by the name of the appearance."""
+"""Functions that change how images look, by the names of the appearances.
+
+Each maps (N, H, W, 3) float32, RGB on the scale of 0 to 255, to the same."""
 
 
 def rank_of_truth(logits: Tensor, truth: Tensor) -> Tensor:
-    """How many other classes have a logit that is not below that of the true class.
+    """Counts the other classes whose logit is not below that of the true class.
 
     Among equal logits the true class is last, and behind all others if its logit is not a number.
 
@@ -47,19 +48,19 @@ def rank_of_truth(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def error(ranks: np.ndarray, k: int) -> float:
-    """Top-k error in percent, of (N,) ranks."""
+    """Returns the top-k error of (N,) ranks, in percent."""
     return 100 * np.count_nonzero(ranks >= k) / len(ranks)
 
 
 @torch.inference_mode()
 def ranks_by_look(network: nn.Module, images: Tensor, truth: Tensor, looks: Changes) -> np.ndarray:
-    """Shows images in several appearances.
+    """Shows images to a network in several appearances, and ranks their true classes.
 
     Args:
-        network: (N, 3, H, W) float32, normalised, to logits (N, K).
+        network: maps (N, 3, H, W) float32, normalised, to logits (N, K).
         images: (N, H, W, 3) uint8, RGB.
         truth: (N,) int64 indices of classes.
-        looks: of :mod:`ibnseg.appearance`; applied in float32 before the normalisation.
+        looks: the A appearances, applied in float32 before the normalisation.
 
     Returns:
         (A, N) int16 ranks of the true class.
@@ -83,20 +84,20 @@ def rank_images(
     batch: int = 64,
     workers: int = 0,
 ) -> np.ndarray:
-    """The rank of the true class of each image in each appearance, each image read once.
+    """Ranks the true class of each image in each appearance; each image is read once.
 
     Args:
         network, looks: as for :func:`ranks_by_look`.
         listing: the images.
         file: an npz with the ranks, written every minute and at the end, even if the end is an
-            exception. What it holds for the same weights, images and appearances is not done
+            exception. What it holds for the same weights, images and appearances is not measured
             again.
         weights: facts that identify the network's weights.
         batch: images that go through the network at a time.
         workers: processes that read images, at most one a core.
 
     Returns:
-        (A, N) int16.
+        (A, N) int16 ranks.
 
     Raises:
         UserError: for an unreadable image, too little memory, a file that cannot be written.

@@ -1,4 +1,4 @@
-"""The table of a classifier's ImageNet errors, beside the paper's."""
+"""Tabulates a classifier's ImageNet errors beside the paper's."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from ibnseg.models.zoo import PUBLISHED, SCHEME, paper_errors
 from ibnseg.report.sheet import Sheet
 
 STYLED = "styled"
-"""The appearance that stands for the images of a folder of their own."""
+"""The name of the appearance of stylised images, which lie in a folder of their own."""
 PAPERS_STYLE = "Monet"
 """The style of the stylised images in the paper's table 1."""
 
 
 def sheet(result: Mapping) -> Sheet:
-    """A table of errors and drops in percent, beside the paper's.
+    """Returns a table of errors and drops in percent, beside the paper's.
 
     Args:
         result: from :func:`ibnseg.analysis.imagenet.measure.measure_imagenet`.
     """
     model, errors = result["model"], result["errors"]
     here = {look: (of["top1"], of["top5"]) for look, of in errors.items()}
-    told = dict(paper_errors(model))
-    if PAPERS_STYLE in told:
-        told[STYLED] = told.pop(PAPERS_STYLE)
+    papers = dict(paper_errors(model))
+    if PAPERS_STYLE in papers:
+        papers[STYLED] = papers.pop(PAPERS_STYLE)
     count = errors["origin"]["images"]
     notes = ["Drop: how much higher the error is than that of origin."]
-    if told:
+    if papers:
         notes.append(f"Paper: on ImageNet's 50000 validation images; here on {count} images.")
     else:
         notes.append("The paper has no numbers of this network.")
     if STYLED in errors:
-        style = f"; the paper's are in {PAPERS_STYLE}'s style" if STYLED in told else ""
+        style = f"; the paper's are in {PAPERS_STYLE}'s style" if STYLED in papers else ""
         notes.append(f"Styled: {errors[STYLED]['images']} images of {result['styled']}{style}.")
     published = PUBLISHED.get(model)
-    if published and "_ibn_" not in model and told and result["checkpoint"].startswith(SCHEME):
+    if published and "_ibn_" not in model and papers and result["checkpoint"].startswith(SCHEME):
         notes.append(
             "The weights are torchvision's, not the paper's; published with "
             f"{published.top1:.2f} / {published.top5:.2f}."
         )
     head = ("appearance", "top-1 / top-5", "drop", "paper's", "drop")
-    columns = len(head) if len(told) > 1 else len(head) - 1 if told else len(head) - 2
-    rows = [(look, *_cells(here, look), *_cells(told, look))[:columns] for look in errors]
+    columns = len(head) if len(papers) > 1 else len(head) - 1 if papers else len(head) - 2
+    rows = [(look, *_cells(here, look), *_cells(papers, look))[:columns] for look in errors]
     return Sheet(
         title=f"{model} ({result['checkpoint']}) on {result['folder']}: errors in percent",
         head=head[:columns],
@@ -52,7 +52,7 @@ def sheet(result: Mapping) -> Sheet:
 
 
 def _cells(errors: Mapping[str, Sequence[float]], look: str) -> tuple[str, str]:
-    """Error and drop of an appearance, as they stand in the table."""
+    """Returns the error and the drop of an appearance as texts; empty if there are none."""
     if look not in errors:
         return "", ""
     drop = [x - y for x, y in zip(errors[look], errors["origin"], strict=True)]

@@ -106,5 +106,5 @@ def test_the_command_measures_a_network_from_images_to_a_table(
 def test_an_unknown_network_and_one_without_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown network 'resnet50_ibna'; did you mean"):
         measure_imagenet("resnet50_ibna", tmp_path)
-    with pytest.raises(UserError, match="resnet50_ibn_c: no weights of it are published; give"):
+    with pytest.raises(UserError, match="resnet50_ibn_c: no weights are published for it; give"):
         measure_imagenet("resnet50_ibn_c", tmp_path)
