@@ -1,4 +1,4 @@
-"""Classes asked for in words, ``car and not person``, and the images that have them."""
+"""Reads a query for classes, e.g. ``car and not person``, and says which classes an image has."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TOKEN = re.compile(r"""\s*(?:(?P<mark>[()])|"(?P<name>[^"]+)"|'(?P<other>[^']+)'
 
 
 def parse_query(text: str, classes: Sequence[str]) -> Callable[[np.ndarray], bool]:
-    """A test of whether an image has the classes that a query asks for.
+    """Makes a function that says whether an image has the classes that a query asks for.
 
     Args:
         text: names of classes with ``and``, ``or``, ``not`` and parentheses, which bind as in
-            Python. A name of several words has spaces, underscores, or is in quotes.
-        classes: the names.
+            Python. A name of several words has spaces or underscores, or is in quotes.
+        classes: the names of the K classes.
 
     Returns:
-        A function of (K,) bool, whether each class is there.
+        A function that takes (K,) bool, whether the image has each class, and returns a bool.
 
     Raises:
         UserError: for a query that cannot be read, and for an unknown class.
@@ -46,7 +46,8 @@ def parse_query(text: str, classes: Sequence[str]) -> Callable[[np.ndarray], boo
 
 
 def _tokens(text: str) -> list[str]:
-    """Operators, parentheses and names; words that follow each other are one name."""
+    """Splits a query into operators, parentheses and names; words that follow each other are one
+    name."""
     tokens, at, words = [], 0, []
     while text[at:].strip():
         match = TOKEN.match(text, at)
@@ -87,13 +88,13 @@ def _evaluate(node: ast.AST, present: np.ndarray) -> bool:
 
 
 def classes_present(train_ids: np.ndarray, count: int, min_share: float) -> np.ndarray:
-    """Which classes an image has.
+    """Says which classes an image has.
 
     Args:
-        train_ids: (H, W) uint8; those of ``count`` and more do not count.
-        count: number K of classes.
-        min_share: the least share of the counted pixels, in [0, 1]; a class without pixels is not
-            there in any case.
+        train_ids: (H, W) uint8; pixels with an id of ``count`` or more are left out.
+        count: the number K of classes.
+        min_share: the least share of the other pixels that a class must cover, in [0, 1]; a class
+            without pixels is never there.
 
     Returns:
         (K,) bool.

@@ -1,4 +1,4 @@
-"""The features of a network's layers: which layers, and each channel's mean over an image."""
+"""Finds a network's layers, and takes the mean of each of their channels over an image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ Images = np.ndarray | Tensor
 
 
 class Layer(NamedTuple):
-    """A layer whose features are looked at."""
+    """A layer whose features are measured."""
 
-    name: str  # in tables and plots
-    module: str  # whose output it is
-    rectified: bool = False  # whether the next layer sees it after a ReLU that is no module
+    name: str  # the name in tables and plots
+    module: str  # the name of the module whose output is taken
+    rectified: bool = False  # whether a ReLU that is not a module follows, which is then applied
 
 
 def _of_resnet(backbone: IBNResNet | ResNet) -> list[Layer]:
-    """The stem after its ReLU and each residual block after its last: 17 of ResNet50."""
+    """The stem after its ReLU, and each residual block after its last ReLU; 17 layers for
+    ResNet50."""
     blocks = [
         f"{stage}.{block}"
         for stage in backbone.res_layers
@@ -42,7 +43,7 @@ def _of_resnet(backbone: IBNResNet | ResNet) -> list[Layer]:
 
 
 def _of_densenet(backbone: IBNDenseNet) -> list[Layer]:
-    """The stem after its ReLU and each dense block after the BN and ReLU that follow it."""
+    """The stem after its ReLU, and each dense block after the BN and the ReLU that follow it."""
     norms = ("transition1.norm", "transition2.norm", "transition3.norm", "norm5")
     blocks = [
         Layer(f"denseblock{i}", f"backbone.features.{norm}", rectified=True)
@@ -56,20 +57,20 @@ DEFAULTS: dict[type, Callable[[nn.Module], list[Layer]]] = {
     ResNet: _of_resnet,
     IBNDenseNet: _of_densenet,
 }
-"""The layers that are looked at by default, by kind of backbone."""
+"""Functions that list the layers that are measured by default, by the kind of backbone."""
 
 
 def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> list[Layer]:
-    """The layers to look at, in the network's order.
+    """Finds the layers to measure, in the network's order.
 
     Args:
-        network: mmseg's kind of model, with a ``backbone``.
-        patterns: names of modules, or shell-style patterns of them, e.g. ``backbone.layer?``; by
-            default those of ``DEFAULTS``.
+        network: a model of mmseg's kind, with a ``backbone``.
+        patterns: names of modules, or shell-style patterns of them, e.g. ``backbone.layer?``; if
+            None, the layers are those of ``DEFAULTS``.
 
     Raises:
-        UserError: for a pattern that no module matches, with near names; without patterns for a
-            backbone that has no default.
+        UserError: for a pattern that no module matches, with near names; and, without patterns, for
+            a backbone that has no default.
     """
     if patterns is None:
         for kind, layers in DEFAULTS.items():
@@ -77,7 +78,7 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
                 return layers(network.backbone)
         parts = [f"backbone.{name}" for name, _ in network.backbone.named_children()]
         raise UserError(
-            f"no layers are known of {type(network.backbone).__name__}; name modules with "
+            f"no layers are known for {type(network.backbone).__name__}; name modules with "
             f"--layers, e.g. {','.join(parts) or 'backbone'}"
         )
     names = [name for name, _ in network.named_modules() if name]
@@ -90,11 +91,14 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
 
 
 def spatial_means(layer: str, output: object) -> Tensor:
-    """Each channel's mean over an image, (N, C) float32, on the output's device.
+    """Takes the mean of each channel over each image.
 
     Args:
-        layer: what an error calls it.
-        output: a module's, ``(N, C, H, W)``, or tokens, ``(N, L, C)``; of several the first.
+        layer: what errors call the layer.
+        output: a module's output: ``(N, C, H, W)``, or tokens, ``(N, L, C)``; the first of several.
+
+    Returns:
+        (N, C) float32, on the output's device.
 
     Raises:
         UserError: for any other output.
@@ -106,7 +110,7 @@ def spatial_means(layer: str, output: object) -> Tensor:
         return output.float().mean(dim=axes)
     found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise UserError(
-        f"layer '{layer}': its output is of {found}, expected (N, C, H, W), or (N, L, C) of tokens"
+        f"layer '{layer}': its output is of {found}, expected (N, C, H, W), or tokens, (N, L, C)"
     )
 
 
@@ -114,16 +118,20 @@ def spatial_means(layer: str, output: object) -> Tensor:
 def watching(
     network: nn.Module, layers: Sequence[Layer]
 ) -> Iterator[Callable[[Images], dict[str, np.ndarray]]]:
-    """Gives a function from images to the spatial means of layers, by their names.
+    """Provides a function that maps images to the spatial means of layers, by the layers' names.
 
-    Images are (N, H, W, 3), RGB on the scale of 0 to 255, uint8 or floating point, arrays or
-    tensors. They go through the network's own preprocessing, whole and at their size, with no
-    gradients; floating-point ones are not clipped. Of a module that is called several times for
-    an image the last output counts.
+    The function takes (N, H, W, 3), RGB on the scale of 0 to 255, uint8 or floating point, arrays
+    or tensors, and returns (N, C) float64 for each layer. Images go through the network's own
+    preprocessing, whole and at their size, with no gradients; floating-point ones are not clipped.
+    If a module is called several times for an image, its last output counts.
+
+    Args:
+        network: from :func:`ibnseg.load`, or any model of mmseg, in eval mode.
+        layers: from :func:`find_layers`.
 
     Raises:
-        UserError: from the function, for images of another shape, for a layer that is not run, or
-            whose output has no channels.
+        UserError: from the function, for images of another shape, and for a layer that is not run,
+            or whose output has no channels.
     """
     means: dict[str, Tensor] = {}
 
@@ -146,7 +154,7 @@ def watching(
             network.extract_feat(inputs)
         for layer in layers:
             if layer.name not in means:
-                raise UserError(f"layer '{layer.name}': is not run in testing; leave it out")
+                raise UserError(f"layer '{layer.name}' is not run in testing; leave it out")
         found = [means[layer.name] for layer in layers]
         together = torch.cat(found, dim=1).cpu().numpy().astype(np.float64)  # from a GPU at once
         ends = np.cumsum([each.shape[1] for each in found])[:-1]
@@ -166,7 +174,7 @@ def watching(
 
 
 def _normalised(network: nn.Module, images: Images) -> Tensor:
-    """What a network's preprocessing makes of images, (N, 3, H, W)."""
+    """Applies a network's preprocessing to images; returns (N, 3, H, W)."""
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(images))  # a view may run backwards
     if images.ndim != 4 or images.shape[-1] != 3 or images.numel() == 0:
@@ -187,13 +195,13 @@ def feature_moments(
     replicates: int = REPLICATES,
     key: Sequence[int] = (0,),
 ) -> FeatureMoments:
-    """Moments of a network's layers over a set of images, in one pass.
+    """Measures the moments of a network's layers over a set of images, in one pass.
 
     Args:
         network: from :func:`ibnseg.load`, or any model of mmseg, in eval mode.
-        batches: images as for :func:`watching`; each batch of any size.
-        layers: as the patterns of :func:`find_layers`.
-        replicates, key: of the bootstrap, as for ``FeatureMoments``.
+        batches: batches of images as the function of :func:`watching` takes them, of any sizes.
+        layers: the patterns of :func:`find_layers`.
+        replicates, key: those of the bootstrap, as for ``FeatureMoments``.
     """
     moments = FeatureMoments(replicates, key)
     with watching(network, find_layers(network, layers)) as means_of:

@@ -1,9 +1,9 @@
 """Feature divergence (Pan et al., "Two at Once", ECCV 2018, section 4.3): how far apart two sets of
 images are in each layer of a network.
 
-A channel's feature of an image is its mean over the image. Over a set of images it is taken as
-Gaussian; the divergence of a channel is the symmetric KL divergence of its two Gaussians, that of a
-layer the mean over its channels.
+A channel's feature for an image is its mean over the image. Over a set of images it is taken as
+Gaussian. The divergence of a channel is the symmetric KL divergence of its two Gaussians, and that
+of a layer is the mean over its channels.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ibnseg.report.statistics import Interval, Scores, Spread, combine, interval
 from ibnseg.support.errors import UserError
 
 EPSILON = 1e-8
-"""The least variance of a channel; one whose variance is smaller counts as constant, and has this
-one."""
+"""The least variance of a channel; a channel whose variance is smaller counts as constant, and is
+given this variance."""
 
 FEWEST_REPLICATES = 40
-"""The least number of usable replicates for an interval."""
+"""The least number of usable replicates from which an interval is made."""
 
 
 def symmetric_kl(
@@ -33,10 +33,11 @@ def symmetric_kl(
     std_b: np.ndarray,
     epsilon: float = EPSILON,
 ) -> np.ndarray:
-    """``KL(A||B) + KL(B||A)`` of Gaussians, in nats; the logarithms of the two cancel.
+    """Computes ``KL(A||B) + KL(B||A)`` of Gaussians, in nats; the logarithms of the two cancel.
 
     Args:
-        mean_a, std_a, mean_b, std_b: of one shape, or broadcast; population standard deviations.
+        mean_a, std_a, mean_b, std_b: means and population standard deviations, of one shape or
+            broadcast.
         epsilon: the least variance, above 0.
 
     Returns:
@@ -45,7 +46,7 @@ def symmetric_kl(
     var_a = np.maximum(np.square(std_a, dtype=np.float64), epsilon)
     var_b = np.maximum(np.square(std_b, dtype=np.float64), epsilon)
     squared = np.square(np.subtract(mean_a, mean_b, dtype=np.float64))
-    # (a/b + b/a) / 2 - 1 written so that nothing is lost where they are alike
+    # (a/b + b/a) / 2 - 1, written so that no digits are lost if the variances are alike
     return (np.square(var_a - var_b) + squared * (var_a + var_b)) / (2 * var_a * var_b)
 
 
@@ -58,9 +59,9 @@ class LayerDivergence:
     divergence: float
     """Mean over all channels, in nats."""
     constant: tuple[tuple[int, ...], tuple[int, ...]]
-    """Channels that are, in A and in B."""
+    """Indices of the channels that are constant in A, and of those that are constant in B."""
     varying: float | None
-    """Mean over the channels that are constant in neither set; None without any."""
+    """Mean over the channels that are constant in neither set; None if there are none."""
     images: int
     """The number of images in the smaller set."""
     replicates: np.ndarray = field(compare=False, repr=False)
@@ -69,22 +70,24 @@ class LayerDivergence:
 
     @property
     def interval(self) -> Interval | None:
-        """For other images: that of :func:`over_seeds`; None where images are too few."""
+        """The interval for other images, as :func:`over_seeds` makes it; None if there are too few
+        images."""
         return over_seeds({0: self}).interval
 
 
 class Estimate(NamedTuple):
-    """A value over the trainings of a network, and its interval."""
+    """A value over the trainings of a network, and its interval, None if there are too few
+    images."""
 
     value: float
     interval: Interval | None
 
 
 def divergence(a: FeatureMoments, b: FeatureMoments) -> list[LayerDivergence]:
-    """The divergence of each layer between two sets of images.
+    """Computes the divergence of each layer between two sets of images.
 
     Args:
-        a, b: of the same network and replicates.
+        a, b: moments of the same network, with the same number of replicates.
 
     Raises:
         UserError: for a set of fewer than 2 images.
@@ -92,7 +95,7 @@ def divergence(a: FeatureMoments, b: FeatureMoments) -> list[LayerDivergence]:
     """
     for moments in (a, b):
         if moments.images < 2:
-            raise UserError(f"a set of {moments.images} images has no variance; 2 at least")
+            raise UserError(f"a set of {moments.images} images has no variance; expected 2 or more")
     layers_a, layers_b = a.layers, b.layers
     if layers_a.keys() != layers_b.keys() or a.replicates != b.replicates:
         raise ValueError("moments of other layers or replicates")
@@ -118,16 +121,19 @@ def _of_layer(name: str, a: Moments, b: Moments, images: int) -> LayerDivergence
 
 
 def over_seeds(layers: Mapping[int | None, LayerDivergence]) -> Estimate:
-    """The divergence of a layer over trainings of one network, for other images and, of several
-    trainings, for others of these, too.
+    """Averages the divergence of a layer over the trainings of one network.
 
-    The value is ``exp(mean of log(1 + D)) - 1``, D for a single training. The divergence of few
-    images is larger than that of all, and a replicate's is larger by as much again. The interval
-    takes that off: :func:`ibnseg.report.statistics.interval` of ``2 log(1 + D)`` less the mean
-    of the replicates' ``log(1 + D)``, and not below 0. So it may lie below the value.
+    The value is ``exp(mean of log(1 + D)) - 1``, which is D for a single training. The interval is
+    for other images, and with several trainings also for other trainings.
+
+    The divergence of few images is larger than that of all, and a replicate's is larger by as much
+    again. The interval corrects that: it is :func:`ibnseg.report.statistics.interval` of
+    ``2 log(1 + D)`` less the mean of the replicates' ``log(1 + D)``, and not below 0. So it may lie
+    below the value.
 
     Args:
-        layers: the same layer of each training, by its seed; the same images and replicates.
+        layers: the same layer in each training, by the training's seed, with the same images and
+            replicates.
     """
     scores, value = _scores(layers)
     found = interval(scores)
@@ -138,18 +144,18 @@ def over_seeds(layers: Mapping[int | None, LayerDivergence]) -> Estimate:
 def ratio(
     layers: Mapping[int | None, LayerDivergence], others: Mapping[int | None, LayerDivergence]
 ) -> Estimate | None:
-    """How many times as large as another network's ``1 + D`` of a layer is, over the seeds that
-    both have; paired, by seeds and images.
+    """Compares a layer's ``1 + D`` with another network's, as a ratio, over the seeds that both
+    have; paired by seeds and images.
 
-    The value is the geometric mean of the ratios, the interval that of the mean of their
-    logarithms, made as in :func:`over_seeds`. Not of D itself: where that is near 0, its logarithm
-    is mostly what few images add.
+    The value is the geometric mean of the ratios. The interval is that of the mean of their
+    logarithms, made as in :func:`over_seeds`. The ratio is not of D itself: if that is near 0, its
+    logarithm is mostly what few images add.
 
     Args:
-        layers, others: as of :func:`over_seeds`; the others are the divisor.
+        layers, others: as for :func:`over_seeds`; the others are the divisor.
 
     Returns:
-        None without a common seed.
+        The ratio; None without a common seed.
     """
     seeds = [seed for seed in layers if seed in others]
     if not seeds:
@@ -162,7 +168,8 @@ def ratio(
 
 
 def _scores(layers: Mapping[int | None, LayerDivergence]) -> tuple[Scores, np.ndarray]:
-    """``log(1 + D)``, on whose scale errors are alike, corrected for few images; and as it is."""
+    """Returns ``log(1 + D)``, on whose scale errors are alike: corrected for few images, and as it
+    is."""
     value = np.log1p([layer.divergence for layer in layers.values()])
     replicates = np.log1p([layer.replicates for layer in layers.values()])
     if np.isfinite(replicates[0]).sum() < FEWEST_REPLICATES:

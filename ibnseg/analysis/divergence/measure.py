@@ -1,4 +1,5 @@
-"""Feature divergence of runs between two sets of images: what ``ibnseg divergence`` does."""
+"""Measures the feature divergence of runs between two sets of images: what ``ibnseg divergence``
+does."""
 
 from __future__ import annotations
 
@@ -35,35 +36,37 @@ from ibnseg.support.memory import enough_memory
 from ibnseg.support.progress import bar
 
 SCHEMA = 2
+"""The version of the format of ``divergence.json``."""
 SEED = 0
 """The seed of the bootstrap."""
 
 
 class Pass(NamedTuple):
-    """Images that go through a network once."""
+    """A set of images that go through a network once."""
 
     dataset: DrivingDataset
     title: str
-    transform: str | None
-    key: tuple[int, ...]  # of the bootstrap: an image and its copy have the same weights
+    transform: str | None  # a name of ``ibnseg.appearance.PAPER``, or None
+    key: tuple[int, ...]  # the bootstrap's: an image and its copy have the same weights
 
 
 class Sample(NamedTuple):
-    """An image of a pass, (1, H, W, 3) RGB on the scale of 0 to 255, and whether the content that
-    is asked for is there."""
+    """An image of a pass, and whether it has the content that is asked for."""
 
     path: str
-    image: Tensor
-    matches: bool | None
+    image: Tensor  # (1, H, W, 3) RGB on the scale of 0 to 255
+    matches: bool | None  # None if no content is asked for
 
 
 class Question(NamedTuple):
-    """Which two sets of images are compared."""
+    """The two sets of images that are compared."""
 
     kind: str  # appearance or content
-    passes: tuple[Pass, ...]  # two, or one that content divides
-    content: Callable[[Tensor], bool] | None  # of (H, W) train ids
-    sets: tuple[dict, dict]  # what is recorded of them
+    passes: tuple[Pass, ...]  # two, or one that the content divides
+    content: (
+        Callable[[Tensor], bool] | None
+    )  # maps (H, W) train ids to whether the content is there
+    sets: tuple[dict, dict]  # what is recorded of the two sets
     title: str
 
 
@@ -78,25 +81,28 @@ def measure_divergence(
     layers: Sequence[str] | None = None,
     roots: Mapping[str, str] | None = None,
 ) -> dict:
-    """Writes ``divergence.json``, ``.csv``, ``.md``, ``.png`` and ``.svg``, and prints the tables.
+    """Measures the feature divergence of runs, prints the tables and writes them.
+
+    ``out`` has ``divergence.json``, ``.csv``, ``.md``, ``.png`` and ``.svg``.
 
     Args:
         runs: folders of runs; those that differ in their seed alone are one network.
-        domains: two, whose test splits are compared; or one, with a transform or content.
-        out: folder.
-        transform: a name of ``ibnseg.appearance.PAPER``; the domain is compared with itself so
-            changed.
+        domains: two domains, whose test splits are compared; or one, with a transform or content.
+        out: the folder of the results.
+        transform: a name of ``ibnseg.appearance.PAPER``; the domain is compared with itself in this
+            appearance.
         content: classes, as for :func:`ibnseg.analysis.divergence.content.parse_query`; the
             domain's images that have them are compared with its others.
-        min_share: share of an image's counted pixels that a class needs to be there, in [0, 1].
-        layers: patterns of module names, instead of each network's default.
-        roots: data folders by name.
+        min_share: the least share of an image's counted pixels that a class must cover to be there,
+            in [0, 1].
+        layers: patterns of module names, instead of each network's default layers.
+        roots: folders of data by the names of domains.
 
     Returns:
-        The content of ``divergence.json``.
+        What ``divergence.json`` holds.
 
     Raises:
-        UserError: for wrong input; before any image is read, but for what is wrong with one.
+        UserError: for wrong input; before any image is read, unless an image itself is wrong.
     """
     out = Path(out)
     if (len(domains), bool(transform), bool(content)) not in (
@@ -111,7 +117,9 @@ def measure_divergence(
             + "; expected two domains, or one with either --transform or --content"
         )
     if len(set(domains)) < len(domains):
-        raise UserError("divergence: a domain is named twice; name two, or give --transform")
+        raise UserError(
+            f"divergence: domain '{domains[0]}' is named twice; name two, or give --transform"
+        )
     found = [
         (cfg, checkpoint.resolve())  # of a run under way, the latest may move on meanwhile
         for cfg, checkpoint in (find_network(run, None, ()) for run in runs)
@@ -210,7 +218,7 @@ def _moments(
     name: str,
     cfg: Config,
 ) -> tuple[FeatureMoments, FeatureMoments]:
-    """The moments of both sets; with content, an image without it is in the second."""
+    """Measures the moments of both sets; with content, images without it are in the second."""
     sets = []
     with watching(network, layers) as means_of:
         for each in question.passes:
@@ -231,7 +239,7 @@ def _moments(
     if question.content is not None and min(s.images for s in sets) < 2:
         counts = " and ".join(str(s.images) for s in sets)
         raise UserError(
-            f"--content: {counts} images with and without it, expected 2 of each at least; ask for "
+            f"--content: {counts} images with and without it, expected 2 or more of each; ask for "
             "other classes, or change --min-share"
         )
     return sets[0], sets[1]
@@ -240,6 +248,7 @@ def _moments(
 def _samples(
     each: Pass, content: Callable[[Tensor], bool] | None, workers: int
 ) -> Iterator[Sample]:
+    """Reads the images of a pass, in its appearance."""
     change = PAPER[each.transform] if each.transform else None
 
     def sample(items: list[dict]) -> Sample:

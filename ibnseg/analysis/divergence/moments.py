@@ -1,4 +1,5 @@
-"""Mean and variance of a stream of images' features, with bootstrap replicates, in fixed memory.
+"""Computes mean and variance of a stream of images' features, with bootstrap replicates, in fixed
+memory.
 
 A replicate weights each image by a Poisson number of mean 1, the limit of drawing as many images
 with replacement as there are; it needs neither their number nor the images again.
@@ -15,7 +16,7 @@ REPLICATES = 200
 """The default number of bootstrap replicates."""
 
 BUFFER = 64
-"""Images whose features are held until they are added in one matrix product."""
+"""The number of images whose features are held until they are added in one matrix product."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Moments:
     """Weighted moments of a set of images, for each of R weightings and C channels.
 
     Attributes:
-        images: (R,) int64, images whose weight is not 0.
-        weight: (R,) float64, sum of the weights.
-        mean: (R, C) float64; 0 where the weight is.
-        m2: (R, C) float64, weighted sum of squared deviations from the mean.
+        images: (R,) int64, numbers of images whose weight is not 0.
+        weight: (R,) float64, sums of the weights.
+        mean: (R, C) float64; 0 if the weight is 0.
+        m2: (R, C) float64, weighted sums of squared deviations from the mean.
     """
 
     images: np.ndarray
@@ -36,7 +37,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray, weights: np.ndarray) -> Moments:
-        """The moments of some images at once.
+        """Computes the moments of some images at once.
 
         Args:
             values: (N, C), N at least 1.
@@ -53,8 +54,8 @@ class Moments:
         return cls((weights > 0).sum(axis=1), weight, mean, m2.clip(min=0))
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of images (Chan, Golub, LeVeque, "Updating formulae and a
-        pairwise algorithm for computing sample variances", 1979).
+        """Returns the moments of both sets of images together (Chan, Golub, LeVeque, "Updating
+        formulae and a pairwise algorithm for computing sample variances", 1979).
 
         Raises:
             ValueError: for other numbers of weightings or channels.
@@ -70,7 +71,7 @@ class Moments:
 
     @property
     def variance(self) -> np.ndarray:
-        """(R, C) population variances; 0 where the weight is."""
+        """(R, C) population variances; 0 if the weight is 0."""
         return self.m2 * _inverse(self.weight)[:, None]
 
 
@@ -79,15 +80,15 @@ def _inverse(weight: np.ndarray) -> np.ndarray:
 
 
 def image_weights(indices: Sequence[int], replicates: int, key: Sequence[int] = ()) -> np.ndarray:
-    """Weights of images: 1, then their Poisson weights in the replicates.
+    """Draws the weights of images: 1, then their Poisson weights in the replicates.
 
-    An image's weights depend on the key and its index alone, not on what else there is: the same
-    image under another network or in another look has the same, so differences are paired.
+    An image's weights depend on the key and its index alone: the same image under another network
+    or in another look has the same weights, so differences are paired.
 
     Args:
-        indices: of the images in their set.
-        replicates: number R of the bootstrap.
-        key: non-negative integers, as a seed and the set's number.
+        indices: the indices of the images in their set.
+        replicates: the number R of replicates of the bootstrap.
+        key: integers of 0 or more, e.g. a seed and the set's number.
 
     Returns:
         (1 + R, N) float64.
@@ -103,8 +104,8 @@ class FeatureMoments:
     images' features.
 
     Args:
-        replicates: number R of the bootstrap.
-        key: as of :func:`image_weights`; sets that are drawn independently have different ones.
+        replicates: the number R of replicates of the bootstrap.
+        key: as for :func:`image_weights`; sets that are drawn independently have different keys.
     """
 
     def __init__(self, replicates: int = REPLICATES, key: Sequence[int] = (0,)) -> None:
@@ -119,7 +120,8 @@ class FeatureMoments:
 
         Args:
             features: spatial means by layer, (N, C) each.
-            indices: of its images in their set; by default those that follow the ones before.
+            indices: the indices of the images in their set; by default those that follow the
+                images before.
         """
         count = len(next(iter(features.values())))
         self._indices += range(self.images, self.images + count) if indices is None else indices
@@ -141,12 +143,13 @@ class FeatureMoments:
 
     @property
     def layers(self) -> dict[str, Moments]:
-        """By layer, the moments of all images so far; the first weighting counts each once."""
+        """The moments of all images so far, by layer; the first weighting counts each once."""
         self._add()
         return dict(self._layers)
 
     def merge(self, other: FeatureMoments) -> FeatureMoments:
-        """The moments of both sets, e.g. of two processes that each saw a part of the images.
+        """Returns the moments of both sets together, e.g. of two processes that each saw a part of
+        the images.
 
         Raises:
             ValueError: for other layers, replicates or key.

@@ -1,4 +1,4 @@
-"""The divergence of each layer as a plot: a line a network, and its interval as a band."""
+"""Plots the divergence of each layer, with a line for each network, and its interval as a band."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ibnseg.analysis.style import FAINT, PALE, STYLE, line_style, save
 
 MARKERS = "osD^vPX"
 WIDE = 30
-"""Largest over smallest divergence from which the axis is logarithmic."""
+"""The ratio of the largest to the smallest divergence above which the axis is logarithmic."""
 
 
 def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -> None:
     """Writes ``<stem>.png`` and ``<stem>.svg``.
 
     Args:
-        stem: path without suffix.
-        title: of the plot.
-        lines: by the name of each network its layers, in order, as :func:`draw` takes them.
+        stem: the path without suffix.
+        title: the title of the plot.
+        lines: the layers of each network, in order, by the network's name, as :func:`draw` takes
+            them.
     """
     with matplotlib.rc_context(STYLE):
         figure = draw(title, lines)
@@ -34,11 +35,15 @@ def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -
 
 
 def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
-    """The figure; arguments as for :func:`write_plot`.
+    """Draws the figure.
 
     Each layer has ``layer``, ``divergence``, ``interval`` (two numbers or None) and ``constant``
-    (channels of A, of B), with which its marker is hollow. Networks of the
-    same layers share an axis of their names; others are drawn over their relative depth.
+    (numbers of channels in A and in B); if it has constant channels, its marker is hollow. Networks
+    with the same layers share an axis with the layers' names; others are drawn over their relative
+    depth.
+
+    Args:
+        title, lines: as for :func:`write_plot`.
     """
     names = [[layer["layer"] for layer in layers] for layers in lines.values()]
     same = all(own == names[0] for own in names)
@@ -70,7 +75,7 @@ def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """A linear axis from 0, or a logarithmic one where otherwise most would lie on the ground."""
+    """Sets a linear axis from 0, or a logarithmic one if most values would otherwise lie near 0."""
     least = min(values)
     logarithmic = least > 0 and max(values) > WIDE * least
     if logarithmic:
@@ -125,8 +130,8 @@ def _draw_line(
 
 
 def _name_layers(axes: Axes, names: Sequence[str]) -> None:
-    """Layers below the axis; those of one stage, ``layer1.0`` and ``layer1.1``, by their last part
-    above the stage's name, with faint lines between stages."""
+    """Writes the layers' names below the axis; those of one stage, e.g. ``layer1.0`` and
+    ``layer1.1``, by their last part above the stage's name, with faint lines between stages."""
     split = [name.rpartition(".") for name in names]
     stages = [(stage, len(list(own))) for stage, own in groupby(split, key=lambda part: part[0])]
     axes.set_xlim(-0.5, len(names) - 0.5)

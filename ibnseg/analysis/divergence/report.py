@@ -1,4 +1,4 @@
-"""What has been measured of divergence: by network, as tables, files and a plot."""
+"""Writes what has been measured of divergence, by network: tables, files and a plot."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COLUMNS = (
     "network", "seeds", "layer", "channels", "divergence", "low", "high", "constant_a",
     "constant_b", "varying", "ratio", "ratio_low", "ratio_high",
 )  # fmt: skip
-"""Columns of the CSV, which has a line for each layer of each network; constant channels are those
-of all seeds."""
+"""The columns of the CSV, which has a line for each layer of each network; constant channels are
+counted over all seeds."""
 
 
 class Measured(NamedTuple):
@@ -35,7 +35,7 @@ class Measured(NamedTuple):
     layers: list[LayerDivergence]
 
     def record(self) -> dict:
-        """For the JSON."""
+        """Returns what ``divergence.json`` holds of the run."""
         return dict(
             self.run,
             layers=[
@@ -53,17 +53,18 @@ class Measured(NamedTuple):
 
 
 def networks(measured: Sequence[Measured], domains: Mapping[str, str]) -> list[dict]:
-    """Networks over their seeds.
+    """Combines the runs of each network over their seeds.
 
     Args:
         measured: all runs; those of one network have different seeds.
         domains: titles of domains, by their names.
 
     Returns:
-        Of each network ``name``, ``seeds`` and ``layers``, which have ``layer``, ``channels``,
-        ``divergence`` and ``interval``; ``constant``, how many channels of all seeds are in each
-        set; ``varying``; and ``ratio`` and ``ratio_interval``, to the first network, as of
-        :func:`ibnseg.analysis.divergence.formula.ratio`, None where it lacks the layer.
+        For each network ``name``, ``seeds`` and ``layers``. Each layer has ``layer``, ``channels``,
+        ``divergence`` and ``interval``; ``constant``, the numbers of channels, over all seeds, that
+        are constant in each set; ``varying``; and ``ratio`` and ``ratio_interval`` to the first
+        network, from :func:`ibnseg.analysis.divergence.formula.ratio`, None if that network lacks
+        the layer.
     """
     grouped: dict[tuple, list[Measured]] = {}
     for each in measured:
@@ -85,7 +86,7 @@ def networks(measured: Sequence[Measured], domains: Mapping[str, str]) -> list[d
 
 
 def _by_layer(runs: Sequence[Measured]) -> dict[str, dict[int | None, LayerDivergence]]:
-    """Each layer of each training, by its seed."""
+    """Returns each layer by its name, in each training, by the training's seed."""
     found: dict[str, dict] = {}
     for run, layers in runs:
         for layer in layers:
@@ -117,7 +118,7 @@ def write_divergence(out: Path, result: Mapping) -> None:
 
     Args:
         out: the folder.
-        result: as of :func:`ibnseg.analysis.divergence.measure.measure`.
+        result: from :func:`ibnseg.analysis.divergence.measure.measure_divergence`.
     """
     shown = divergence_sheets(result)
     texts = dict(
@@ -160,9 +161,11 @@ def _rows(result: Mapping) -> list[tuple]:
 
 
 def divergence_sheets(result: Mapping) -> list[Sheet]:
-    """The tables of a result, a row a layer and a column a network: the divergence D, with a note
-    for each layer that has constant channels; and of several networks how many times as large as
-    the first's 1 + D is."""
+    """Returns the tables of a result, with a row for each layer and a column for each network.
+
+    The first has the divergence D, with a note for each layer that has constant channels; with
+    several networks a second has their 1 + D as a multiple of the first network's.
+    """
     first, *others = result["networks"]
     sizes = [each["images"] for each in result["sets"]]
     found = [
@@ -179,7 +182,7 @@ def divergence_sheets(result: Mapping) -> list[Sheet]:
                 f"1 + divergence, as a multiple of that of {first['name']}",
                 others,
                 lambda layer: _cell(layer["ratio"], layer["ratio_interval"]),
-                ["Paired, by images and seeds; an interval without 1 speaks for a difference."],
+                ["Paired by images and seeds; an interval without 1 speaks for a difference."],
             )
         )
     return found
@@ -229,6 +232,6 @@ def _notes(result: Mapping) -> list[str]:
                 notes.append(
                     f"{network['name']}, {layer['layer']}: {a} and {b} of {channels} channels are "
                     f"constant in the first and second set (variance below "
-                    f"{result['epsilon']:g}, which they are given); over the others {rest}."
+                    f"{result['epsilon']:g}, which they are given); mean over the others: {rest}."
                 )
     return notes

@@ -1,4 +1,5 @@
-"""What images are shown in: as they are, as in the paper, on the road, in the looks of others."""
+"""Lists the appearances in which images are shown: as they are, the paper's, conditions of the
+road with severities, and the looks of other images."""
 
 from __future__ import annotations
 
@@ -16,20 +17,22 @@ from ibnseg.support.errors import UserError, unknown_name
 ORIGIN = "origin"
 
 Image = np.ndarray
-"""(H, W, 3) RGB: uint8, or float32 on the scale of 0 to 255 and unclipped."""
+"""(H, W, 3) RGB: uint8, or float32 on the scale of 0 to 255, not clipped."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """A way to show an image, of which one is to leave it as it is."""
+    """A way to show an image; the one called ``origin`` leaves it as it is."""
 
     name: str
     change: Callable[[np.ndarray, np.random.Generator], Image]
-    """Callable (uint8 image, random generator) -> image."""
+    """Maps (H, W, 3) uint8 RGB and a random generator to the changed image."""
     severity: int | None = None
+    """The severity of a condition, from 1."""
     parameter: float | None = None
+    """The condition's parameter at this severity."""
     source: str = ""
-    """A hash of the look, if it is one."""
+    """A hash of the look that the image is given, if there is one."""
 
     @property
     def key(self) -> str:
@@ -44,13 +47,13 @@ def corruptions(
     severities: Sequence[int] = SEVERITIES,
     looks: Mapping[str, Look] | None = None,
 ) -> list[Corruption]:
-    """The corruptions that are measured.
+    """Returns the corruptions that are measured; ``origin`` is always the first.
 
     Args:
-        names: of :data:`~ibnseg.appearance.PAPER`, :data:`~ibnseg.appearance.CONDITIONS` and
-            :data:`~ibnseg.appearance.LOOKS`; all if None. ``origin`` is always among them.
-        severities: of the conditions.
-        looks: by their names.
+        names: names in :data:`~ibnseg.appearance.PAPER`, :data:`~ibnseg.appearance.CONDITIONS` and
+            :data:`~ibnseg.appearance.LOOKS`; all if None.
+        severities: severities of the conditions.
+        looks: the looks that images are given, by their names.
 
     Raises:
         UserError: for an unknown name or severity, and for a name that needs a look without one.
@@ -60,7 +63,7 @@ def corruptions(
         if name not in {**PAPER, **CONDITIONS, **LOOKS}:
             raise unknown_name("condition", name, [*PAPER, *CONDITIONS, *LOOKS])
         if name in LOOKS and not looks:
-            raise UserError(f"condition '{name}' takes a look; say whose, e.g. --look cityscapes")
+            raise UserError(f"condition '{name}' needs a look; name one, e.g. --look cityscapes")
     for severity in severities:
         if severity not in SEVERITIES:
             raise UserError(f"severity {severity}: expected 1 to {SEVERITIES[-1]}")

@@ -1,5 +1,5 @@
-"""Confusion matrices of a network in every corruption: each image is read once, and counted as in
-testing."""
+"""Counts a network's confusion matrix in every corruption; each image is read once, and counted as
+in testing."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ibnseg.support.ledger import Ledger
 from ibnseg.support.memory import enough_memory_for_image
 
 SAVE_EVERY = 60.0
-"""Seconds between two writes of what has been counted."""
+"""The seconds between two writes of what has been counted."""
 AHEAD = 2
-"""Threads that change an image while the network sees what is changed already."""
+"""The number of threads that change images while the network sees those that are changed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Tally:
     """What has been counted in a corruption."""
 
     images: int
-    """The number of images that are counted, from the first of the list on."""
+    """The number of images that have been counted, from the first in the list on."""
     confusion: np.ndarray
     """(K, K) int64, the sum over these images; rows are truth."""
 
@@ -55,14 +55,14 @@ def count_image(
     """Shows an image in every corruption in which it has not been counted, and counts it.
 
     Args:
-        predict: an image's classes, (H', W') uint8 train ids at the size of the label.
+        predict: maps an image to (H', W') uint8 train ids, at the size of the label.
         image: (H, W, 3) uint8, RGB.
         label: (H', W') uint8 train ids; 255 does not count.
         shown: the corruptions.
-        tallies: by the corruptions' keys; each is replaced as a whole.
-        place: of the image in the list.
-        key: of the image; with the seed it decides what is random.
-        seed: of what is random.
+        tallies: what has been counted, by the corruptions' keys; each is replaced as a whole.
+        place: the image's place in the list, from 0.
+        key: the image's name, which decides what is random together with the seed.
+        seed: the random seed.
         done: called after each prediction.
     """
     wanted = [each for each in shown if tallies[each.key].images <= place]
@@ -77,11 +77,11 @@ def count_image(
 
 @torch.inference_mode()
 def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray:
-    """A network's classes for an image that may be unclipped floats; the network normalises it.
+    """Predicts an image that may be floats beyond 0 to 255; the network normalises it.
 
     Args:
         network: from :func:`ibnseg.load`.
-        image: as above.
+        image: (H, W, 3) RGB, uint8 or float32.
         meta: ``img_path``, and ``ori_shape``, the (height, width) of the prediction.
 
     Returns:
@@ -96,21 +96,22 @@ def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray
 
 @dataclass
 class Work:
-    """A network in a domain: what there is to count, and what has been."""
+    """A network in a domain: what is to be counted, and what has been counted."""
 
     cfg: Config
     checkpoint: Path
     run: dict
-    """From :func:`ibnseg.engine.run.describe_run`."""
+    """From :func:`ibnseg.engine.record.describe_run`."""
     test: dict
     """One of ``cfg.test_cfg.tests``."""
     dataset: DrivingDataset
     ledger: Ledger
-    """Its identity is what counts depend on besides the corruption."""
+    """The file of the counts; its identity is all that they depend on besides the corruption."""
     tallies: dict[str, Tally] = field(default_factory=dict)
+    """What has been counted, by the corruptions' keys."""
 
     def begin(self, shown: Sequence[Corruption]) -> None:
-        """Reads what has been counted; all else starts at nothing."""
+        """Reads what has been counted; other corruptions begin with no image."""
         classes = len(self.evaluator["classes"])
         self.tallies = self.ledger.read_or_restart(_tallies) or {}
         for each in shown:
@@ -118,10 +119,11 @@ class Work:
 
     @property
     def evaluator(self) -> dict:
+        """The evaluator's part of the config, which has the classes and those that are averaged."""
         return self.cfg.test_evaluator[self.test["name"]]
 
     def left(self, shown: Sequence[Corruption]) -> int:
-        """The number of predictions that remain to be made."""
+        """Returns the number of predictions that remain to be made."""
         return sum(len(self.dataset) - self.tallies[each.key].images for each in shown)
 
     def save(self) -> None:
@@ -135,7 +137,7 @@ class Work:
         )
 
     def loader(self, first: int) -> DataLoader:
-        """The images from the given place in the list on."""
+        """Returns a loader of the images from a place in the list on."""
         return DataLoader(
             Subset(self.dataset, range(first, len(self.dataset))),
             batch_size=1,
@@ -176,7 +178,7 @@ class Work:
             self.save()
 
     def records(self, shown: Sequence[Corruption]) -> list[dict]:
-        """mIoU and drop in each corruption: fractions, or None if undefined."""
+        """Returns mIoU and drop in each corruption: fractions, or None if undefined."""
         classes = list(self.evaluator["classes"])
         averaged = [classes.index(name) for name in self.evaluator["eval_classes"]]
 
@@ -205,7 +207,7 @@ class Work:
 
 
 def _tallies(content: Mapping) -> dict[str, Tally]:
-    """The tallies that a file of counts holds, by the corruptions' keys."""
+    """Reads the tallies in a file of counts, by the corruptions' keys."""
     return {
         key: Tally(int(kept["images"]), np.array(kept["confusion"], np.int64))
         for key, kept in content["appearances"].items()

@@ -1,4 +1,4 @@
-"""How much mIoU networks lose when scenes look different: what ``ibnseg robustness`` does."""
+"""Measures how much mIoU networks lose in other looks: what ``ibnseg robustness`` does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ibnseg.support.ledger import Ledger, stamp
 from ibnseg.support.progress import bar
 
 SCHEMA = 1
-"""The version of the form of ``robustness.json``, and of the files in ``measured/``."""
+"""The version of the format of ``robustness.json`` and of the files in ``measured/``."""
 
 
 def measure_robustness(
@@ -56,14 +56,14 @@ def measure_robustness(
 
     Args:
         runs: folders of runs.
-        domains: domains to test in; by default those of each run's config.
-        out: folder of the results.
+        domains: domains to test on; by default those of each run's config.
+        out: the folder of the results.
         conditions, severities: as for
             :func:`~ibnseg.analysis.robustness.corruptions.corruptions`.
-        looks: folders of images, or names of domains, whose look is taken.
-        protocol: name of a test protocol, which resizes and crops images before they are changed.
-        roots: data folders by name.
-        seed: random seed of the noise.
+        looks: folders of images, or names of domains, whose look the images are given.
+        protocol: the test protocol, which resizes and crops images before they are changed.
+        roots: folders of data by the names of domains.
+        seed: the random seed of the noise.
 
     Returns:
         What ``robustness.json`` holds.
@@ -117,7 +117,7 @@ def _plan(
     out: Path,
     seed: int,
 ) -> list[Work]:
-    """A run's work; everything that can be wrong with it is found before the first image."""
+    """Plans the work of a run; all that can be wrong with it is found before the first image."""
     require_run(folder)
     cfg, checkpoint = find_network(folder, None, ())
     checkpoint = checkpoint.resolve()  # of a run under way, the latest may move on meanwhile
@@ -146,7 +146,7 @@ def _plan(
 
 
 def _images_of(dataset: DrivingDataset) -> str:
-    """A hash of the names, sizes and times of change of images and labels."""
+    """Hashes the names, sizes and times of change of images and labels."""
     digest = hashlib.sha256()
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
@@ -156,12 +156,12 @@ def _images_of(dataset: DrivingDataset) -> str:
 
 
 def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Look]:
-    """The name of a look, and the look.
+    """Returns the title of a look, and the look.
 
     Args:
-        name: a folder of images; or a domain, whose tested images are taken.
+        name: a folder of images; or a domain, of which the images of the test split are taken.
         cfg: a config, whose domains can be named.
-        roots: data folders by name.
+        roots: folders of data by the names of domains.
 
     Raises:
         UserError: if it is neither.
@@ -170,7 +170,9 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
         return Path(name).resolve().name, look_of_folder(str(Path(name).resolve()))
     domains = Domains.of(cfg)
     if name not in domains:
-        raise UserError(f"look '{name}': neither a folder of images nor a domain; see ibnseg env")
+        raise UserError(
+            f"look '{name}' is neither a folder of images nor a domain; ibnseg env lists domains"
+        )
     domain = domains[name]
     own = domain.dataset_config(domain.root(roots), domain.test_split, test_mode=True)
     dataset = DATASETS.build(own)
@@ -179,7 +181,7 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
 
 
 def _count(work: Sequence[Work], shown: Sequence[Corruption], seed: int) -> None:
-    """Counts all that is left, under one bar of predictions."""
+    """Counts all that is left, with one progress bar over all predictions."""
     total = sum(len(each.dataset) for each in work) * len(shown)
     left = sum(each.left(shown) for each in work)
     if left < total:

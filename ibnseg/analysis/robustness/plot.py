@@ -1,4 +1,4 @@
-"""What has been measured of robustness, to be looked at: small multiples, and what was shown."""
+"""Plots robustness as small multiples, and the images as they were shown."""
 
 from __future__ import annotations
 
@@ -17,17 +17,24 @@ from ibnseg.analysis.style import FAINT, INK, line_style
 from ibnseg.appearance import CONDITIONS, SEVERITIES
 
 PER_ROW = 5
+"""The most panels in a row."""
 PANEL, GAP = (1.95, 1.55), (0.2, 0.62)
 """(width, height) of a panel and between panels, in inches."""
 LEFT, RIGHT, TOP, TITLE, BOTTOM = 0.6, 0.2, 0.5, 0.7, 0.45
-"""Margins, the space of the legend, that above a domain's panels, and below the last ones."""
+"""In inches: the margins at the left and right, the height of the legend, the space above each
+domain's panels, and the margin below the last panels."""
 
 
 def plot_robustness(result: Mapping, titles: Mapping[str, str]) -> Figure:
-    """Small multiples: for each domain a panel for each condition, mIoU against severity with a
-    line a network, and a panel for the appearances without severity.
+    """Plots small multiples: for each domain a panel for each condition, which has mIoU against
+    severity with a line for each network, and a panel for the appearances without severity.
 
-    Severity 0 is the images as they are. Lines are means over seeds, bands standard deviations.
+    At severity 0 the images are as they are. Lines are means over seeds, bands are standard
+    deviations.
+
+    Args:
+        result: from :func:`ibnseg.analysis.robustness.measure.measure_robustness`.
+        titles: titles of domains, by their names.
     """
     records = result["records"]
     names, values = called(records, titles), values_over_seeds(records, "mIoU")
@@ -78,7 +85,7 @@ def plot_robustness(result: Mapping, titles: Mapping[str, str]) -> Figure:
 
 
 def _bare(ax: Axes, leftmost: bool) -> None:
-    """Nothing but faint horizontal lines."""
+    """Leaves nothing but the lower axis and faint horizontal lines."""
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(FAINT)
@@ -90,7 +97,7 @@ def _bare(ax: Axes, leftmost: bool) -> None:
 
 
 def _lines(ax: Axes, values: Mapping, domain: str, styles: Mapping, name: str) -> None:
-    """A condition: mIoU against severity."""
+    """Draws a condition: mIoU against severity."""
     ax.set_title(name, fontsize=9, color=INK, loc="left")
     ax.set_xlim(-0.2, SEVERITIES[-1] + 0.2)
     ax.set_xticks([0, *SEVERITIES])
@@ -111,7 +118,8 @@ def _lines(ax: Axes, values: Mapping, domain: str, styles: Mapping, name: str) -
 
 
 def _dots(ax: Axes, values: Mapping, domain: str, styles: Mapping, names: Sequence[str]) -> None:
-    """Corruptions without severity: a dot a network, with the standard deviation over seeds."""
+    """Draws corruptions without severity: a dot for each network, with the standard deviation over
+    seeds."""
     ax.set_title("others", fontsize=9, color=INK, loc="left")
     shown = ["origin", *names]
     ax.set_xlim(-0.6, len(shown) - 0.4)
@@ -132,16 +140,16 @@ def _dots(ax: Axes, values: Mapping, domain: str, styles: Mapping, names: Sequen
 # ---- what was shown ----------------------------------------------------------------------------
 
 CELL = 300
-"""Width of a picture on the sheet, in pixels."""
+"""The width of a picture on the sheet, in pixels."""
 
 
 def corruption_sheet(pictures: Sequence[tuple[Corruption, np.ndarray]]) -> Figure:
-    """One image in every appearance: a row a condition, by severity, and others in rows of their
-    own; floats are clipped to be shown.
+    """Shows one image in every appearance: a row for each condition, by severity, and the others in
+    rows of their own; floats are clipped to be shown.
 
     Args:
         pictures: corruptions, from :func:`ibnseg.analysis.robustness.corruptions.corruptions`, the
-            first of them ``origin``, and the image in each.
+            first of them ``origin``, and the image in each: (H, W, 3) RGB on the scale of 0 to 255.
     """
     origin = pictures[0]
     alone = [picture for picture in pictures if picture[0].severity is None]
@@ -176,6 +184,6 @@ def _caption(corruption: Corruption) -> str:
 
 
 def _with_unit(corruption: Corruption) -> str:
-    """The parameter in words, e.g. ``sigma 0.7 pixels``."""
+    """Returns the parameter in words, e.g. ``sigma 0.7 pixels``."""
     what, _, unit = CONDITIONS[corruption.name].parameter.partition(" (")
     return f"{what} {corruption.parameter:g} {unit.rstrip(')')}".strip()

@@ -1,4 +1,4 @@
-"""The values of networks in a result of ``ibnseg robustness``, over their seeds."""
+"""Groups the records of ``ibnseg robustness`` by network, over seeds."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from ibnseg.analysis.networks import Network, labels
 
 
 def network_of_record(record: Mapping) -> Network:
-    """The network that a record is of."""
+    """Returns the network that a record belongs to."""
     return record["train_domain"], record["run"], record["model"]
 
 
 def called(records: Sequence[Mapping], domains: Mapping[str, str]) -> dict[Network, str]:
-    """What each network of some records is called, in their order."""
+    """Returns the name of each network in some records, in their order.
+
+    Args:
+        records: the records of a result.
+        domains: titles of domains, by their names.
+    """
     return labels({network_of_record(record): record["title"] for record in records}, domains)
 
 
 def by_seed(
     records: Sequence[Mapping], key: str, by_severity: bool = True
 ) -> dict[tuple, dict[int | None, float]]:
-    """The value of each seed, in percent, by domain, network, appearance and severity.
+    """Returns the value of each seed, in percent, by (domain, network, appearance, severity).
 
     Args:
-        records: of a result.
+        records: the records of a result.
         key: ``mIoU`` or ``drop``.
-        by_severity: else the mean over a condition's severities, and no severity in the keys.
+        by_severity: if False, the mean over a condition's severities, and keys without severity.
 
     Returns:
-        NaN where undefined.
+        A value for each seed of each key, in percent; NaN if undefined.
     """
     found: dict[tuple, dict] = {}
     for record in records:
@@ -47,6 +52,6 @@ def by_seed(
 def values_over_seeds(
     records: Sequence[Mapping], key: str, by_severity: bool = True
 ) -> dict[tuple, np.ndarray]:
-    """Returns what :func:`by_seed` does, with an array (seeds,) float64 for each key."""
+    """Returns what :func:`by_seed` does, as an array (seeds,) float64 for each key."""
     found = by_seed(records, key, by_severity)
     return {place: np.array(list(seeds.values())) for place, seeds in found.items()}

@@ -1,4 +1,4 @@
-"""What has been measured of robustness, to be read: tables and files."""
+"""Writes what has been measured of robustness: tables, files and plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = (
     "run", "model", "train_domain", "seed", "domain", "appearance", "severity", "parameter",
     "parameter_is", "images", "mIoU", "drop",
 )  # fmt: skip
-"""Columns of the CSV; fractions are not rounded."""
+"""The columns of the CSV; fractions are not rounded."""
 
 
 def write_robustness(
@@ -36,12 +36,12 @@ def write_robustness(
     titles: Mapping[str, str],
     pictures: Sequence[tuple[Corruption, np.ndarray]],
 ) -> None:
-    """Writes and prints everything.
+    """Writes the results, the tables and the plots, and prints the tables.
 
     Args:
         out: the folder.
-        result: as of :func:`ibnseg.analysis.robustness.measure.measure_robustness`.
-        titles: of domains.
+        result: from :func:`ibnseg.analysis.robustness.measure.measure_robustness`.
+        titles: titles of domains, by their names.
         pictures: corruptions, and an image in each: (H, W, 3) RGB on the scale of 0 to 255.
     """
     shown = robustness_sheets(result, titles)
@@ -64,7 +64,8 @@ def write_robustness(
 
 
 def robustness_csv(records: Sequence[Mapping]) -> str:
-    """A line for each network, seed, domain, appearance and severity; fractions unrounded."""
+    """Returns a CSV with a line for each network, seed, domain, appearance and severity; fractions
+    are not rounded."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -75,8 +76,12 @@ def robustness_csv(records: Sequence[Mapping]) -> str:
 
 
 def robustness_sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]:
-    """For each domain a table of the appearances, and one of the networks' paired differences
-    where they have two seeds in common."""
+    """Returns for each domain a table of the appearances, and one of the networks' paired
+    differences if they have two seeds in common.
+
+    Args:
+        result, titles: as for :func:`write_robustness`.
+    """
     names = called(result["records"], titles)
     found = []
     for domain, title in result["domains"].items():
@@ -90,7 +95,7 @@ def robustness_sheets(result: Mapping, titles: Mapping[str, str]) -> list[Sheet]
 
 
 def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
-    """A table with a row for each network in each appearance: mIoU, drop, mIoU at each severity."""
+    """Tabulates each network in each appearance: mIoU, drop, mIoU at each severity."""
     several = len({r["seed"] for r in records}) > 1
     severities = sorted({r["severity"] for r in records} - {None})
     means = {key: values_over_seeds(records, key, by_severity=False) for key in ("mIoU", "drop")}
@@ -119,7 +124,8 @@ def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: s
     ]
     if severities:
         notes.append(
-            "Of a condition, mIoU and drop are means over its severities; then comes each."
+            "mIoU and drop of a condition are means over its severities; the columns after them "
+            "have the mIoU at each severity."
         )
     if several:
         notes.append("± : mean and standard deviation over the seeds.")
@@ -133,7 +139,7 @@ def _measured(records: Sequence[Mapping], names: Mapping[Network, str], where: s
 
 
 def _differences(records: Sequence[Mapping], names: Mapping[Network, str], where: str) -> Sheet:
-    """A table of each network minus the first in each appearance, over the seeds that both have."""
+    """Tabulates each network minus the first in each appearance, over the seeds that both have."""
     values = {key: by_seed(records, key, by_severity=False) for key in ("mIoU", "drop")}
     domain, (first, *others) = records[0]["domain"], dict.fromkeys(map(network_of_record, records))
     parts, seen = [], set()
@@ -161,8 +167,8 @@ def _differences(records: Sequence[Mapping], names: Mapping[Network, str], where
         left=2,
         parts=tuple(parts) if len(others) > 1 else (tuple(sum(parts, ())),) if parts else (),
         notes=(
-            f"Of seeds {', '.join(map(str, sorted(seen)))}; ± : their standard deviation. "
-            "A negative difference of drops: the network loses less.",
+            f"Means over seeds {', '.join(map(str, sorted(seen)))}; ± : standard deviation. "
+            "If the difference of drops is negative, the network loses less.",
             "Intervals are for other trainings, by Student's t over the seeds; the images are the "
             "same.",
         ),

@@ -217,5 +217,5 @@ def test_images_of_another_shape_are_refused(network: nn.Module) -> None:
 
 
 def test_a_layer_that_is_not_run_is_refused(network: nn.Module) -> None:
-    with pytest.raises(UserError, match="layer 'decode_head.loss_decode': is not run in testing"):
+    with pytest.raises(UserError, match="layer 'decode_head.loss_decode' is not run in testing"):
         feature_moments(network, [images(0, 2)], ["decode_head.loss_decode"])

@@ -137,7 +137,7 @@ def test_two_sets_of_constant_channels_do_not_diverge() -> None:
 def test_too_few_images_have_no_variance_or_no_interval() -> None:
     """One has no variance. Two have a divergence; replicates of one alone do not count."""
     two = np.array([[0.0], [1.0]])
-    with pytest.raises(UserError, match="a set of 1 images has no variance; 2 at least"):
+    with pytest.raises(UserError, match="a set of 1 images has no variance; expected 2 or more"):
         divergence(moments(two), moments(two[:1]))
     with pytest.raises(UserError, match="a set of 0 images"):
         divergence(FeatureMoments(), moments(two))

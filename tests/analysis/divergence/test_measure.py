@@ -160,7 +160,7 @@ def test_wrong_input_is_refused_before_any_image_is_read(run: Path) -> None:
         (["gta5"], dict(transform="RGB+5"), "unknown transform 'RGB.5'; did you mean RGB.50"),
         (["gta5"], dict(content="carr"), "unknown class in --content 'carr'; did you mean car"),
         (["gta5", "gta"], {}, "unknown domain 'gta'; did you mean gta5"),
-        (["gta5", "gta5"], {}, "divergence: a domain is named twice"),
+        (["gta5", "gta5"], {}, "divergence: domain 'gta5' is named twice"),
         (["gta5", "camvid"], dict(layers=["layer9"]), "unknown layer of the network 'layer9'"),
         (["gta5", "camvid"], dict(roots={"gta": "x"}), "unknown name in --data-root 'gta'"),
     ):

@@ -33,7 +33,7 @@ def test_a_styled_folder_has_the_classes_of_the_other(tmp_path: Path) -> None:
     assert styled.paths == ["red/x.png"]
     assert styled.truth.tolist() == [2]
     (tmp_path / "styled" / "pink").mkdir()
-    with pytest.raises(UserError, match="styled: sub-folder 'pink' is not one of .*val; expected the"):
+    with pytest.raises(UserError, match="styled: sub-folder 'pink' is not one of .*val; expected"):
         list_images(tmp_path / "styled", listing)
 
 

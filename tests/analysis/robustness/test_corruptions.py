@@ -43,7 +43,7 @@ def test_appearances_of_different_looks_are_kept_apart() -> None:
 def test_a_corruption_that_cannot_be_shown_is_refused() -> None:
     for arguments, message in (
         (dict(names=["blurr"]), "unknown condition 'blurr'; did you mean blur"),
-        (dict(names=["fourier"]), "condition 'fourier' takes a look; say whose, e.g. --look"),
+        (dict(names=["fourier"]), "condition 'fourier' needs a look; name one, e.g. --look"),
         (dict(severities=[0, 1]), "severity 0: expected 1 to 5"),
         (dict(severities=[6]), "severity 6: expected 1 to 5"),
     ):
@@ -56,7 +56,7 @@ def test_a_look_is_found_by_folder_or_domain(tmp_path: Path, trained, roots) -> 
     called, look = find_look(str(tmp_path / "photos"), load_config(trained[0]), roots)
     assert called == "photos"
     np.testing.assert_allclose(look.mean, scene(0)[0].mean((0, 1)))
-    with pytest.raises(UserError, match="look 'nowhere': neither a folder of images nor a domain"):
+    with pytest.raises(UserError, match="look 'nowhere' is neither a folder of images nor a"):
         find_look("nowhere", load_config(trained[0]), roots)
     cfg = load_config(trained[0])
     cfg.domains = dict(alps=dict(Domains()["gta5"].as_dict(), title="Alps"))  # as in a run's config

@@ -78,7 +78,7 @@ def test_paired_differences_by_hand() -> None:
         ("R+50", names, "-15.0 ± 7.1", "[-78.5, +48.5]", "-1.0 ± 1.4", "[-13.7, +11.7]"),
         ("blur", names, "-22.0 ± 2.8", "[-47.4, +3.4]", "+6.0 ± 5.7", "[-44.8, +56.8]"),
     ]
-    assert sheet.notes[0].startswith("Of seeds 0, 1;")
+    assert sheet.notes[0].startswith("Means over seeds 0, 1;")
 
 
 def test_the_plot_shows_the_numbers() -> None:
