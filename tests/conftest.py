@@ -20,7 +20,7 @@ torch.set_num_threads(1)  # the networks are tiny, and other work may share the 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is compared with the official Cityscapes script needs its package."""
+    """Comparisons with the official Cityscapes script need its package."""
     for item in items:
         if "script" in getattr(item, "fixturenames", ()):
             item.add_marker("extras")

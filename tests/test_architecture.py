@@ -19,7 +19,7 @@ LONGEST = 400  # lines of a file
 
 
 class Import(NamedTuple):
-    """That a module imports another, wherever in the file it says so."""
+    """One import of a module by another, anywhere in the file."""
 
     source: str
     line: int

@@ -41,7 +41,7 @@ def command_raises(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_nothing_but_the_table_is_on_the_standard_output() -> None:
-    """So that it may go into a file; libraries print on being imported."""
+    """So the table can be redirected to a file, although libraries print when they are imported."""
     done = run("-m", "ibnseg.cli", "matrix", "--published", "--format", "csv")
     assert done.returncode == 0
     assert done.stdout.startswith("kind,protocol,")

@@ -21,7 +21,7 @@ def road(right: int) -> list[list[list[int]]]:
 
 
 def test_summary_says_what_was_measured(tmp_path: Path) -> None:
-    """At home, on real streets, and in the mean over what was not seen."""
+    """The summary has mIoU in the training domain, on real streets, and over unseen domains."""
     folders = []
     for name, virtual, real, fog in (("r", 40, 10, 20), ("a", 35, 20, 32)):
         tests = dict(streets_virtual=virtual, streets_real=real, streets_fog=fog)

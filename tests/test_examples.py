@@ -49,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def ibnseg(capsys: pytest.CaptureFixture, *words: str) -> str:
-    """What a command prints, which has to succeed."""
+    """The output of a command, which must succeed."""
     code = cli.main(list(words))
     printed = capsys.readouterr()
     assert code == 0, printed.err

@@ -1,4 +1,4 @@
-"""What networks are called."""
+"""The labels of networks."""
 
 from ibnseg.analysis.networks import labels
 

@@ -23,7 +23,7 @@ def images(*sizes: tuple[int, int]) -> list[np.ndarray]:
 
 
 def test_statistics_are_those_of_all_pixels() -> None:
-    """Of images of one size; their values are of float64."""
+    """The images have one size; the values are computed in float64."""
     some = images((30, 40), (30, 40), (30, 40))
     look, pixels = (
         look_of_images(some),
@@ -81,7 +81,7 @@ def test_moments_are_matched_as_worked_out_by_hand() -> None:
     st.tuples(*[st.floats(1, 12)] * 3),
 )
 def test_moments_become_the_looks(image, mean: tuple, deviation: tuple) -> None:
-    """Where nothing is clipped, up to rounding; the order of the values stays."""
+    """The moments are equal up to rounding if nothing is clipped, and the order of values stays."""
     look = Look(np.array(mean), np.array(deviation), np.zeros((1, 1, 3)))
     found, before = match_moments(image, look).astype(float), image.astype(float)
     varied = before.std((0, 1)) > 0

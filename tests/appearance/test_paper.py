@@ -72,7 +72,7 @@ def test_a_stretch_multiplies_mean_and_standard_deviation(image, factor, mean) -
 
 @given(PIXELS, st.sampled_from(list(PAPER)), st.permutations(range(12)))
 def test_pixels_are_never_moved(image: np.ndarray, name: str, order: list[int]) -> None:
-    """What becomes of a pixel depends on it alone: the same in any order, and the right way up."""
+    """The new colour of a pixel depends only on its old colour, not on its place."""
     pixels, change = image.reshape(12, 3), PAPER[name]
     np.testing.assert_array_equal(change(pixels[order]), change(pixels)[order])
     np.testing.assert_array_equal(change(image[::-1, ::-1]), change(image)[::-1, ::-1])
@@ -84,7 +84,7 @@ def test_arrays_and_tensors_agree(image: np.ndarray, name: str) -> None:
 
 
 def stem(variant: str | None, image: torch.Tensor) -> torch.Tensor:
-    """What a network's stem makes of (H, W, 3) float32 RGB."""
+    """The output of a network's stem for a (H, W, 3) float32 RGB image."""
     torch.manual_seed(0)
     network = IBNResNet(18, variant, base_channels=8, stem_channels=8).eval()
     normalised = (image - image.new_tensor(IMAGENET_MEAN)) / image.new_tensor(STD)

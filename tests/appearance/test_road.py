@@ -30,7 +30,7 @@ def applied(name: str, image: np.ndarray, parameter: float, seed: int = 0) -> np
 
 
 def by_float(name: str, image: np.ndarray, parameter: float) -> np.ndarray:
-    """What the conditions without neighbours are, in float64 and neither rounded nor clipped."""
+    """The conditions that change each pixel by itself, in float64, neither rounded nor clipped."""
     x = image.astype(float)
     if name == "brightness":
         return x * parameter
@@ -189,7 +189,7 @@ def test_parameters_move_away_from_the_neutral_value_with_severity() -> None:
 @settings(deadline=None, max_examples=60)
 @given(PIXELS, st.sampled_from(POINTWISE), st.sampled_from(SEVERITIES), st.permutations(range(20)))
 def test_pixels_are_never_moved(image, name: str, severity: int, order: list[int]) -> None:
-    """What becomes of a pixel depends on its colour (and on the image's mean) alone."""
+    """The new colour of a pixel depends only on its old colour (and the image's mean)."""
 
     def shown(pixels: np.ndarray) -> np.ndarray:
         return CONDITIONS[name].at(pixels[None], severity, generator(0, "x"))[0].astype(int)

@@ -11,7 +11,7 @@ from ibnseg.support.configs import config_files
 
 
 def complete(script: Path, folder: Path, *words: str) -> set[str]:
-    """What bash offers for the last of some words."""
+    """The completions that bash offers for the last of some words."""
     source = f"""
 source {script}
 COMP_WORDS=({" ".join(f"'{word}'" for word in words)})

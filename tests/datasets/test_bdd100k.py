@@ -130,7 +130,7 @@ def test_an_image_without_its_label_and_an_empty_folder_are_named(tmp_path) -> N
 
 @pytest.mark.parametrize(("release", "other"), [("2021", "2018"), ("2018", "2021")])
 def test_ids_of_the_other_release_are_refused(tmp_path, release, other) -> None:
-    """In one of two labels of a split, then in both."""
+    """The wrong ids are first in one of two labels of a split, then in both."""
     drivable(tmp_path / "wrong", other)
     drivable(tmp_path / "right", release)
     right, wrong = (

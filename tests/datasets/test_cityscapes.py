@@ -123,7 +123,7 @@ def test_an_image_that_was_removed_after_listing_is_named(damaged):
 
 
 def test_a_label_of_another_mode_is_refused_by_its_mode(damaged):
-    """Of 16 bits, as instanceIds are; in colours; with alpha."""
+    """Labels with 16 bits (like instanceIds), with colours, and with alpha."""
     dataset, _, label = damaged
     for pixels, mode in (
         (np.full((48, 64), 26001, np.uint16), "mode I;16"),
@@ -223,7 +223,7 @@ def test_without_instances_no_warning_is_logged(with_instances, log):
 
 
 def test_instances_that_do_not_fit_are_named(with_instances):
-    """Of another size, of 8 bits, or truncated."""
+    """Maps of instances with another size, with 8 bits, or truncated."""
     root, (path, *_) = with_instances
     dataset = Cityscapes(root, "val", **TESTING)
     content = path.read_bytes()[:40]

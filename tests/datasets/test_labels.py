@@ -74,7 +74,7 @@ def test_train_ids_are_a_bijection_onto_the_19_classes():
 
 
 def test_each_label_is_of_its_published_category():
-    """By ids, void ones included, as cityscapesScripts helpers/labels.py has them."""
+    """Compares the categories of all ids with cityscapesScripts' helpers/labels.py."""
     ranges = {
         "void": range(0, 7),
         "flat": range(7, 11),

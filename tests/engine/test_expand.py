@@ -51,7 +51,7 @@ PACKAGED = sorted(path.stem for path in config_folder().glob("*.py"))
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_every_packaged_experiment_expands(name: str, data: Path, tmp_path: Path) -> None:
-    """With miniature data in the layout of each domain."""
+    """Every experiment expands, on small data in the layout of each domain."""
     cfg = load_config(name)
     known = Domains.of(cfg)
     trained = train_domains(cfg)
@@ -70,7 +70,7 @@ def test_every_packaged_experiment_expands(name: str, data: Path, tmp_path: Path
 
 
 def test_the_dumped_config_is_self_contained(cfg: Config, tmp_path: Path) -> None:
-    """What is written to the work dir expands to itself, without the files it was made from."""
+    """The config in the work dir expands to itself, without the files that it was made from."""
     once = expand(cfg)
     once.dump(tmp_path / "config.py")
     again = expand(Config.fromfile(tmp_path / "config.py"))

@@ -91,7 +91,7 @@ def test_a_foreign_models_windows_are_those_of_the_test(segformer, tmp_path: Pat
 
 
 def test_the_record_says_that_logits_were_upsampled_twice(segformer, tmp_path: Path) -> None:
-    """Only if input and label differ in size: the paper's protocol shows GTA5 at 1024x563."""
+    """Input and label differ in size under the paper's protocol, which shows GTA5 at 1024x563."""
     folder, roots, _ = segformer
     (test,) = run_test(folder, roots=roots, protocols=["paper"], work_dir=tmp_path)["tests"]
     assert test["upsampled"] == "twice"

@@ -1,4 +1,4 @@
-"""What is recorded of tests, against counts by hand."""
+"""Records of tests, compared with counts by hand."""
 
 from __future__ import annotations
 

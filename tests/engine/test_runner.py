@@ -1,4 +1,4 @@
-"""What the runner adds to mmengine's."""
+"""The runner's additions to mmengine's."""
 
 import logging
 import os
@@ -73,7 +73,7 @@ def test_bfloat16_and_channels_last_train(tiny: Config, in_data: Path) -> None:
 def test_a_deterministic_training_goes_on_where_torch_has_no_such_algorithm(
     tiny: Config, in_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On GPUs the cross entropy over pixels has none, and would stop the training."""
+    """The cross entropy over pixels has no deterministic algorithm on GPUs."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)

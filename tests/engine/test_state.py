@@ -91,7 +91,7 @@ def weights_tested(runner: Runner, checkpoint: Path) -> dict:
 
 
 def test_a_training_with_averaged_weights_is_resumed_exactly(tiny: Config, in_data: Path) -> None:
-    """And the averaged ones are tested, at the end of a resumed training and later."""
+    """The averaged weights are tested at the end of a resumed training and later."""
     whole, halves, checkpoint = require_exactly_resumed(tiny, in_data, [EMA])
     averaged = checkpoint["state_dict"]
     source = {k.removeprefix("module."): v for k, v in checkpoint["ema_state_dict"].items()}

@@ -77,7 +77,7 @@ def test_one_protocol_leaves_plain_names(cfg: Config) -> None:
 
 
 def test_only_eval_classes_are_averaged(cfg: Config) -> None:
-    """Without a list in the domain, the classes that the dataset's labels have."""
+    """Without ``eval_classes``, the classes that occur in the dataset's labels are averaged."""
     cfg.test_domains = ["camvid", "gta5"]
     evaluators = expand(cfg).test_evaluator
     assert sorted(evaluators.camvid.eval_classes) == sorted(CAMVID_CLASSES)

@@ -34,7 +34,7 @@ def others(cfg: Config) -> list:
 
 
 def test_class_balance_weights_every_head(cfg: Config, tmp_path: Path) -> None:
-    """By the counts of the training split; expanded again, and for testing, they stay."""
+    """Weights follow the training split's counts, and stay when the config is expanded again."""
     plain = expand(cfg)
     assert plain.model.decode_head.loss_decode == cfg.model.decode_head.loss_decode
     head = cfg.model.decode_head

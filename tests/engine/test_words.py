@@ -105,7 +105,7 @@ def test_further_backends_log_beside_ours(worded) -> None:
 def test_a_run_from_the_middle_of_another_ends_in_its_weights(
     worded, config: Path, roots, tmp_path: Path
 ) -> None:
-    """Of several domains by shares, with averaged weights and schedules."""
+    """The config has several training domains with shares, averaged weights and schedules."""
     folder, _ = worded
     (tmp_path / "checkpoints").mkdir()
     for name in ("config.py", "checkpoints/iter_4.pth"):

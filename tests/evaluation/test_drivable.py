@@ -63,7 +63,7 @@ def test_perfect_predictions_score_1_in_every_way():
 
 
 def test_predicting_only_background_scores_0_on_the_drivable_area():
-    """As a missing prediction is counted: nothing but background, 6 of 10 pixels, is hit."""
+    """Only background, 6 of 10 pixels, is predicted correctly."""
     assert scores([[0, 0, 3], [0, 0, 1], [0, 0, 6]]) == pytest.approx([0.6 / 3, 0, 0])
 
 
@@ -113,7 +113,7 @@ def test_every_way_equals_a_count_of_pixels(pair):
 @quick
 @given(matrices)
 def test_dropping_background_never_lowers_the_score(confusion):
-    """It only takes false positives away."""
+    """Dropping background only removes false positives."""
     _, headline, dropped = scores(confusion)
     assert math.isnan(headline) == math.isnan(dropped)
     assert math.isnan(headline) or 0 <= headline <= dropped <= 1

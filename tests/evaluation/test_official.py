@@ -195,7 +195,7 @@ def test_absent_is_undefined_and_predicted_without_truth_is_0():
 
 
 def test_a_group_alone_is_undefined_however_it_is_predicted():
-    """It counts in IoU; in iIoU it is neither hit nor missed, and false only for other classes."""
+    """A group counts in IoU; in iIoU it only gives false positives of other classes."""
     instances, label = np.full((1, 4), 26, np.uint16), np.full((1, 4), CAR, np.uint8)
     prediction = np.array([[CAR, CAR, CAR, BUS]], np.uint8)
     counts = confusion_matrix(label, prediction, 19)

@@ -188,7 +188,7 @@ def test_every_score_is_that_of_the_official_script(
 
 
 def test_a_prediction_of_no_class_is_refused(tiny: Config, tmp_path: Path) -> None:
-    """Which the script's Cython build counts in another row of its matrix."""
+    """The script's Cython build counts such a prediction in another row of its matrix."""
     _, truth, predictions = write(tmp_path, 0)
     path, label = next(zip(predictions, truth, strict=True))
     where = np.asarray(Image.open(label)) == ID["road"]

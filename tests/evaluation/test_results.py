@@ -47,7 +47,7 @@ def run(sha: str = "aa", iteration: int = 10) -> dict:
 
 
 def refusal(read, *given) -> str:
-    """What is said of a file that cannot be read; nothing if it can."""
+    """The error for a file that cannot be read, or an empty string if it can."""
     try:
         read(*given)
     except UserError as error:
@@ -96,7 +96,7 @@ def test_a_record_holds_scores_counts_and_protocol_as_json():
 
 
 def official(**kwargs) -> dict:
-    """Of Cityscapes' classes: 3 of 4 pixels of road are right, one is car; a car is missed."""
+    """3 of 4 pixels of road are right and one is predicted as car; a car is missed."""
     counts = np.zeros((19, 19), np.int64)
     counts[0, 0], counts[0, 13], counts[13, 0] = 3, 1, 1
     return record(classes=LABELLED, **(dict(eval_classes=LABELLED, confusion=counts) | kwargs))

@@ -104,7 +104,7 @@ def test_what_does_not_change_a_training_leaves_its_identity(tmp_path):
 
 
 def test_the_split_and_size_of_the_training_domain_change_the_identity(tmp_path):
-    """Not where its data lies, nor what it is called."""
+    """The place of its data and its name do not change it."""
     folder = tmp_path / "_base_" / "domains"
     folder.mkdir(parents=True)
     (tmp_path / "own.py").write_text(f'_base_ = "{config_folder()}/streets_r18.py"\n')
@@ -206,7 +206,7 @@ def test_a_wrong_suite_is_refused_with_the_entry_that_is_wrong(tmp_path):
 
 
 def test_the_suite_in_the_docs_can_be_read(tmp_path):
-    """What starts from another run has its network."""
+    """A run that starts from another run has the same network."""
     page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
     runs = read_suite(written(tmp_path, page.split("```python\n")[1].split("```")[0])).runs
     assert len(runs) == 4 * 3

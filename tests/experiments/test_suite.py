@@ -68,7 +68,7 @@ def trained_runs(monkeypatch, tmp_path) -> list[str]:
 def finish(
     run, out: Path, domains=("gta5", "cityscapes"), protocols=("native",), iteration=None
 ) -> None:
-    """What a finished run leaves, with a checkpoint of nothing but its iteration."""
+    """The files of a finished run, with a checkpoint that holds only its iteration."""
     folder, steps = out / run.name, run.cfg.iterations
     folder.mkdir(parents=True, exist_ok=True)
     tests = [
@@ -147,7 +147,7 @@ def test_a_run_is_finished_once_its_last_iteration_is_tested_everywhere(
 
 
 def test_a_test_that_is_recorded_under_a_longer_name_is_done(mine, trained_runs, tmp_path):
-    """As sliding windows and test-time augmentation make it."""
+    """Sliding windows and test-time augmentation make the name longer."""
     run = read_suite(mine).runs[0]
     finish(run, tmp_path, protocols=["native+tta"])
     config = tmp_path / run.name / "config.py"
@@ -209,7 +209,7 @@ def test_the_list_shows_the_state_of_every_run(mine, trained_runs, tmp_path):
 
 
 def test_the_script_for_slurm_starts_every_run(mine, tmp_path):
-    """Each wave is an array that waits for the one before; the shell finds nothing wrong."""
+    """Each wave is an array that waits for the one before, and the shell accepts the script."""
     script = slurm(mine, "it's my runs", {"gta5": "/data/gta5"})
     lines = [line for line in script.splitlines() if not line.startswith("#")]
     assert [line.split("=$(")[0] for line in lines] == ["wave0", "wave1"]
@@ -260,7 +260,7 @@ def test_a_suite_from_nothing_to_its_table(mine, data: Path, tmp_path, capsys, m
 
 
 def test_seeds_that_start_from_their_seeds_are_one_network(mine, tmp_path):
-    """Of one name and one recipe, by which tables know them; a fixed start is another."""
+    """Such seeds have one name and one recipe; runs with a fixed start have another."""
 
     def told(run, start: str) -> tuple[str, str]:
         config = tmp_path / run.name / "config.py"
@@ -300,7 +300,7 @@ def test_a_suite_that_is_told_to_end_leaves_no_run_behind(mine, tmp_path, monkey
 
 
 def test_titles_are_the_suites_own(mine, trained_runs, tmp_path, monkeypatch):
-    """Of a run that another suite has trained, too."""
+    """This also holds for a run that another suite has trained."""
     monkeypatch.undo()
     run = read_suite(mine).runs[0]
     images = [[[5, 5], [0, 0]]]

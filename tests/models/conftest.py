@@ -1,4 +1,4 @@
-"""What the tests of several modules need: the published state dicts, and one thread."""
+"""Fixtures for several modules: the published state dicts, and one thread."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def single_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def published() -> dict[str, dict]:
-    """Of each published IBN-Net: ``url``, ``parameters``, ``state_dict`` (key to shape)."""
+    """For each published IBN-Net: ``url``, ``parameters``, ``state_dict`` (key to shape)."""
     with gzip.open(DATA / "ibn_state_dicts.json.gz", "rt") as file:
         return json.load(file)
 
 
 @pytest.fixture(scope="session")
 def features() -> dict[str, dict]:
-    """What published networks compute in float64 with the weights of ``filled``."""
+    """The outputs of published networks in float64 with the weights of ``filled``."""
     return json.loads((DATA / "ibn_features.json").read_text())
 
 

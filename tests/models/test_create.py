@@ -204,7 +204,7 @@ def test_wrong_names_and_options_are_refused():
 
 
 def test_torch_hub_has_every_network_and_head():
-    """As ``torch.hub.load(..., source="local")`` finds them in ``hubconf.py``."""
+    """``torch.hub.load(..., source="local")`` finds them in ``hubconf.py``."""
     checkout = str(Path(__file__).parents[2])
     options = dict(source="local", trust_repo=True)
     with torch.device("meta"):

@@ -69,7 +69,7 @@ def test_every_convolution_is_initialised_by_its_fan_in(head: DeepLabV3PlusHead)
 
 
 def test_the_forward_pass_equals_a_decoder_written_out_in_full(head: DeepLabV3PlusHead) -> None:
-    """In float64, and with normalisations that do something."""
+    """Computed in float64, with norms that are not the identity."""
     head = head.double().eval()
     torch.manual_seed(1)
     for module in head.modules():

@@ -194,7 +194,7 @@ def test_only_whole_images_in_mmsegs_segmentor_are_upsampled_twice(pair) -> None
 
 @torch.no_grad()
 def test_mmsegs_segmentor_upsamples_to_the_image_before_the_label(pair) -> None:
-    """What the record then says is so: mmseg's logits go to 32x32 and from there to 64x64."""
+    """mmseg's logits are resized to 32x32 and from there to 64x64, as the record says."""
     _, theirs = pair
     theirs.test_cfg.mode = "whole"
     (found,) = theirs.test_step(packed(RescaleImage("times", 0.5)(sample())))

@@ -138,7 +138,7 @@ def test_divided_plain_weights_give_the_plain_features_on_a_batch_of_one_image(
 
 
 def test_a_divided_stem_gives_the_plain_features_on_a_batch_of_one_image():
-    """As above, in front of the sums that start anew."""
+    """The same holds for the stem, before the norms after additions, which start anew."""
     for variant in ["b", "d"]:
         with case(variant=variant):
             weights = plain(**NARROW)
@@ -248,7 +248,7 @@ def test_torchvisions_old_names_of_dense_layers(tmp_path):
 
 @pytest.mark.parametrize("variant", ["a", "b"])
 def test_pretrained_refuses_plain_weights_and_names_the_way(tmp_path, variant):
-    """Not by ``Pretrained``, which names the way to ask for it."""
+    """``Pretrained`` refuses plain weights and names ``SplitPretrained``."""
     checkpoint = saved(tmp_path, torchvision.models.resnet18(weights=None).state_dict())
     cfg = dict(type="Pretrained", checkpoint=checkpoint)
     net = IBNResNet(18, variant, init_cfg=cfg)
@@ -270,13 +270,13 @@ def test_variant_c_is_not_offered_plain_weights(tmp_path):
 
 
 def test_variant_c_refuses_plain_weights_before_a_download(tmp_path):
-    """It says so before anything is fetched."""
+    """The error is raised before any download."""
     with pytest.raises(UserError, match="cannot fill variant 'c'"):
         split_backbone(IBNResNet(18, "c", **NARROW), str(tmp_path / "nowhere.pth"))
 
 
 def refused(net: nn.Module, checkpoint: str, load=split_backbone) -> str:
-    """What is said of a checkpoint that does not fit; the network is as it was."""
+    """The error for a checkpoint that does not fit; the network must stay unchanged."""
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with pytest.raises(UserError) as error:
         load(net, checkpoint)
@@ -316,7 +316,7 @@ def test_plain_weights_of_another_width_are_refused(tmp_path):
 
 
 def test_plain_weights_of_another_densenet_are_refused(tmp_path):
-    """Of DenseNet161, whose layers are wider, for DenseNet121."""
+    """DenseNet161 has wider layers than DenseNet121."""
     with torch.device("meta"):
         other = IBNDenseNet(161, growth_rate=6, stem_channels=12).state_dict()
     checkpoint = saved(tmp_path, {k: torch.zeros(v.shape) for k, v in other.items()})

@@ -49,7 +49,7 @@ def test_only_bare_backbones_are_recognised_whatever_their_ratio():
 
 
 def test_a_resnet_of_a_depth_that_cannot_be_built_is_recognised():
-    """Still the better word in an error message."""
+    """The depth is useful in an error message, although the network cannot be built."""
     with torch.device("meta"):
         other = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [2, 2, 2, 2])
     assert recognise(other.state_dict()) == "resnet26"
@@ -77,7 +77,7 @@ def state_of(name: str) -> dict[str, torch.Tensor]:
     data=st.data(),
 )
 def test_recognition_of_an_incomplete_network_does_not_crash(name, data):
-    """Whatever is missing, the answer is a name or none."""
+    """Whichever keys are missing, the answer is a name or None."""
     state = state_of(name)
     early = [key for key in state if not key.startswith(("layer2", "layer3", "layer4"))][:60]
     lost = data.draw(st.sets(st.sampled_from(early)))

@@ -66,7 +66,7 @@ def other_norms(net: nn.Module) -> dict[str, str]:
 
 
 def in_blocks(depth: int, stages: tuple[int, ...], **kinds: str) -> dict[str, str]:
-    """What every block of some stages has, by hand."""
+    """The norms of every block of some stages, by hand."""
     counts = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth]
     return {
         f"layer{stage}.{i}.{name}": kind
@@ -318,7 +318,7 @@ def test_ratios_0_and_1_can_be_mixed_by_stage():
 
 
 def test_every_trained_parameter_has_a_gradient():
-    """What ``DistributedDataParallel`` demands."""
+    """``DistributedDataParallel`` needs this."""
     for variant, ratio in [
         ("a", 0),
         ("d", 1),
@@ -496,7 +496,7 @@ def test_gradient_checkpointing_changes_no_value(depth, variant):
 
 
 def test_a_deep_stem_has_the_normalisation_of_the_stem_three_times():
-    """All three of its normalisations are as the stem's."""
+    """All three norms of a deep stem are of the kind that the stem has."""
     for training in [False, True]:
         for variant in VARIANTS:
             with case(training=training, variant=variant):

@@ -117,7 +117,7 @@ def test_squeeze_and_excitation_is_differentiable():
 
 
 def test_gates_of_one_half_give_a_plain_resnet():
-    """With excitations of zero every gate is one half; twice the last scale takes that back."""
+    """With excitations of 0 every gate is one half; doubling the last scale undoes that."""
     net = narrow(IBNSEResNet).eval()
     weights = net.state_dict()
     for key in [key for key in weights if ".se." in key]:

@@ -197,7 +197,7 @@ def test_files_that_are_no_predictions_are_not_written_over(trained, folder: Pat
 def test_label_ids_confidence_and_probabilities_are_written_on_request(
     trained, folder: Path
 ) -> None:
-    """Beside the train ids: Cityscapes' ids, and what the network thinks of each pixel."""
+    """Cityscapes' ids, confidence and probabilities are written beside the train ids."""
     _, run, _ = trained
     out, network = folder.parent / "out", load(run)
     predict_folder(run, None, folder, out)

@@ -39,7 +39,7 @@ def road(*right: int) -> list[list[list[int]]]:
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> tuple[Published, ...]:
-    """What is published, instead of the package's table."""
+    """Published numbers that replace the package's table."""
     monkeypatch.setattr(gather_module, "read_published", lambda: PUBLISHED)
     return PUBLISHED
 

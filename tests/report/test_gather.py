@@ -1,4 +1,4 @@
-"""What a report is made of, and wrong input."""
+"""The contents of a report, and wrong input."""
 
 import json
 from pathlib import Path

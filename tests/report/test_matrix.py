@@ -82,7 +82,7 @@ def test_other_classes_have_no_drivable_area_metrics(tmp_path):
 
 
 def test_drops_are_those_of_the_runs_own_table(tmp_path):
-    """Also where a domain averages fewer classes than home does."""
+    """This also holds if a domain averages fewer classes than the training domain."""
     three = ("road", "car", "sky")
     home = {"gta5": [[[3, 1, 0], [1, 5, 0], [0, 2, 9]]]}
     save_run(tmp_path, home, classes=three)

@@ -129,7 +129,7 @@ def test_the_interval_of_five_seeds_at_95_and_90_percent():
 
 
 def test_images_alone_are_the_interval_of_their_mean():
-    """Of equal images, accuracy is a mean: the bootstrap must find t(G - 1) s / sqrt(G)."""
+    """With images of equal size, accuracy is a mean and the half-width t(G - 1) s / sqrt(G)."""
     shares = np.array([0.2, 0.3, 0.5, 0.55, 0.9])
     classical = student.ppf(0.975, 4) * shares.std(ddof=1) / sqrt(5)
     assert half(scored(shares[None], 20_000)) == pytest.approx(classical, rel=0.02)
@@ -272,7 +272,7 @@ def test_mean_iou_of_resamples_is_that_of_each():
 
 
 def test_the_interval_of_three_values_over_seeds_worked_by_hand() -> None:
-    """Of 1, 2 and 6: mean 3, deviation sqrt(7), and Student's t of 2 degrees of freedom, 4.303."""
+    """1, 2 and 6 have mean 3 and deviation sqrt(7); t with 2 degrees of freedom is 4.303."""
     low, high = interval_of_seeds(np.array([1.0, 2.0, 6.0]))
     half = 4.302652729749464 * sqrt(7 / 3)
     assert (low, high) == pytest.approx((3 - half, 3 + half), rel=1e-12)

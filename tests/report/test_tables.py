@@ -112,7 +112,7 @@ def test_no_drop_if_either_score_is_undefined():
 
 
 def test_no_drop_if_several_splits_of_the_training_domain_are_tested():
-    """Whatever their order: which of them it should count from is not known."""
+    """It is not known from which of the splits the drop should be computed."""
     homes = [case("gta5", 0.75), case("gta5", 0.5, split="test")]
     for tests in (homes, homes[::-1]):
         assert tables.drops(content(*tests, case("cityscapes", 0.25))) == [None] * 3

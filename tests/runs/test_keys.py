@@ -18,7 +18,7 @@ def test_every_config_key_has_only_one_meaning() -> None:
 
 
 def test_what_decides_a_training_refuses_a_resume() -> None:
-    """But for sync_bn, which CPU processes turn off."""
+    """The exception is sync_bn, which CPU processes turn off."""
     deciding = [key for key in KEYS.values() if key.decides in ("training", "length")]
     free = {key.name for key in deciding if not key.refuses_resume}
     assert free == {"sync_bn"}

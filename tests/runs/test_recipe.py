@@ -1,4 +1,4 @@
-"""What makes two trainings the same recipe, for every key and word."""
+"""Which keys and words make two trainings different recipes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ WITH = dict(
     checkpoint_interval=dict(SELECTING, save_best=True),
     epochs=dict(epochs=3, iterations=None),
 )
-"""What has to be set for that value to make sense."""
+"""Other values that must be set for that value to make sense."""
 FREE = {
     *("test_domains", "protocol", "metrics", "tta_scales", "test_batch", "test_precision"),
     *("workers", "seed", "console", "tensorboard", "log_interval", "log_level", "visualizer"),

@@ -54,7 +54,7 @@ def test_only_the_road_is_drivable(rasters) -> None:
 
 
 def test_the_lane_below_the_camera_is_direct(rasters) -> None:
-    """Whatever road is seen at the middle of the lowest row."""
+    """Road in the middle of the lowest row is direct."""
     seen = 0
     for raster in rasters:
         if raster.labels[-1, 64] == ID["road"]:

@@ -42,7 +42,7 @@ def test_a_street_goes_on_straight_beyond_its_ends():
 
 
 def test_stretches_outside_the_crossing_are_those_worked_out_by_hand():
-    """It reaches from 12 to 20."""
+    """The crossing reaches from 12 to 20."""
     assert BENT.outside(5, 30) == [(5, 12.0), (20.0, 30)]
     assert BENT.outside(5, 9) == [(5, 9)]
     assert BENT.outside(22, 30) == [(22, 30)]

@@ -49,7 +49,7 @@ SIZES = {  # least and most: width, height, length in metres; how far above the 
 
 
 def test_sizes_in_metres_and_standing_on_the_ground():
-    """Of 20 of each; the skirt of a tram ends a little above its rails."""
+    """Checks 20 objects of each kind; the skirt of a tram ends a little above its rails."""
     for name in SIZES:
         *ranges, foot = SIZES[name]
         for seed in SEEDS:
@@ -80,7 +80,7 @@ def test_things_consist_of_their_classes():
 
 
 def test_a_rider_has_a_bicycle_or_a_motorcycle():
-    """Both occur in 20 riders, and the vehicle is never without its rider."""
+    """Both vehicles occur among 20 riders, and none is without its rider."""
     found = [{NAMES[f.label] for f in drawn("rider", Frame(tuple(FOOT)), s)} for s in SEEDS]
     assert {frozenset(x) for x in found} == {
         frozenset({"rider", "bicycle"}),

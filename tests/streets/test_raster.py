@@ -117,7 +117,7 @@ def test_a_long_wall_beside_the_camera_reaches_the_border():
 
 
 def test_what_is_not_in_view_is_not_seen():
-    """Nor does it make a number that is not finite, where it is seen from its edge."""
+    """A facet that is seen from its edge gives finite numbers only."""
     for facet in (
         board(WALL, -9, 9, -9, 9, -3.0),
         board(WALL, -9, 9, -9, 9, NEAR - 0.01),

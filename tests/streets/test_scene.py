@@ -60,7 +60,7 @@ def test_mirrored_exchanges_right_and_left() -> None:
 
 
 def test_uniform_draws_equal_numpys() -> None:
-    """As NumPy's where that is not fused: the same values here."""
+    """NumPy computes the same values without fused operations."""
     values = Random(7).uniform(-3, 8, 100)
     u = np.random.RandomState(7).random_sample(100)
     np.testing.assert_array_equal(values, -3 + 11 * u)

@@ -35,7 +35,7 @@ def out(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def serial(monkeypatch):
-    """Without processes, so that what is patched is patched in the work as well."""
+    """Draws without further processes, so that patches also work in the drawing."""
     monkeypatch.setattr(write, "_in_parallel", lambda work, tasks: [work(t) for t in tasks])
 
 
@@ -312,7 +312,7 @@ def test_a_folder_that_a_worker_cannot_make_is_reported(tmp_path):
 
 
 def test_a_refused_call_writes_nothing(tmp_path):
-    """What is refused for one look leaves no folder of another, to block the right call."""
+    """If one look is refused, no folder of another is left to block the corrected call."""
     write_streets(tmp_path, {"real": (0, 1)}, size=SIZE, seed=1)
     with pytest.raises(UserError, match="seed 1, not 2"):
         write_streets(tmp_path, {"virtual": (0, 1), "real": (0, 1)}, size=SIZE, seed=2)

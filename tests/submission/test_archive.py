@@ -24,7 +24,7 @@ BY_HAND = {
 
 
 one_target = pytest.mark.parametrize("target", ["cityscapes"], indirect=True)
-"""For what is done alike whatever the target is."""
+"""A target for steps that are the same for all targets."""
 
 
 def decoded(png: bytes) -> Image.Image:

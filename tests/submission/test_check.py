@@ -17,7 +17,7 @@ from ibnseg.support.errors import UserError
 from tests.submission.conftest import SIZE, label_map
 
 one_target = pytest.mark.parametrize("target", ["cityscapes"], indirect=True)
-"""For what is checked alike whatever the target is."""
+"""A target for checks that are the same for all targets."""
 
 
 def rewrite(archive: Path, changes: dict[str, bytes | None], more: dict | None = None) -> Path:

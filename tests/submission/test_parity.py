@@ -74,7 +74,7 @@ def unpacked(name: str, keys: list[str], predictions: list[np.ndarray], tmp_path
 
 
 def toolkit(task: str, truth: Path, result: Path) -> tuple[dict, str]:
-    """What BDD100K's toolkit says: its scores, and all that it printed."""
+    """The scores of BDD100K's toolkit, and all that it printed."""
     out = result.parent / "scores.json"
     done = subprocess.run(
         [TOOLKIT, "-m", "bdd100k.eval.run", "-t", task, "-g", truth, "-r", result,
@@ -99,7 +99,7 @@ def with_truth(task: str, tmp_path: Path) -> tuple[list[str], list, Path]:
     ("task", "name"), [("drivable", "bdd100k-drivable"), ("sem_seg", "bdd100k-sem-seg")]
 )
 def test_bdd100ks_toolkit_takes_the_archive_and_counts_as_we_do(tmp_path, task, name) -> None:
-    """It gives percent in full precision, and its mean over the classes that are true."""
+    """The toolkit gives unrounded percentages, and their mean over the classes that are true."""
     keys, pairs, truth = with_truth(task, tmp_path)
     result = unpacked(name, keys, [prediction for _, prediction in pairs], tmp_path)
     scores, said = toolkit(task, truth, result)

@@ -150,7 +150,7 @@ def changed(roots: dict[str, str], tmp_path: Path) -> tuple[Path, dict]:
 def test_predictions_of_another_network_or_target_are_not_mixed_in(
     run, roots, tmp_path, seen
 ) -> None:
-    """Neither another way of predicting nor an image that is gone is mixed in."""
+    """Predictions of other settings, and of images that are gone, are not mixed in."""
     out = tmp_path / "a.zip"
     data, own = changed(roots, tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -221,7 +221,7 @@ def test_a_missing_image_is_named_where_its_label_is_there(run, roots, tmp_path)
 def test_a_folder_with_labels_of_both_releases_is_read_by_the_release_of_its_domain(
     roots, tmp_path
 ) -> None:
-    """For ``test`` they do not matter; of ``val`` the domain says which."""
+    """For ``test`` the labels do not matter; for ``val`` the domain names the release."""
     data, _ = changed(roots, tmp_path)
     other = Path(roots["streets_virtual_drivable_2018"])
     shutil.copytree(other / "drivable_maps", data / "drivable_maps")

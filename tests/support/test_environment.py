@@ -1,4 +1,4 @@
-"""What ``ibnseg env`` prints."""
+"""The output of ``ibnseg env``."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_gpu_is_described_by_name_memory_and_precision(monkeypatch: pytest.Mon
 
 
 def test_a_broken_environment_is_described_too(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """That is what bug reports are about."""
+    """Bug reports are often about a broken environment."""
     found = stack.version
     monkeypatch.setattr(stack, "version", lambda name: "2.1.0" if name == "mmcv" else found(name))
     assert cli.main(["env"]) == 0

@@ -165,7 +165,7 @@ def test_an_error_about_another_file_is_passed_on_unchanged(tmp_path):
 
 
 def test_one_process_at_a_time_works_in_a_folder(tmp_path):
-    """Even after one that was killed."""
+    """The folder is free again after a process that was killed."""
     code = (
         "import sys; from pathlib import Path; from ibnseg.support.files import alone_in\n"
         "with alone_in(Path(sys.argv[1]), 'is being trained'): print('in', flush=True); input()"

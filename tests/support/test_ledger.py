@@ -77,7 +77,7 @@ def test_damaged_entries_of_finished_work_are_named(tmp_path: Path) -> None:
 
 
 def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
-    """Those that keep the identity apart, and those from before a key was there."""
+    """Older files have the identity apart, or lack a key that was added later."""
     old = {"schema": 1, "identity": {"seed": 0, "size": [2, 3]}, "done": [4]}
     (tmp_path / "x.json").write_text(json.dumps(old))
     assert ledger(tmp_path / "x.json").read(done) == [4]

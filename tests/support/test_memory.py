@@ -97,7 +97,7 @@ def test_too_little_memory_for_training_advises_to_accumulate(
 def test_no_accumulation_is_advised_if_crops_are_trained_one_at_a_time(
     tiny_config, in_data: Path, too_large
 ) -> None:
-    """Where nothing is left to accumulate, that is not what to do."""
+    """If crops are already trained one by one, accumulation is not suggested."""
     config = tiny_config("gta5", ["gta5"], "accumulate = 4", name="too_large")
     with pytest.raises(UserError, match="1 at a time; lower crop_size or batch$"):
         train(config)

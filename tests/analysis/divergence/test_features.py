@@ -203,7 +203,7 @@ def test_maps_and_tokens_are_averaged_and_other_outputs_refused() -> None:
 
 
 def test_images_that_run_backwards_in_memory_are_seen_the_same(network: nn.Module) -> None:
-    """As of images that OpenCV has read."""
+    """OpenCV's images, seen as RGB, run backwards."""
     bgr = np.ascontiguousarray(images(0, 2)[..., ::-1])
     with watching(network, find_layers(network, ["decode_head.convs"])) as means_of:
         (one,), (other,) = (m.values() for m in (means_of(bgr[..., ::-1]), means_of(images(0, 2))))

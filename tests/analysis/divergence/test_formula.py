@@ -48,7 +48,7 @@ def test_divergence_of_simple_gaussians_has_its_closed_form() -> None:
 
 
 def test_divergence_equals_its_integral() -> None:
-    """Of (p - q) log(p / q), the symmetric KL divergence of any two densities."""
+    """The symmetric KL divergence of two densities is the integral of (p - q) log(p / q)."""
     p, q = norm(0.3, 0.8), norm(-0.5, 1.1)
     integral, _ = quad(lambda x: (p.pdf(x) - q.pdf(x)) * (p.logpdf(x) - q.logpdf(x)), -12, 12)
     assert symmetric_kl(0.3, 0.8, -0.5, 1.1) == pytest.approx(integral, rel=1e-8)
@@ -206,7 +206,7 @@ def test_without_enough_replicates_there_is_no_interval() -> None:
 
 
 def test_the_interval_of_a_ratio_contains_the_true_ratio() -> None:
-    """Of two networks that see the same 30 images, in 40 draws nine tenths at least."""
+    """At least nine tenths of 40 intervals contain the ratio of networks that see the same images."""
     rng = np.random.default_rng(5)
     true = (1 + by_definition(0, 1, 0.5, 1)) / (1 + by_definition(0, 1, 1, 1))
     held = 0

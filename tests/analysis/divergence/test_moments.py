@@ -46,7 +46,7 @@ def test_any_split_and_order_merges_to_the_same(seed: int, count: int, parts: in
 
 
 def test_small_deviations_about_a_large_mean() -> None:
-    """Where sums of squares would lose every digit: 1e8 with deviations of 1e-3."""
+    """A mean of 1e8 with deviations of 1e-3, where sums of squares would lose every digit."""
     values = 1e8 + np.array([[-1e-3], [0], [1e-3]])
     parts = [Moments.of(values[i : i + 1], np.ones((1, 1))) for i in range(3)]
     found = parts[0].merge(parts[1]).merge(parts[2])
@@ -71,7 +71,7 @@ def test_images_of_no_weight_do_not_count() -> None:
 
 
 def test_the_bootstrap_weights_depend_on_the_image_alone() -> None:
-    """By key and index alone: 1 first, Poisson of mean and variance 1, independent of others."""
+    """The first weight is 1, the others are Poisson with mean and variance 1, and independent."""
     weights = image_weights(range(2000), 50, key=(0, 1))
     assert (weights[0] == 1).all()
     assert abs(weights[1:].mean() - 1) < 0.02

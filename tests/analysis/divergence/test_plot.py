@@ -60,7 +60,7 @@ def test_networks_of_other_layers_share_their_depth() -> None:
 
 
 def test_the_plot_is_written_as_the_same_files_again(tmp_path: Path) -> None:
-    """Both are there, say something, and are the same when written again."""
+    """Both files exist, are not empty, and are the same when written again."""
     lines = {"one": layers("stem", "layer1.0", values=[1, 2])}
     write_plot(tmp_path / "plot", "A | B", lines)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -31,7 +31,7 @@ def measure(run: Path, out: Path, roots: dict, **kwargs) -> dict:
 
 @pytest.fixture
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the table and the pictures, which are slow."""
+    """Measures without the table and the pictures, which are slow."""
     monkeypatch.setattr(report, "write_robustness", lambda *args: None)
 
 

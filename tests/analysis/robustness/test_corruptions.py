@@ -1,4 +1,4 @@
-"""What images are shown in."""
+"""The list of corruptions in which images are shown."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) 
 def test_an_interrupted_count_continues_to_the_same_numbers(
     trained, measured, roots, tmp_path, monkeypatch, stop_after: int
 ) -> None:
-    """In the middle of an image, of the first domain or the second; to the same numbers."""
+    """The interruption is in the middle of an image, of the first domain or the second."""
     less = dict(conditions=["noise"], severities=[1], looks=[])
     with monkeypatch.context() as patch:
         assert len(count_calls(patch, stop_after)) == 0

@@ -137,7 +137,7 @@ def test_an_unknown_look_is_refused_with_the_nearest_name(folder: Path) -> None:
 def test_a_config_names_the_appearances_of_its_training_images(
     in_data: Path, tiny_config, folder: Path
 ) -> None:
-    """And the samples of its training set have been through them."""
+    """The samples of the training set have these appearances."""
     more = f"""
 augment = [
     dict(type="ibnseg.LookOf", folder={str(folder)!r}, names=["moments"]),

@@ -46,7 +46,7 @@ def test_a_jitter_applies_torchvisions_functions_in_the_drawn_order() -> None:
 
 
 def test_all_orders_of_the_changes_occur() -> None:
-    """With bounds so narrow that only the order is left to chance."""
+    """The bounds are so narrow that only the order is random."""
     factors = dict(brightness=1.7, contrast=0.5, saturation=0.2, hue=0.3)
     orders = itertools.permutations(NAMES)
     expected = {adjusted(order, factors).tobytes() for order in orders}

@@ -222,7 +222,7 @@ def test_where_the_image_is_large_all_crops_around_the_centroid_are_as_likely() 
 
 
 def test_the_crop_is_moved_into_the_image() -> None:
-    """At the corner the one crop that lies there is taken, always."""
+    """For a centroid in the corner, only one crop is possible."""
     assert {tuple(c) for c in crops((0, 0), 50)} == {(0, 16, 0, 24)}
     assert {tuple(c) for c in crops((59, 39), 50)} == {(24, 40, 36, 60)}
     assert {tuple(c) for c in crops((3, 3), 50, (10, 12), (16, 24))} == {(0, 16, 0, 24)}

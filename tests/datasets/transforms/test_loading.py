@@ -131,7 +131,7 @@ def test_instance_ids_of_16_bits_are_read(tmp_path):
 
 
 def test_instance_ids_are_read_by_older_pillow_too(tmp_path, monkeypatch):
-    """It opens PNGs of 16 bits as mode I, int32."""
+    """Older Pillow opens 16-bit PNGs as mode I, int32."""
     ids = np.array([[7, 26000, 33999]], np.int32)
     monkeypatch.setattr(Image, "open", lambda path: Image.fromarray(ids))
     found = read_instances(tmp_path / "instances.png")
