@@ -1,4 +1,4 @@
-"""The demo: its words from numbers known, and the whole of it in miniature."""
+"""The demo: its summary of known numbers, and a run of it in miniature."""
 
 from __future__ import annotations
 

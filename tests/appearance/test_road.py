@@ -1,4 +1,4 @@
-"""Conditions of the road: values against float64, what changes nothing, growth, and places."""
+"""Conditions of the road against float64: neutral parameters, severities, and no moved pixels."""
 
 from __future__ import annotations
 

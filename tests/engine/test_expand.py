@@ -1,4 +1,4 @@
-"""From an experiment's few lines to a config that needs no other file."""
+"""A short config expands to one that needs no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interrupted run goes on as if it had not been, bit for bit, whatever the number of workers."""
+"""An interrupted run ends like an uninterrupted one, bit for bit, with any number of workers."""
 
 import hashlib
 import json

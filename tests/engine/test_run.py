@@ -1,4 +1,4 @@
-"""Training from a config to a table, and going on with it."""
+"""Training from a config to a table, and resuming it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_the_loss_falls_and_the_network_learns(trained) -> None:
-    """The loss falls from about ln(19) to less than half, and scores are higher in its own domain."""
+    """The loss falls from about ln(19) to less than half; scores are higher in its own domain."""
     _, folder, content = trained
     curve = losses(folder)
     assert len(curve) == 60

@@ -113,7 +113,7 @@ def test_a_wrong_augmentation_is_named(cfg: Config, transform: dict, message: st
         expand(cfg)
 
 
-def test_epochs_count_images(cfg: Config) -> None:
+def test_a_length_in_epochs_follows_the_number_of_images(cfg: Config) -> None:
     cfg.iterations, cfg.epochs, cfg.batch = None, 7, 3
     cfg = expand(cfg)
     assert cfg.train_cfg.max_iters == 7 * 3  # ceil(8 / 3) = 3

@@ -1,4 +1,4 @@
-"""mmengine's words in a config: each reaches what is run."""
+"""mmengine's keys in a config: each takes effect in training."""
 
 from __future__ import annotations
 

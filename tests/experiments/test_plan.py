@@ -1,4 +1,4 @@
-"""Suites as their files list them, and what tells one run from another."""
+"""Suites as their files list them, and what distinguishes their runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A suite in several sittings: what is finished is left, what was begun goes on."""
+"""A suite in several sittings: finished runs are skipped, interrupted ones continue."""
 
 from __future__ import annotations
 

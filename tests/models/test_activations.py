@@ -1,4 +1,4 @@
-"""Further losses see what the network makes of each view, and pay only for what they ask for."""
+"""Further losses see features of each view, and only what they ask for is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones that start from plain weights, on request and not without a word."""
+"""Backbones that start from plain weights: only on request, and with a line in the log."""
 
 from __future__ import annotations
 

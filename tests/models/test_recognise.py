@@ -1,4 +1,4 @@
-"""Networks told by the names and shapes of their weights."""
+"""Networks are recognised by the names and shapes of their weights."""
 
 from functools import cache
 

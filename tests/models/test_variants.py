@@ -1,4 +1,4 @@
-"""Where the normalisations of each variant stand, by hand, and what is no placement."""
+"""The places of the normalisations in each variant, by hand, and placements that are refused."""
 
 from __future__ import annotations
 

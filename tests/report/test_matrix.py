@@ -128,7 +128,7 @@ def test_a_class_that_occurs_nowhere_has_no_cell(tmp_path):
 
 
 def test_the_drop_from_several_training_domains_is_from_their_mean(tmp_path):
-    """0.9 and 0.5 at home, 0.4 abroad; unseen is what is not at home."""
+    """0.9 and 0.5 in the training domains, 0.4 in another; only the last one is unseen."""
     tests = {"a": images(9), "b": images(5), "c": images(4)}
     run = save_run(tmp_path, tests, train=["b", "a"])
     found = matrix(run)

@@ -1,4 +1,4 @@
-"""The table of published numbers: whole, without doubles, and of the paper as its text says."""
+"""The table of published numbers: complete, without duplicates, and as the paper's text says."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs that are read to be compared, and those that cannot be."""
+"""Runs that are read for comparison, and runs that cannot be compared."""
 
 import json
 

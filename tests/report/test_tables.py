@@ -68,7 +68,7 @@ HOME = [[3, 1, 0], [1, 3, 0], [0, 2, 2]]
 
 
 def test_drop_over_the_classes_that_the_test_averages():
-    """(3/5 + 2/4) / 2 at home for road and sky, minus 0.25."""
+    """(3/5 + 2/4) / 2 for road and sky in the training domain, minus 0.25."""
     home = case("gta5", 0.75, confusion=HOME)
     abroad = case("camvid", 0.25, eval_classes=["road", "sky"])
     assert tables.drops(content(home, abroad)) == [None, pytest.approx(0.3)]

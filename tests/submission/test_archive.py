@@ -1,4 +1,4 @@
-"""Members have the target's ids; archives are equal for equal input, and whole or not there."""
+"""Members have the target's ids; equal input gives equal archives, which are never half-written."""
 
 import io
 import zipfile

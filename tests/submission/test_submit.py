@@ -1,4 +1,4 @@
-"""From a trained network to an archive that passes its check, resumed, and what is refused."""
+"""A trained network makes an archive that passes its check; resuming, and refused input."""
 
 import shutil
 import zipfile

@@ -27,7 +27,7 @@ def test_the_environment_of_the_tests_passes():
     assert stack.check_stack() is None
 
 
-def test_maintained_packages_pass(pretend):
+def test_the_maintained_packages_pass_the_check(pretend):
     pretend("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
     assert stack.check_stack() is None
 

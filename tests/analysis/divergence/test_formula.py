@@ -206,7 +206,7 @@ def test_without_enough_replicates_there_is_no_interval() -> None:
 
 
 def test_the_interval_of_a_ratio_contains_the_true_ratio() -> None:
-    """At least nine tenths of 40 intervals contain the ratio of networks that see the same images."""
+    """At least nine tenths of 40 intervals contain the ratio; both networks see the same images."""
     rng = np.random.default_rng(5)
     true = (1 + by_definition(0, 1, 0.5, 1)) / (1 + by_definition(0, 1, 1, 1))
     held = 0
