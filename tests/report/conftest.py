@@ -46,7 +46,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> tuple[Published, ...]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
-    """Two networks of two seeds, tested in their own domain and on two groups of Cityscapes' images.
+    """Two networks of two seeds, tested in their own domain and on two groups of Cityscapes images.
 
     The second has exactly one right pixel in ten more on Cityscapes.
     """
