@@ -1,5 +1,5 @@
-"""The demo: streets that draw themselves in six looks, three networks, and what each network keeps
-where it was not trained. ``ibnseg demo``."""
+"""Draws streets in six looks, trains three networks on one of them and tests them on all: what
+``ibnseg demo`` does."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ CONFIGS = ("streets_r18", "streets_ibn18a", "streets_ibn18b")
 """The experiments; the first is what the others are compared with."""
 
 SHOWN = 4
-"""Images on a contact sheet."""
+"""The number of images on a contact sheet."""
 
 
 class Scale(NamedTuple):
+    """How large a demo is."""
+
     train: int  # images to train on
     val: int  # images to test on, in each look
     iterations: int
@@ -50,10 +52,11 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     Called again after an interruption, it continues.
 
     Args:
-        out: a folder, for all that it writes: ``data/``, ``runs/``, ``table.md`` and a contact
+        out: the folder for all that is written: ``data/``, ``runs/``, ``table.md`` and a contact
             sheet for each look.
-        seeds: of the trainings; several give means and intervals for other seeds.
-        quick: few images and steps, to see that everything works; its numbers mean nothing.
+        seeds: the seeds of the trainings; several give means and intervals for other seeds.
+        quick: whether to use few images and steps, to see that all works; the numbers then mean
+            nothing.
 
     Raises:
         UserError: if ``out`` holds a demo of another scale, or something else.
@@ -90,11 +93,11 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
 
 
 def summary(rows: Sequence[Row], domains: Sequence[str]) -> str:
-    """Three lines: what was seen, what keeps most, what to do next.
+    """Returns three lines: how mIoU falls, which network keeps most, and what to do next.
 
     Args:
-        rows: of the matrix, one a network.
-        domains: of its columns.
+        rows: the rows of the matrix, one for each network.
+        domains: the domains of its columns.
     """
     home, real = (domains.index(f"streets_{look}") for look in ("virtual", "real"))
     falls = "; ".join(
@@ -116,7 +119,7 @@ def summary(rows: Sequence[Row], domains: Sequence[str]) -> str:
 def _draw_sheets(
     out: Path, runs: Mapping[str, Path], roots: Mapping[str, str], titles: Mapping[str, str]
 ) -> list[Path]:
-    """A sheet for each domain: some images, their truth, and what each network sees in them."""
+    """Draws a sheet for each domain: some images, their truth, and each network's predictions."""
     networks = [load(folder) for folder in runs.values()]
     names = [load_config(folder / "config.py").model_title for folder in runs.values()]
     sheets = []
@@ -131,7 +134,7 @@ def _draw_sheets(
 
 
 def _items(name: str, root: str) -> list[dict]:
-    """The first images of a domain's test split, loaded with their labels."""
+    """Loads the first images of a domain's test split with their labels."""
     domain = Domains()[name]
     steps = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
     dataset = DATASETS.build(domain.dataset_config(root, domain.test_split, steps))

@@ -27,7 +27,7 @@ COLUMNS = ("config", "train", "test", "network", "schedule")
 
 
 def experiments() -> str:
-    """The experiments as a Markdown table; those that differ in the network alone share a row."""
+    """Tabulates the experiments; those that differ only in the network share a row."""
     found = [(path.stem, load_config(path)) for path in config_folder().glob("*.py")]
     found.sort(key=lambda e: (_facts(e[1]), *_network(e[1].model.backbone), e[0]))
     rows = []
@@ -39,7 +39,7 @@ def experiments() -> str:
 
 
 def _facts(cfg: Config) -> tuple[str, str, str, str]:
-    """What a row says of an experiment beside its name and its network's."""
+    """Returns training data, test data, head and schedule of an experiment, in words."""
     subset = cfg.get("train_subset", "full")
     domains = Domains.of(cfg)
     train = domains[cfg.train_domain].title + (f", {subset}" * (subset != "full"))
@@ -53,13 +53,14 @@ def _facts(cfg: Config) -> tuple[str, str, str, str]:
 
 
 def _network(backbone: dict) -> tuple[int, str]:
-    """What networks are sorted by."""
+    """Returns the key by which networks are sorted."""
     names = [network.__name__ for network in FAMILIES.values()]
     return names.index(backbone.type.removeprefix("ibnseg.")), backbone.get("variant") or ""
 
 
 def _together(names: tuple[str, ...]) -> str:
-    """``gta2city_r50`` and ``gta2city_ibn50a``, one word apart, as ``gta2city_{r50,ibn50a}``."""
+    """Joins names that differ in one word: ``gta2city_{r50,ibn50a}`` for ``gta2city_r50`` and
+    ``gta2city_ibn50a``."""
     split = [name.split("_") for name in names]
     words = [list(dict.fromkeys(at)) for at in zip(*split, strict=False)]
     if len(set(map(len, split))) > 1 or sum(len(at) > 1 for at in words) > 1:
@@ -69,7 +70,7 @@ def _together(names: tuple[str, ...]) -> str:
 
 
 def published() -> str:
-    """The published checkpoints."""
+    """Tabulates the published checkpoints."""
     rows = [
         [
             f"`{name}`",
@@ -85,7 +86,7 @@ def published() -> str:
 
 
 def costs() -> str:
-    """Parameters and operations of every network, and what its variants add."""
+    """Tabulates parameters and operations of every network, and what its variants add."""
     variants = list(VARIANTS)[1:]
     rows = []
     for family, network in FAMILIES.items():
@@ -120,7 +121,7 @@ def _more(own: int, plain: int) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Formats a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
@@ -133,11 +134,11 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "metrics": ("docs/matrix.md", metrics_table),
     "protocols": ("docs/protocols.md", protocols_table),
 }
-"""What stands between the markers of this name, in which file."""
+"""For each name of markers, the file that has them and the function that makes the table."""
 
 
 def insert(name: str, text: str) -> str:
-    """The text of a file with the table of today between its markers."""
+    """Returns the text of a file with a table's present content between its markers."""
     begin, end = f"<!-- {name}: {COMMAND} -->\n", f"<!-- end of {name} -->\n"
     before, _, rest = text.partition(begin)
     return f"{before}{begin}{TABLES[name][1]()}{end}{rest.partition(end)[2]}"

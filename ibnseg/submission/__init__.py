@@ -1,4 +1,4 @@
-"""From a run to the archive that a server takes: one file a target."""
+"""Makes and checks the archives that benchmarks' servers take; each target has a file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TARGETS = {
 
 
 def get_target(name: str) -> Target:
-    """The target of that name.
+    """Returns the target with a name of ``TARGETS``.
 
     Raises:
-        UserError: if there is none, with the nearest names.
+        UserError: for an unknown name, with the nearest ones.
     """
     if name not in TARGETS:
         raise unknown_name("target", name, TARGETS)

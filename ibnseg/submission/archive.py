@@ -1,4 +1,4 @@
-"""The archive: predictions as PNG files of a target's ids, in a zip; equal input makes it equal."""
+"""Writes an archive: a zip of PNG files with a target's ids; equal input makes equal archives."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # of all members, the earliest that a zip knows
 
 
 def encode(train_ids: np.ndarray, target: Target) -> bytes:
-    """A prediction as the target takes it: a PNG of one channel of 8 bits.
+    """Encodes a prediction as the target takes it.
 
     Args:
         train_ids: (H, W) uint8.
-        target: its ``ids`` map them.
+        target: maps them to the ids in the archive.
+
+    Returns:
+        The content of a PNG file with one channel of 8 bits.
 
     Raises:
         ValueError: for a train id that is no class of the target.
@@ -40,20 +43,22 @@ def encode(train_ids: np.ndarray, target: Target) -> bytes:
 def write_archive(
     path: Path, members: Mapping[str, Path], check: Callable[[Path], object]
 ) -> object:
-    """Writes a zip of files, and lets it appear only after a check.
+    """Writes a zip of files, which appears only after a check.
 
-    Members are in order of their names, with one date, and not compressed, as PNG already is.
+    Members are sorted by their names, have one date, and are not compressed, since PNG already is.
 
     Args:
-        path: of the archive.
-        members: files by the names that they get.
-        check: is given the archive before it appears, under a temporary name.
+        path: the path of the archive.
+        members: the files, by their names in the archive.
+        check: is called with the temporary path of the archive before it appears.
 
     Returns:
         What the check returns.
 
     Raises:
-        UserError: if the archive cannot be written; and what the check raises.
+        UserError: if the archive cannot be written.
+
+    What the check raises is raised, too.
     """
     with written_whole(path) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:

@@ -1,4 +1,4 @@
-"""The check of an archive: reopened, and every member looked at."""
+"""Checks an archive: opens it and examines every member."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Summary(NamedTuple):
     """What a checked archive holds."""
 
     members: int
-    pixels: dict[int, int]  # of each id that occurs
+    pixels: dict[int, int]  # the number of pixels of each id that occurs
 
 
 class Member(NamedTuple):
     """What was found in a member."""
 
-    problem: str | None
-    pixels: np.ndarray  # (256,) int64, of each id
-    release: str | None  # of a drivable map
+    problem: str | None  # what is wrong with it, in words
+    pixels: np.ndarray  # (256,) int64, the number of pixels of each id
+    release: str | None  # the release whose ids a drivable map has, if that is known
 
 
 def check_archive(
@@ -45,13 +45,13 @@ def check_archive(
 ) -> Summary:
     """Checks that an archive is what a target takes for some images.
 
-    One PNG for each image and nothing else; whole, of one channel of 8 bits, the size of its image,
-    and only with ids that the target takes. A drivable map must not have the ids of the other
-    release, which the upper tenth of a map tells.
+    There is one PNG for each image and nothing else. Each is whole, has one channel of 8 bits and
+    the size of its image, and only ids that the target takes. A drivable map must not have the ids
+    of the other release, which its upper tenth shows.
 
     Args:
         path: the zip.
-        target: what it is for.
+        target: the benchmark that it is for.
         sizes: (width, height) of the images, by the names of their members.
         name: what errors call the archive; its path if None.
 
@@ -62,7 +62,7 @@ def check_archive(
     try:
         archive = zipfile.ZipFile(path)
     except _UNREADABLE as error:
-        raise UserError(f"{name}: no zip that can be opened ({error}); write it again") from error
+        raise UserError(f"{name}: cannot be opened as a zip ({error}); write it again") from error
     with archive:
         _require_names(archive, name, sizes)
         found = _read_members(archive, target, sizes)

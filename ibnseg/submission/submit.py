@@ -1,4 +1,4 @@
-"""From a run to a checked archive: what ``ibnseg submit`` does."""
+"""Makes a checked archive with a run: what ``ibnseg submit`` does."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ def submit(
         source, checkpoint, options: the network, as for :func:`ibnseg.load`.
         to: a name in :data:`ibnseg.submission.TARGETS`.
         out: the archive, which appears whole or not at all.
-        domain: whose images are predicted; the target's own if None. Another one has the same
-            layout on disk, and any number and size of images.
+        domain: the domain whose images are predicted; the target's own if None. Another one must
+            have the same layout on disk, and may have any number and size of images.
         split: ``test``, or ``val`` to compare with labels that are public.
         roots: data folders by name.
-        tta: test-time augmentation over ``TTA_SCALES`` and flips, where the config has none.
+        tta: whether to use test-time augmentation over ``TTA_SCALES`` and flips if the config has
+            none.
 
     Returns:
         What the archive holds.
@@ -125,7 +126,7 @@ def check(
 
     Args:
         path: the archive.
-        source: a run's folder or a config, beside which domains of one's own are found.
+        source: the folder of a run, or a config; domains of the user's own are found beside it.
         to, domain, split, roots: as for :func:`submit`.
 
     Raises:
@@ -145,7 +146,7 @@ def check(
 
 
 def describe_archive(summary: Summary, target: Target) -> str:
-    """An archive's content in words: the number of members, and the share of each class."""
+    """Describes an archive's content in words: the number of members, and each class's share."""
     total = sum(summary.pixels.values())
     shares = ", ".join(
         f"{target.class_set.classes[train_id]} {summary.pixels[id_] / total:.1%}"
@@ -158,7 +159,12 @@ def describe_archive(summary: Summary, target: Target) -> str:
 def split_images(
     target: Target, cfg: Config, domain: str | None, split: str, roots: Mapping[str, str]
 ) -> dict[str, Path]:
-    """A split's images by their adapter's keys; arguments as for :func:`submit`.
+    """Returns the images of a split, by their adapter's keys.
+
+    Args:
+        target: the benchmark.
+        cfg: a config, whose domains can be named.
+        domain, split, roots: as for :func:`submit`.
 
     Raises:
         UserError: for a domain of another layout, a split that is not there, not whole or not of
@@ -201,10 +207,15 @@ def split_images(
 def image_sizes(
     target: Target, images: Mapping[str, Path], is_official: bool
 ) -> dict[str, tuple[int, int]]:
-    """(width, height) of images, as their headers say, by the names of their members.
+    """Returns (width, height) of images, from their headers, by the names of their members.
+
+    Args:
+        target: the benchmark.
+        images: paths by their adapter's keys.
+        is_official: whether all must have the size of the target's official images.
 
     Raises:
-        UserError: for an image that cannot be read, or is of another size than all official ones.
+        UserError: for an image that cannot be read, or has another size than the official ones.
     """
     sizes = {}
     for key, path in images.items():

@@ -1,4 +1,4 @@
-"""What a server takes: names, sizes, ids and packaging as facts."""
+"""Describes what a server takes: names, sizes, ids and packaging."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Target(NamedTuple):
 
     name: str
     title: str
-    domain: str  # the official one
-    dataset: str  # the adapter of its images
+    domain: str  # the name of the official domain
+    dataset: str  # the type of the adapter of its images
     class_set: ClassSet
-    ids: Mapping[int, int]  # train ids to those in the archive
-    modes: tuple[str, ...]  # of Pillow, that a member may have
+    ids: Mapping[int, int]  # from train ids to the ids in the archive
+    modes: tuple[str, ...]  # the modes, in Pillow's words, that a member may have
     size: tuple[int, int]  # (width, height) of each official image
-    counts: Mapping[str, int]  # of the official images, by split
-    is_verified: bool  # against an official tool; otherwise reconstructed from documents
-    drivable_release: str | None = None  # whose ids a drivable map has
+    counts: Mapping[str, int]  # the number of official images of each split
+    is_verified: bool  # whether an official tool has accepted it; otherwise it is from documents
+    drivable_release: str | None = None  # the release whose ids a drivable map has
 
     @property
     def basis(self) -> str:
-        """What stands behind the form of its archives, in words."""
+        """How the form of its archives is known, in words."""
         return (
             "verified against an official tool"
             if self.is_verified
@@ -34,6 +34,9 @@ class Target(NamedTuple):
         )
 
     def member(self, key: str) -> str:
-        """The name in the archive of an image's prediction, by the key that its adapter gives it:
-        all lie flat, and are called as the image."""
+        """Returns the name of a prediction in the archive: that of its image, in no folder.
+
+        Args:
+            key: the key that the adapter gives the image.
+        """
         return f"{PurePosixPath(key).name}.png"

@@ -127,9 +127,9 @@ def test_a_zip_that_is_damaged_cut_or_missing_is_refused(target, archive, sizes,
     with pytest.raises(UserError, match=rf"{name}: cannot be read \(Bad CRC"):
         check_archive(archive, target, sizes)
     archive.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"submission.zip: no zip that can be opened"):
+    with pytest.raises(UserError, match=r"submission.zip: cannot be opened as a zip"):
         check_archive(archive, target, sizes)
-    with pytest.raises(UserError, match=r"none.zip: no zip that can be opened"):
+    with pytest.raises(UserError, match=r"none.zip: cannot be opened as a zip"):
         check_archive(archive.with_name("none.zip"), target, sizes)
 
 

@@ -10,12 +10,12 @@ from ibnseg.models import IBN
 
 @MODELS.register_module()
 class MobileIBN(nn.Module):
-    """Features of output stride 16.
+    """A backbone whose features have an output stride of 16.
 
     Args:
-        weights: what torchvision calls them, e.g. ``"IMAGENET1K_V1"``; random if None.
+        weights: torchvision's name of the weights, e.g. ``"IMAGENET1K_V1"``; random if None.
         ibn: how many of the twelve blocks have an IBN layer, from the first on.
-        ratio: share of the channels that are normalised by instance in these.
+        ratio: the share of the channels in these that are normalised by instance.
     """
 
     def __init__(self, weights: str | None = None, ibn: int = 4, ratio: float = 0.5) -> None:
@@ -39,5 +39,5 @@ class MobileIBN(nn.Module):
         return layer
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """(N, 3, H, W) to a tuple of (N, 96, H / 16, W / 16)."""
+        """Maps (N, 3, H, W) to a tuple of (N, 96, H / 16, W / 16)."""
         return (self.features(images),)

@@ -11,10 +11,10 @@ class Whitening(nn.Module):
     then pulls those to 0.
 
     Args:
-        layer: name of the module in the network.
-        channels: number of its output channels.
-        weight: of the loss.
-        share: of the covariances that are pulled to 0, those that change most.
+        layer: the name of the module in the network.
+        channels: the number of its output channels.
+        weight: the weight of the loss.
+        share: the share of the covariances that are pulled to 0; those that change most are.
     """
 
     def __init__(self, layer: str, channels: int, weight: float = 0.6, share: float = 0.1) -> None:

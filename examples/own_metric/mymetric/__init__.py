@@ -14,8 +14,8 @@ def overlooked(confusion: np.ndarray, averaged: list[int]) -> np.ndarray:
     """The share of the pixels of road users that are predicted as road.
 
     Args:
-        confusion: (..., K, K), rows truth, columns prediction.
-        averaged: classes that count in a mean, of which this is none.
+        confusion: (..., K, K); rows are truth, columns are predictions.
+        averaged: the classes that a mean is taken over; not used here.
 
     Returns:
         (...) float64 in [0, 1]; NaN without any road user.
