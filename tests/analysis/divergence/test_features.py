@@ -104,7 +104,7 @@ def test_layers_are_found_by_pattern(network: nn.Module) -> None:
 def test_a_backbone_without_known_blocks_needs_layers_by_name() -> None:
     other = nn.Module()
     other.backbone = nn.Conv2d(3, 4, 1)
-    with pytest.raises(UserError, match="of Conv2d; name modules with --layers, e.g. backbone$"):
+    with pytest.raises(UserError, match="for Conv2d; name modules with --layers, e.g. backbone$"):
         find_layers(other)
     assert [layer.name for layer in find_layers(other, ["*"])] == ["backbone"]
     other.backbone = nn.ModuleDict(dict(stem=nn.Identity(), stage1=nn.Identity()))
