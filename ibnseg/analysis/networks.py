@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Network = tuple[str, str, str]
-"""The train domain, config and model of a network, which its seeds share
-(:func:`ibnseg.report.records.network_of`)."""
+from ibnseg.report.records import Network
 
 
 def labels(titles: Mapping[Network, str], domains: Mapping[str, str]) -> dict[Network, str]:
@@ -18,13 +16,13 @@ def labels(titles: Mapping[Network, str], domains: Mapping[str, str]) -> dict[Ne
     """
 
     def trained(network: Network) -> str:
-        return f"{titles[network]}, {domains.get(network[0], network[0])}"
+        return f"{titles[network]}, {domains.get(network.train, network.train)}"
 
     ways = (
         lambda network: titles[network],
         trained,
-        lambda network: f"{titles[network]} ({network[1]})",
-        lambda network: f"{trained(network)} ({network[1]})",
+        lambda network: f"{titles[network]} ({network.config})",
+        lambda network: f"{trained(network)} ({network.config})",
     )
     for way in ways:
         named = {network: way(network) for network in titles}

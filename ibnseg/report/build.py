@@ -24,7 +24,15 @@ from ibnseg.report.measured import (
     values_of,
     with_mean,
 )
-from ibnseg.report.records import TestRecord, column_of, knows_recipe, network_of, protocol_of
+from ibnseg.report.records import (
+    Network,
+    Place,
+    TestRecord,
+    column_of,
+    knows_recipe,
+    network_of,
+    protocol_of,
+)
 from ibnseg.report.statistics import Scores
 from ibnseg.support.progress import bar
 
@@ -81,18 +89,20 @@ class _Builder:
         self.metric = describe_metric(metric, tests) or Metric(metric, metric, None, "")
         self.protocol = tests[0].record["protocol"]
         self.remarks: dict[str, dict[str, None]] = {}
-        self.tests: dict[tuple, dict[tuple, list[TestRecord]]] = {}  # by row, then column
+        self.tests: dict[Network, dict[Place, list[TestRecord]]] = {}
         for test in tests:
             row = self.tests.setdefault(network_of(test.run), {})
             row.setdefault(column_of(test), []).append(test)
         self.trains = {row: trained_in(self._any(row).run) for row in self.tests}
         found = dict.fromkeys(column for row in self.tests.values() for column in row)
-        columns = [column for column in found if domains is None or column[0] in domains]
+        columns = [column for column in found if domains is None or column.domain in domains]
         self.rows = [row for row, cells in self.tests.items() if cells.keys() & set(columns)]
         trains = list(dict.fromkeys(name for row in self.rows for name in self.trains[row]))
         self.columns = sorted(
             columns,
-            key=lambda column: trains.index(column[0]) if column[0] in trains else len(trains),
+            key=lambda column: (
+                trains.index(column.domain) if column.domain in trains else len(trains)
+            ),
         )
         self.recorded_groups = {
             test.sample: test.images.groups
@@ -110,8 +120,8 @@ class _Builder:
     def matrix(self) -> Matrix:
         """Returns the matrix, with its blocks in the order of the tests."""
         blocks = [
-            self._block(train, [row for row in self.rows if row[0] == train])
-            for train in dict.fromkeys(train for train, _, _ in self.rows)
+            self._block(train, [row for row in self.rows if row.train == train])
+            for train in dict.fromkeys(row.train for row in self.rows)
         ]
         columns = tuple(self._column(*column) for column in self.columns)
         remarks = tuple(Remark(text, tuple(domains)) for text, domains in self.remarks.items())
@@ -119,23 +129,23 @@ class _Builder:
 
     # --- what rows and columns are ---
 
-    def _titles(self) -> dict[tuple, str]:
+    def _titles(self) -> dict[Network, str]:
         """The titles of rows, followed by the config's name if two in a block have the same."""
         plain = {row: self._any(row).run["title"] for row in self.rows}
-        called = Counter((row[0], title) for row, title in plain.items())
+        called = Counter((row.train, title) for row, title in plain.items())
         return {
-            row: title if called[row[0], title] == 1 else f"{title} ({row[1]})"
+            row: title if called[row.train, title] == 1 else f"{title} ({row.config})"
             for row, title in plain.items()
         }
 
-    def _any(self, row: tuple) -> TestRecord:
+    def _any(self, row: Network) -> TestRecord:
         return next(iter(self.tests[row].values()))[0]
 
-    def _all(self, row: tuple) -> list[TestRecord]:
+    def _all(self, row: Network) -> list[TestRecord]:
         return [test for tests in self.tests[row].values() for test in tests]
 
-    def _remark(self, text: str, column: tuple | None = None) -> None:
-        self.remarks.setdefault(text, {}).update({column[0]: None} if column else {})
+    def _remark(self, text: str, column: Place | None = None) -> None:
+        self.remarks.setdefault(text, {}).update({column.domain: None} if column else {})
 
     def _column(self, domain: str, split: str) -> Column:
         tests = [test for row in self.rows for test in self.tests[row].get((domain, split), ())]
@@ -149,7 +159,7 @@ class _Builder:
         groups = self.recorded_groups.get(sample)
         return None if groups is None or len(np.unique(groups)) == len(groups) else groups
 
-    def _row(self, row: tuple, cells: Sequence[Cell | None]) -> Row:
+    def _row(self, row: Network, cells: Sequence[Cell | None]) -> Row:
         at = {test.run["seed"]: test.run["iteration"] for test in self._all(row)}
         if len(set(at.values())) > 1:
             steps = ", ".join(f"{iteration} of seed {seed}" for seed, iteration in at.items())
@@ -158,11 +168,11 @@ class _Builder:
             self._remark(
                 f"{self.titles[row]}: recipe partly known; the runs may differ in more than seeds"
             )
-        return Row(row[1], row[2], self.titles[row], tuple(at), tuple(cells[:-1]), cells[-1])
+        return Row(row.config, row.model, self.titles[row], tuple(at), tuple(cells[:-1]), cells[-1])
 
     # --- what is measured ---
 
-    def _measure(self, row: tuple, column: tuple) -> Measurement | None:
+    def _measure(self, row: Network, column: Place) -> Measurement | None:
         tests = self.tests[row].get(column)
         if not tests:
             return None
@@ -196,7 +206,7 @@ class _Builder:
         return Measurement(by_image, by_group if grouped else by_image)
 
     def _why_not_resampled(
-        self, row: tuple, tests: Sequence[TestRecord], metric: Metric | None
+        self, row: Network, tests: Sequence[TestRecord], metric: Metric | None
     ) -> str | None:
         """Why there is no interval, whatever the images; None if there may be one."""
         name = self.metric.name
@@ -213,7 +223,7 @@ class _Builder:
             return f"{self.titles[row]}: {name} was not counted in testing"
         return None
 
-    def _remark_groups(self, samples: Sequence[str], column: tuple) -> None:
+    def _remark_groups(self, samples: Sequence[str], column: Place) -> None:
         for sample in samples:
             groups = self._groups(sample)
             if sample not in self.recorded_groups:
@@ -225,7 +235,7 @@ class _Builder:
                     column,
                 )
 
-    def _drops(self, row: tuple) -> list[float | None]:
+    def _drops(self, row: Network) -> list[float | None]:
         """Returns the drop of each column, the mean over the seeds that have one."""
         trains = self.trains[row]
         by_seed: dict[int | None, list[dict]] = {}
@@ -249,10 +259,10 @@ class _Builder:
 
     # --- what is compared ---
 
-    def _block(self, train: str, rows: Sequence[tuple]) -> Block:
+    def _block(self, train: str, rows: Sequence[Network]) -> Block:
         trains = self.trains[rows[0]]
         tested = {column for row in rows for column in self.tests[row]}
-        away = [i for i, c in enumerate(self.columns) if c in tested and c[0] not in trains]
+        away = [i for i, c in enumerate(self.columns) if c in tested and c.domain not in trains]
         bounds, width = (bounds_of(self.metric.unit, difference) for difference in (False, True))
         measured = [
             with_mean([self.measured[row, column] for column in self.columns], away) for row in rows
@@ -291,7 +301,7 @@ class _Builder:
             differences.append(replace(found, seeds=common))
         return Block(train, trains, tuple(shown), tuple(differences))
 
-    def _why_unpaired(self, one: tuple, other: tuple, column: tuple) -> str | None:
+    def _why_unpaired(self, one: Network, other: Network, column: Place) -> str | None:
         """What keeps two rows from being compared image by image; None if nothing does."""
         seeds = [
             {t.run["seed"]: t for t in self.tests[row].get(column, ())} for row in (one, other)

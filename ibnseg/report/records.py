@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -94,14 +95,30 @@ def protocol_of(test: TestRecord) -> tuple:
     return tuple(test.record["protocol"][key] for key in PROTOCOL)
 
 
-def column_of(test: TestRecord) -> tuple[str, str]:
-    """Returns the test domain and the split, which are a column of the matrix."""
-    return test.record["domain"], test.record["split"]
+class Place(NamedTuple):
+    """What was tested on, a column of the matrix."""
+
+    domain: str
+    split: str
 
 
-def network_of(run: Mapping) -> tuple[str, str, str]:
-    """Returns the train domain, config and network of a ``run`` in results, which seeds share."""
-    return run["train_domain"], run["name"], run["model"]
+class Network(NamedTuple):
+    """What the seeds of one recipe share, a row of the matrix."""
+
+    train: str
+    """The training domain; the names of several are joined by ``+``."""
+    config: str
+    model: str
+
+
+def column_of(test: TestRecord) -> Place:
+    """Returns the place in which a network was tested."""
+    return Place(test.record["domain"], test.record["split"])
+
+
+def network_of(run: Mapping) -> Network:
+    """Returns the network of a ``run`` in results."""
+    return Network(run["train_domain"], run["name"], run["model"])
 
 
 # --- recipes ---

@@ -1,8 +1,11 @@
 """The labels of networks."""
 
 from ibnseg.analysis.networks import labels
+from ibnseg.report.records import Network
 
-ONE, ELSEWHERE, OTHER = ("gta5", "a", "m"), ("city", "a", "m"), ("gta5", "b", "m")
+ONE, ELSEWHERE, OTHER = (
+    Network(train, config, "m") for train, config in (("gta5", "a"), ("city", "a"), ("gta5", "b"))
+)
 
 
 def test_networks_of_one_title_are_labelled_with_what_tells_them_apart() -> None:

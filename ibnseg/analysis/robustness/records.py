@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ibnseg.analysis.networks import Network, labels
+from ibnseg.analysis.networks import labels
+from ibnseg.report.records import Network
 
 
 def network_of_record(record: Mapping) -> Network:
     """Returns the network that a record belongs to."""
-    return record["train_domain"], record["run"], record["model"]
+    return Network(record["train_domain"], record["run"], record["model"])
 
 
 def called(records: Sequence[Mapping], domains: Mapping[str, str]) -> dict[Network, str]:

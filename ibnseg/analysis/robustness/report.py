@@ -11,13 +11,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from ibnseg.analysis.networks import Network
 from ibnseg.analysis.robustness.corruptions import Corruption
 from ibnseg.analysis.robustness.plot import corruption_sheet, plot_robustness
 from ibnseg.analysis.robustness.records import by_seed, called, network_of_record, values_over_seeds
 from ibnseg.analysis.style import STYLE, save
 from ibnseg.appearance import CONDITIONS
 from ibnseg.report.markdown import sheet_markdown
+from ibnseg.report.records import Network
 from ibnseg.report.sheet import NOTHING, Sheet
 from ibnseg.report.statistics import CONFIDENCE, Interval, interval_of_seeds
 from ibnseg.report.terminal import sheet_text
