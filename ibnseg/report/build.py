@@ -144,8 +144,8 @@ class _Builder:
     def _all(self, row: Network) -> list[TestRecord]:
         return [test for tests in self.tests[row].values() for test in tests]
 
-    def _remark(self, text: str, column: Place | None = None) -> None:
-        self.remarks.setdefault(text, {}).update({column.domain: None} if column else {})
+    def _remark(self, text: str, domain: str | None = None) -> None:
+        self.remarks.setdefault(text, {}).update({domain: None} if domain else {})
 
     def _column(self, domain: str, split: str) -> Column:
         tests = [test for row in self.rows for test in self.tests[row].get((domain, split), ())]
@@ -182,7 +182,7 @@ class _Builder:
         plain = Scores(seeds, values, {})
         if why := self._why_not_resampled(row, tests, metric):
             if not np.isnan(values).all():
-                self._remark(why, column)
+                self._remark(why, column.domain)
             return Measurement(plain, plain)
         samples = dict.fromkeys(test.sample for test in tests)
         groups = {sample: self._groups(sample) for sample in samples}
@@ -201,7 +201,7 @@ class _Builder:
         if few and not np.isnan(values).any():
             self._remark(
                 f"{self.titles[row]}: defined in one group of images only, no interval by group",
-                column,
+                column.domain,
             )
         return Measurement(by_image, by_group if grouped else by_image)
 
@@ -227,12 +227,14 @@ class _Builder:
         for sample in samples:
             groups = self._groups(sample)
             if sample not in self.recorded_groups:
-                self._remark("Not recorded which images are alike: no interval by group", column)
+                self._remark(
+                    "Not recorded which images are alike: no interval by group", column.domain
+                )
             elif groups is not None and len(np.unique(groups)) == 1:
                 self._remark(
                     "One group of images, which are alike: no interval by group, and that by image "
                     "is too narrow",
-                    column,
+                    column.domain,
                 )
 
     def _drops(self, row: Network) -> list[float | None]:
@@ -250,7 +252,7 @@ class _Builder:
                     self._remark(
                         f"{self.titles[row]}: no drop, several splits of its train domain are "
                         "tested",
-                        (splits[0]["domain"],),
+                        splits[0]["domain"],
                     )
             found = [drop(test, others, trains, self.metric.name) for test, others in tests]
             known = [each for each in found if each is not None]
@@ -295,7 +297,7 @@ class _Builder:
             for column in self.columns:
                 why = self._why_unpaired(row, rows[0], column)
                 if why and column in self.tests[row] and column in self.tests[rows[0]]:
-                    self._remark(f"{title}: not paired, {why}", column)
+                    self._remark(f"{title}: not paired, {why}", column.domain)
             found = self._row(row, difference(i, 0))
             common = tuple(seed for seed in found.seeds if seed in shown[0].seeds)
             differences.append(replace(found, seeds=common))
