@@ -1,5 +1,5 @@
-"""The base class of all adapters: it checks the pairs of image and label found on disk and seeds
-the pipeline."""
+"""The base class of all adapters: it lists the pairs of image and label found on disk and seeds the
+pipeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ibnseg.datasets.labels import CITYSCAPES, IGNORE, ClassSet
+from ibnseg.datasets.pairing import without_defects, without_unpaired
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.datasets.upstream import BaseSegDataset
 from ibnseg.support.errors import UserError, unknown_name
@@ -37,8 +38,9 @@ class DrivingDataset(BaseSegDataset):
 
     An adapter is a subclass that states ``LAYOUT``, ``SPLITS`` and ``LABEL_IDS``, and lists the
     files of a split (:meth:`pairs`). It may also state ``CLASS_SET`` (if its classes are not the 19
-    of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB) and
-    ``CLASS_MAPS`` (if other maps to train ids are in use).
+    of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB),
+    ``CLASS_MAPS`` (if other maps to train ids are in use) and ``DEFECTS`` (if the download has
+    pairs that cannot be used).
 
     Args:
         data_root: the folder into which the download was unpacked.
@@ -49,12 +51,13 @@ class DrivingDataset(BaseSegDataset):
         kwargs: ``pipeline``, ``test_mode``, ``lazy_init`` and others of mmseg's ``BaseSegDataset``.
 
     Attributes:
-        skipped: the names of listed images that are left out, because they are known defects or not
-            on disk.
+        skipped: the names of listed images that are left out, because they are known defects, have
+            no label, or are not on disk; and of labels that have no image.
 
     Raises:
         UserError: if split, subset or class map is unknown; if a table does not fit the class set;
-            if the root is missing or empty; if an image has no label or a label no image.
+            if the root is missing or empty; if more images have no label, or labels no image, than
+            the download is known to have.
     """
 
     CLASS_SET: ClassVar[ClassSet] = CITYSCAPES
@@ -69,6 +72,9 @@ class DrivingDataset(BaseSegDataset):
     """RGB colours mapped to train ids, for labels that are stored as RGB."""
     CLASS_MAPS: ClassVar[dict[str, dict[int, int]]] = {}
     """Other tables like ``LABEL_IDS``, by name."""
+    DEFECTS: ClassVar[Mapping[str, str]] = {}
+    """The pairs of the official download that cannot be used, by the keys of :meth:`pairs`, each
+    with what is wrong with it."""
 
     def __init__(
         self,
@@ -104,6 +110,16 @@ class DrivingDataset(BaseSegDataset):
             Two dicts of paths, by keys that an image and its label share.
         """
 
+    def defects(self, root: Path) -> Mapping[str, str]:
+        """The pairs below ``root`` that are known not to be usable, by the keys of :meth:`pairs`,
+        each with what is wrong with it."""
+        return self.DEFECTS
+
+    def may_be_unpaired(self, root: Path) -> Fraction:
+        """The share of the files below ``root`` that may lack their partner, in [0, 1]; these are
+        left out with a warning. It is above 0 only for a download that is known to lack some."""
+        return Fraction(0)
+
     def instance_maps(self, root: Path) -> dict[str, Path]:
         """Lists the split's instance maps below ``root``, by the keys of :meth:`pairs`; an adapter
         without instances inherits this empty dict."""
@@ -121,8 +137,22 @@ class DrivingDataset(BaseSegDataset):
                 f"{type(self).__name__}: no images of split '{self.split}' in {root}; "
                 f"expected the layout {self.LAYOUT}"
             )
-        _require_same(images, labels, "image", "label")
-        _require_same(labels, images, "label", "image")
+        images, labels, defects = without_defects(images, labels, self.defects(root))
+        images, labels, alone = without_unpaired(images, labels, self.may_be_unpaired(root))
+        if alone:
+            print_log(
+                f"{type(self).__name__} {self.split}: {len(alone)} files in {root} are images "
+                "without a label or labels without an image; they are skipped: "
+                + ", ".join(sorted(alone)),
+                logger="current",
+                level=logging.WARNING,
+            )
+        self.skipped = sorted({*self.skipped, *defects, *alone})
+        if not images:
+            raise UserError(
+                f"{type(self).__name__}: no images of split '{self.split}' in {root} can be used, "
+                f"{len(self.skipped)} are left out; unpack the whole download"
+            )
         instances = self._all_or_none(labels, root) if self.test_mode else {}
         keys = sorted(images)
         if self.subset != "full":
@@ -204,13 +234,3 @@ def _require_classes(adapter: type[DrivingDataset]) -> None:
                 )
             if isinstance(id_, int) and not 0 <= id_ <= 255:
                 raise UserError(f"{name}: {table} has the id {id_}, expected 0 to 255")
-
-
-def _require_same(have: dict[str, Path], want: dict[str, Path], kind: str, other: str) -> None:
-    alone = sorted(have.keys() - want.keys())
-    if alone:
-        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        raise UserError(
-            f"{have[alone[0]]}: {kind} without {other}{more}; unpack the download again, or "
-            f"remove the {kind}"
-        )

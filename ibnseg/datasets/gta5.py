@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,22 +16,31 @@ from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS, GTA5_IDS_BY_COLOR
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
 
-DEFECTS = frozenset({15188, 17705, *range(20803, 20835), *range(20858, 20861)})
-"""The numbers of the frames that cannot be used. 15188 and 17705 are invalid images; in all others,
-and in 15188, image and label differ in size (lists in mlykotom/video-segmentation and
-fvisin/dataset_loaders)."""
+
+def _names(*numbers: int) -> tuple[str, ...]:
+    return tuple(f"{number:05d}.png" for number in numbers)
+
+
+DEFECTS = {
+    **dict.fromkeys(
+        _names(15188, *range(20803, 20835), *range(20858, 20861)),
+        "image and label differ in size",
+    ),
+    **dict.fromkeys(_names(15188, 17705), "the image is invalid"),
+}
+"""The frames that cannot be used, with what is wrong with them; the sizes of 15188 differ, too
+(lists in mlykotom/video-segmentation and fvisin/dataset_loaders)."""
 
 ABSENT = frozenset(
-    {
+    _names(
         *range(2154, 2159),
         *range(4634, 4638),
         *range(7115, 7120),
         *range(9683, 9689),
         *range(12050, 12055),
-    }
+    )
 )
-"""The numbers of the 25 frames that some copies of the dataset lack (bupt-ai-cz/IAST-ECCV2020,
-issue 2)."""
+"""The 25 frames that some copies of the dataset lack (bupt-ai-cz/IAST-ECCV2020, issue 2)."""
 
 OWN_SPLIT = "split.json"
 """The file in the root of data in GTA5's layout that defines another split than GTA5's."""
@@ -74,24 +84,31 @@ class GTA5(DrivingDataset):
     LABEL_IDS = GTA5_IDS
     LABEL_COLORS = GTA5_COLORS
     CLASS_MAPS = {"by_color": GTA5_IDS_BY_COLOR}
+    DEFECTS = DEFECTS
+
+    def defects(self, root: Path) -> Mapping[str, str]:
+        return {} if _has_own_split(root) else self.DEFECTS
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        own = (root / OWN_SPLIT).is_file()
+        own = _has_own_split(root)
         splits = read_split(root / OWN_SPLIT) if own else official_split()
-        numbers = set(splits.get(self.split, ()))
-        defects, may_lack = (frozenset(), frozenset()) if own else (DEFECTS, ABSENT)
-        usable = {f"{number:05d}.png" for number in numbers - defects}
+        names = set(_names(*splits.get(self.split, ())))
         images, labels = (
-            {path.name: path for path in (root / folder).glob("*.png") if path.name in usable}
+            {path.name: path for path in (root / folder).glob("*.png") if path.name in names}
             for folder in ("images", "labels")
         )
+        usable = names - self.defects(root).keys()
         absent = usable - images.keys() - labels.keys()
         if absent and (images or labels):
             missing = f"GTA5 {self.split}: {len(absent)} of {len(usable)} frames are not in {root}"
-            if absent - {f"{number:05d}.png" for number in may_lack}:
+            if own or absent - ABSENT:
                 raise UserError(
                     f"{missing}, the first is {min(absent)}; unpack all parts of the download"
                 )
             print_log(f"{missing}; they are skipped", logger="current", level=logging.WARNING)
-        self.skipped = sorted(absent | {f"{number:05d}.png" for number in numbers & defects})
+        self.skipped = sorted(names - images.keys() - labels.keys())
         return images, labels
+
+
+def _has_own_split(root: Path) -> bool:
+    return (root / OWN_SPLIT).is_file()

@@ -15,11 +15,11 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.hooks import EMAHook
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ibnseg.datasets.joined import JoinedDomains
+from ibnseg.datasets.sizes import stored_size
 from ibnseg.engine.runner import Runner
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.environment import GIB, aligned
@@ -66,9 +66,9 @@ def _data(cfg: Config, dataset: Dataset, runner: Runner) -> Iterator[tuple[str, 
 
 
 def _images(dataset: Dataset) -> str:
-    with Image.open(dataset.get_data_info(0)["img_path"]) as image:
-        width, height = image.size
-    return f"{len(dataset)} images, the first of {width}x{height}"
+    width, height = stored_size(dataset.get_data_info(0)["img_path"])
+    skipped = f" ({len(dataset.skipped)} are left out)" if dataset.skipped else ""
+    return f"{len(dataset)} images{skipped}, the first of {width}x{height}"
 
 
 class _Cost:

@@ -17,7 +17,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from rich.progress import Progress
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from ibnseg.datasets.sizes import Pair, require_equal_sizes
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
 from ibnseg.runs.run import CONFIG
@@ -45,6 +47,8 @@ class Runner(mmengine.runner.Runner):
       not fit the network are refused.
     - Every segmentor of mmseg can be trained and tested
       (:func:`~ibnseg.models.build.build_network`).
+    - When the loader of some data is built, which is before the first step, the sizes of its images
+      and labels are compared.
     - ``channels_last`` in the config sets the memory layout.
     - With ``deterministic``, torch warns of what has no deterministic algorithm on GPUs, e.g. the
       loss over pixels, and the training goes on.
@@ -54,6 +58,15 @@ class Runner(mmengine.runner.Runner):
     - The console shows single lines only, or with ``console='bar'`` a bar and errors; the log file
       has everything.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        self._compared: set[Pair] = set()
+        super().__init__(*args, **kwargs)
+
+    def build_dataloader(self, dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        built = super().build_dataloader(dataloader, *args, **kwargs)
+        require_equal_sizes(built.dataset, self._compared)
+        return built
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Builds the logger, whose console leaves out what takes several lines."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from PIL import Image, UnidentifiedImageError
 
 from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.sizes import stored_size
 from ibnseg.datasets.transforms import read_image
 from ibnseg.engine.read import find_network, load_config
 from ibnseg.engine.run import TTA_SCALES
@@ -219,14 +219,8 @@ def image_sizes(
     """
     sizes = {}
     for key, path in images.items():
-        try:
-            with Image.open(path) as image:
-                sizes[target.member(key)] = image.size
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(
-                f"{path}: truncated or not an image ({error}); unpack it again"
-            ) from error
-        if is_official and image.size != target.size:
-            found, expected = ("x".join(map(str, size)) for size in (image.size, target.size))
+        size = sizes[target.member(key)] = stored_size(path)
+        if is_official and size != target.size:
+            found, expected = ("x".join(map(str, each)) for each in (size, target.size))
             raise UserError(f"{path}: is of {found}, all images of {target.title} of {expected}")
     return sizes

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+PATIENCE = 2.0
+"""The seconds after which :func:`with_bar_if_long` shows its bar."""
 
 
 def bar(hidden: bool = False) -> Progress:
@@ -14,3 +23,27 @@ def bar(hidden: bool = False) -> Progress:
     name = TextColumn("{task.description}")
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, disable=hidden)
+
+
+def with_bar_if_long(
+    items: Iterable[T], total: int, description: str, hidden: bool = False
+) -> Iterator[T]:
+    """Passes items on, and shows a bar once that has taken longer than ``PATIENCE``.
+
+    Args:
+        items: what is passed on.
+        total: their number.
+        description: what the bar says is under way.
+        hidden: whether nothing is shown at all.
+    """
+    begin, progress = time.monotonic(), bar(hidden)
+    task = progress.add_task(description, total=total)
+    try:
+        for item in items:
+            yield item
+            progress.advance(task)
+            if not progress.live.is_started and time.monotonic() - begin > PATIENCE:
+                progress.start()
+    finally:
+        if progress.live.is_started:
+            progress.stop()

@@ -242,3 +242,18 @@ def test_plain_index_draws_from_the_global_state(tmp_path):
     expected = np.random.rand(3).tolist()
     np.random.seed(5)
     assert dataset[1]["numpy"] == expected
+
+
+class Defective(Listed):
+    """Of ten listed pairs, two are known not to be usable."""
+
+    DEFECTS = {"00003": "of another place", "00007": "of another size", "00999": "not there"}
+
+
+def test_any_adapter_can_list_pairs_that_cannot_be_used(tmp_path):
+    dataset = Defective(tmp_path, "train", count=10)
+    stems = [Path(dataset.get_data_info(i)["img_path"]).stem for i in range(len(dataset))]
+    assert stems == ["00000", "00001", "00002", "00004", "00005", "00006", "00008", "00009"]
+    assert dataset.skipped == ["00003", "00007"]
+    quarter = Defective(tmp_path, "train", count=10, subset="quarter")
+    assert (len(quarter), quarter.skipped) == (2, ["00003", "00007"])

@@ -12,6 +12,8 @@ from ibnseg.support.errors import UserError
 from tests.conftest import BDD100K_NAMES as NAMES
 from tests.conftest import save_ids, scene, write_bdd100k
 from tests.conftest import write_drivable as drivable
+from tests.datasets.conftest import warnings
+from tests.support.refusals import refused
 
 SHARED = "images/100k"
 
@@ -141,3 +143,96 @@ def test_ids_of_the_other_release_are_refused(tmp_path, release, other) -> None:
         target.write_bytes(source.read_bytes())
         with pytest.raises(UserError, match=f"{target.name}: has the ids of another release"):
             BDD100KDrivable(tmp_path / "right", "train")
+
+
+SKIPPED = {
+    "train": [
+        "3d581db5-2564fb7e",
+        "52e3fd10-c205dec2",
+        "781756b0-61e0a182",
+        "78ac84ba-07bd30c2",
+    ],
+    "val": ["80a9e37d-e4548ac1", "9342e334-33d167eb"],
+}
+COUNTS = {"train": 7000, "val": 1000}
+
+
+def download(root: Path, split: str, images: list[str], labels: list[str]) -> None:
+    """A split of the 10k images as it is listed, which does not look into the files."""
+    for folder, names, suffix in (
+        ("images/10k", images, ".jpg"),
+        ("labels/sem_seg/masks", labels, ".png"),
+    ):
+        (root / folder / split).mkdir(parents=True)
+        for name in names:
+            (root / folder / split / f"{name}{suffix}").touch()
+
+
+def others(count: int) -> list[str]:
+    return [f"{i:08x}-00000000" for i in range(count)]
+
+
+@pytest.mark.parametrize(("split", "left"), [("train", 6996), ("val", 998)])
+def test_pairs_of_differing_size_are_left_out_of_the_10k_images(tmp_path, split, left) -> None:
+    names = SKIPPED[split] + others(COUNTS[split] - len(SKIPPED[split]))
+    download(tmp_path, split, names, names)
+    dataset = BDD100K(tmp_path, split)
+    assert (len(dataset), dataset.skipped) == (left, SKIPPED[split])
+    used = {Path(dataset.get_data_info(i)["seg_map_path"]).stem for i in range(len(dataset))}
+    assert not used & set(SKIPPED[split])
+    assert len(BDD100K.images(tmp_path, split)) == COUNTS[split]  # a server takes all
+
+
+def test_the_zips_of_spring_2021_have_unpaired_files_which_are_left_out(tmp_path, log) -> None:
+    """The known defects have no labels there, and two labels no image."""
+    alone = ["ff55861e-a06b953c", "ff7b98c7-3cb964ac"]
+    pairs = others(998)
+    download(tmp_path, "val", SKIPPED["val"] + pairs, pairs + alone)
+    dataset = BDD100K(tmp_path, "val")
+    assert (len(dataset), dataset.skipped) == (998, SKIPPED["val"] + alone)
+    (line,) = warnings(log)
+    assert line.startswith("BDD100K val: 2 files in ")
+    assert line.endswith("they are skipped: ff55861e-a06b953c, ff7b98c7-3cb964ac")
+
+
+def test_one_in_a_hundred_of_the_10k_files_may_be_unpaired_and_no_more(tmp_path) -> None:
+    for case, (pairs, images, labels, is_refused) in {
+        "2 of 200": (198, 1, 1, False),
+        "3 of 201": (198, 2, 1, True),
+        "1 of 99": (98, 1, 0, True),
+        "0 of 99": (99, 0, 0, False),
+    }.items():
+        extra = [f"ffffffff-{i:08x}" for i in range(images + labels)]
+        both = others(pairs)
+        download(tmp_path / case, "val", both + extra[:images], both + extra[images:])
+        if not is_refused:
+            dataset = BDD100K(tmp_path / case, "val")
+            assert (len(dataset), dataset.skipped) == (pairs, extra), case
+            continue
+        with pytest.raises(UserError) as error, refused(case):
+            BDD100K(tmp_path / case, "val")
+        text = str(error.value)
+        most = (pairs + images + labels) // 100
+        assert "ffffffff-00000000.jpg: image without label" in text, case
+        assert f"at most {most} may lack one of the two" in text, case
+
+
+def test_files_of_2018_and_of_the_drivable_area_must_be_paired(tmp_path) -> None:
+    names = others(200)
+    for adapter, images, labels, suffix in (
+        (BDD100K, "seg/images", "seg/labels", "_train_id.png"),
+        (BDD100KDrivable, "images/100k", "labels/drivable/masks", ".png"),
+    ):
+        for folder, ending in ((images, ".jpg"), (labels, suffix)):
+            (tmp_path / folder / "train").mkdir(parents=True)
+            for name in names:
+                save_ids(tmp_path / folder / "train" / f"{name}{ending}", np.eye(2, dtype=np.uint8))
+        (tmp_path / images / "train" / f"{names[7]}.jpg").unlink()
+        with pytest.raises(UserError, match=f"{names[7]}{suffix}: label without image; unpack"):
+            adapter(tmp_path, "train")
+
+
+def test_a_split_of_which_nothing_can_be_used_says_so(tmp_path) -> None:
+    download(tmp_path, "val", SKIPPED["val"], SKIPPED["val"])
+    with pytest.raises(UserError, match=r"no images of split 'val' in .* can be used, 2 are left"):
+        BDD100K(tmp_path, "val")

@@ -1,17 +1,16 @@
 """Cityscapes as unpacked: the right files, the right train ids, and errors that name the file."""
 
-import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 from PIL import Image
 
 from ibnseg.datasets import Cityscapes
 from ibnseg.support.errors import UserError
 from tests.conftest import scene
+from tests.datasets.conftest import warnings
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
 FRAMES = {  # by conftest: frame to the seed of its scene
@@ -166,22 +165,10 @@ TESTING = dict(pipeline=[*PIPELINE, dict(type="ibnseg.LoadInstances")], test_mod
 
 
 @pytest.fixture
-def log(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-
-
-@pytest.fixture
 def with_instances(data, tmp_path):
     """A copy of the data, and the maps of instances of its validation split, in order."""
     root = copy(data, tmp_path)
     return root, [root / f"gtFine/val/{frame}_gtFine_instanceIds.png" for frame in FRAMES["val"]]
-
-
-def warnings(log) -> list[str]:
-    return [r.getMessage() for r in log.records if r.levelno == logging.WARNING]
 
 
 def test_instances_are_loaded_if_every_label_has_them(with_instances, log):

@@ -206,11 +206,23 @@ def test_the_best_checkpoint_is_tested(tiny_config, tmp_path: Path, roots) -> No
     assert latest["message_hub"]["runtime_info"]["best_score"] == max(validated.values())
 
 
+def turn(path: Path) -> None:
+    Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda root: (root / "gta5/labels/00003.png").unlink(), "00003.png: image without label"),
         (lambda root: (root / "gta5/images/00022.png").unlink(), "00022.png: label without image"),
+        (
+            lambda root: turn(root / "gta5/labels/00003.png"),
+            "1 of 8 pairs cannot be used: .*00003.png: label of 48x64 for an image of 64x48",
+        ),
+        (
+            lambda root: turn(next((root / "cityscapes/gtFine/val/lindau").glob("*_labelIds.png"))),
+            "1 of 10 pairs cannot be used: .*lindau.*: label of 48x64 for an image of 64x48",
+        ),
     ],
 )
 def test_damaged_data_is_reported_before_the_first_step(

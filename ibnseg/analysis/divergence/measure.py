@@ -22,6 +22,7 @@ from ibnseg.analysis.divergence.report import Measured, networks, write_divergen
 from ibnseg.appearance import PAPER
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.engine.read import find_network
 from ibnseg.engine.record import describe_run
 from ibnseg.models.checkpoints import read_checkpoint
@@ -194,6 +195,7 @@ def _question(
     ]
     title = known[0].title
     if content:
+        require_equal_sizes(passes[0].dataset)
 
         def matches(train_ids: Tensor) -> bool:
             return query(classes_present(train_ids.numpy(), len(classes), min_share))

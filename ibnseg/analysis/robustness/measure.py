@@ -17,6 +17,7 @@ from ibnseg.appearance import SEVERITIES, Look, generator
 from ibnseg.datasets.augment.looks import look_of_files, look_of_folder
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.engine.expand import expand
 from ibnseg.engine.read import find_network
 from ibnseg.engine.record import describe_run
@@ -76,8 +77,9 @@ def measure_robustness(
     plans = [_plan(Path(folder), domains, protocol, roots, out, seed) for folder in runs]
     described = [own[0].run for own in plans]
     check_seeds((Path(run["folder"]), run) for run in described)
-    work, titles = [each for own in plans for each in own], {}
+    work, titles, compared = [each for own in plans for each in own], {}, set()
     for each in work:
+        require_equal_sizes(each.dataset, compared)
         names = [each.test["domain"], *train_domains(each.cfg)]
         titles |= Domains.of(each.cfg).titles(names)
     found_looks: dict[str, Look] = {}

@@ -1,0 +1,113 @@
+"""Sizes of images and labels, compared by the files' headers before any of them is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from PIL import Image
+
+from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.joined import JoinedDomains
+from ibnseg.support.errors import UserError
+from ibnseg.support.progress import with_bar_if_long
+
+THREADS = 16
+"""The files that are opened at a time, because a network disk takes milliseconds to open one."""
+
+NAMED = 3
+"""The files that an error names."""
+
+KINDS = {"seg_map_path": "label", "instance_map_path": "map of instances"}
+"""What must have the size of its image, by the key of its path in a sample."""
+
+
+class Pair(NamedTuple):
+    """An image, and a file that must have its size."""
+
+    image: str
+    other: str
+    kind: str
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the pair, beginning with a path; None if nothing is."""
+        try:
+            size, own = (stored_size(path) for path in (self.image, self.other))
+        except UserError as error:
+            return str(error)
+        if size == own:
+            return None
+        (width, height), (own_width, own_height) = size, own
+        return (
+            f"{self.other}: {self.kind} of {own_width}x{own_height} for an image of "
+            f"{width}x{height}"
+        )
+
+
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """Reads the size of an image from its header, before any orientation that its EXIF data asks
+    for.
+
+    Returns:
+        (width, height) in pixels.
+
+    Raises:
+        UserError: if the file is missing, unreadable, or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
+
+
+def require_equal_sizes(
+    dataset: DrivingDataset | JoinedDomains, seen: set[Pair] | None = None
+) -> None:
+    """Checks that labels and maps of instances have the sizes of their images.
+
+    Only headers are read, 20000 files in about a second on a local disk. Each process reads its
+    share of the files, and all raise the same error.
+
+    Args:
+        dataset: whose files are compared.
+        seen: pairs that have been compared already, which are left out; those of the dataset are
+            added.
+
+    Raises:
+        UserError: with the number of wrong pairs and the first of them.
+    """
+    seen = set() if seen is None else seen
+    pairs = [pair for pair in _pairs(dataset) if pair not in seen]
+    own = pairs[get_rank() :: get_world_size()]
+    with ThreadPool(THREADS) as pool:
+        found = with_bar_if_long(
+            pool.imap(lambda pair: pair.problem, own, chunksize=16),
+            len(own),
+            "Comparing sizes",
+            hidden=not is_main_process(),
+        )
+        problems = [problem for problem in found if problem]
+    problems = sorted(problem for part in all_gather_object(problems) for problem in part)
+    if problems:
+        rest = len(problems) - NAMED
+        more = f" (and {rest} more)" if rest > 0 else ""
+        raise UserError(
+            f"{len(problems)} of {len(pairs)} pairs cannot be used: {', '.join(problems[:NAMED])}"
+            f"{more}; unpack the download again, or remove these pairs"
+        )
+    seen.update(pairs)
+
+
+def _pairs(dataset: DrivingDataset | JoinedDomains) -> Iterator[Pair]:
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        for key, kind in KINDS.items():
+            if key in info:
+                yield Pair(info["img_path"], info[key], kind)
