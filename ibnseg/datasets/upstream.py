@@ -5,6 +5,6 @@ from contextlib import redirect_stdout
 
 with redirect_stdout(None):
     from mmseg.datasets import BaseSegDataset
-    from mmseg.datasets.transforms import RandomCrop
+    from mmseg.datasets.transforms import RandomCrop, ResizeToMultiple, SegRescale
 
-__all__ = ["BaseSegDataset", "RandomCrop"]
+__all__ = ["BaseSegDataset", "RandomCrop", "ResizeToMultiple", "SegRescale"]

@@ -18,6 +18,7 @@ from ibnseg.runs.foreign import REFUSED
 from ibnseg.runs.keys import check_values, defaults
 from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import contracted, domain_label, train_domains
+from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import LATEST
 from ibnseg.support.errors import UserError
 
@@ -83,6 +84,7 @@ def expand(
     if cfg.model.get("data_preprocessor") is not None:
         cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
     if training:
+        cfg.revisions = list(REVISIONS)
         expand_training(cfg, domains, found, world_size)
         expand_selection(cfg, domains, found)
     else:

@@ -19,6 +19,7 @@ from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
+from ibnseg.runs.revisions import REVISION, why_not_resumed
 from ibnseg.runs.run import BEST, CONFIG, LATEST, RESULTS, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, require_writable
@@ -184,13 +185,15 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
     now = {**recipe_values(cfg), "seed": cfg.seed}
     if "modules" not in before.config:  # by a version that did not record them
         now = {name: value for name, value in now.items() if not name.startswith(MODULE)}
-    for name in differences(was, now):
+    for name in sorted(differences(was, now), key=lambda each: each.startswith(REVISION)):
         if name == OF_A_PROCESS or (name in KEYS and not KEYS[name].refuses_resume):
             continue
         if name.startswith(MODULE) and name in was and name in now:
             change = (
                 f"{name} has changed since the run was begun; resume with its files as they were"
             )
+        elif name.startswith(REVISION):
+            change = why_not_resumed(name)
         else:
             default = KEYS[name].default if name in KEYS else None
             change = (

@@ -12,6 +12,7 @@ from ibnseg.datasets.augment.looks import check_order
 from ibnseg.datasets.balance import balanced_weights
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domain
+from ibnseg.datasets.transforms import check_resizes
 from ibnseg.engine import schedule, words
 from ibnseg.engine.testing import evaluator_of, test_dataloader
 from ibnseg.evaluation.protocols import get_protocol
@@ -77,7 +78,9 @@ def _data(
 ) -> tuple[dict, dict]:
     """The configs of the training data, of one domain or of several, and of its sampler."""
     with building("augment"):
-        check_order([TRANSFORMS.build(transform) for transform in cfg.augment])
+        steps = [TRANSFORMS.build(transform) for transform in cfg.augment]
+        check_order(steps)
+        check_resizes(steps, "augment")
     names = train_domains(cfg)
     parts = [
         domains[name].dataset_config(

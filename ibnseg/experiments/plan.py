@@ -12,6 +12,7 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.engine.read import load_config
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_domains
+from ibnseg.runs.revisions import REVISIONS, revisions_of
 from ibnseg.support.configs import config_files, read_config
 from ibnseg.support.errors import UserError, unknown_name
 
@@ -149,7 +150,7 @@ def _identity(where: str, cfg: Config, seed: int, start: PlannedRun | None) -> s
         prefix = "domain" if len(names) == 1 else f"domain {name}"
         facts = {f"{prefix}.{key}": getattr(known[name], key) for key in DOMAIN}
         values |= {key: value for key, value in facts.items() if value is not None}
-    values |= module_hashes(cfg)
+    values |= module_hashes(cfg) | revisions_of({**cfg, "revisions": REVISIONS})
     if start is not None:
         own = start.seed == seed
         values["start_from"] = start.identity if own else f"{start.identity}, seed {start.seed}"

@@ -274,9 +274,9 @@ KEYS = {
 """All keys of this package."""
 
 
-RECORDED = ("domains", "made_from", "modules")
+RECORDED = ("domains", "made_from", "modules", "revisions")
 """Keys that an expanded config adds so that it can be read alone: its domains, the file that it was
-made from, and where modules of the user's own were found."""
+made from, where modules of the user's own were found, and the revisions that it is trained under."""
 
 DERIVED = (
     *REFUSED,

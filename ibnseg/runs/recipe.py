@@ -10,6 +10,7 @@ from pathlib import Path
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import DERIVED, KEYS, RECORDED, REQUIRED, is_expanded
 from ibnseg.runs.kinds import as_list
+from ibnseg.runs.revisions import revisions_of
 from ibnseg.support.errors import UserError
 
 DOMAIN = ("dataset", "train_split", "train_resize")
@@ -95,7 +96,7 @@ def recipe_values(cfg: Mapping) -> dict[str, object]:
         values[OF_A_PROCESS] = (cfg.get("train_dataloader") or {}).get("batch_size")
     for name, domain in _train_domains_of(cfg).items():
         values |= {f"{name}.{key}": domain.get(key) for key in DOMAIN}
-    values |= module_hashes(cfg) | {"iterations": length}
+    values |= module_hashes(cfg) | revisions_of(cfg) | {"iterations": length}
     return json.loads(json.dumps(values, default=str))
 
 

@@ -18,6 +18,7 @@ from ibnseg.datasets.transforms.loading import (
     read_label,
 )
 from ibnseg.datasets.transforms.packing import FurtherView, Pack
+from ibnseg.datasets.transforms.resizing import Resize, check_resizes, resize_label
 
 __all__ = [
     "INTERPOLATION",
@@ -29,10 +30,13 @@ __all__ = [
     "LoadLabel",
     "Pack",
     "RandomScaleAspect",
+    "Resize",
+    "check_resizes",
     "colors_to_train_ids",
     "ids_to_train_ids",
     "log_uniform",
     "read_image",
     "read_instances",
     "read_label",
+    "resize_label",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform, Resize
+from mmcv.transforms import BaseTransform
 
+from ibnseg.datasets.transforms.resizing import Resize
 from ibnseg.datasets.upstream import RandomCrop
 from ibnseg.registry import TRANSFORMS
 
@@ -22,8 +23,7 @@ SCALE_SAMPLING = {"log_uniform": log_uniform, "uniform": np.random.uniform}
 
 INTERPOLATION = {"bilinear": "cv2", "bicubic": "pillow"}
 """How images are resized, and by which of mmcv's backends: OpenCV's bilinear takes the nearest four
-pixels; Pillow's bicubic widens its kernel when it shrinks, so that no pixel is left out. Labels are
-resized by the nearest neighbour of the same library."""
+pixels; Pillow's bicubic widens its kernel when it shrinks, so that no pixel is left out."""
 
 
 @TRANSFORMS.register_module()
@@ -31,7 +31,8 @@ class RandomScaleAspect(BaseTransform):
     """Resizes by a random scale and aspect ratio in one step, starting from a fixed or the stored
     size.
 
-    The new size is ``(w * s * sqrt(a), h * s / sqrt(a))``, rounded, with ``a`` log-uniform. A
+    The new size is ``(w * s * sqrt(a), h * s / sqrt(a))``, rounded, with ``a`` log-uniform. Labels
+    are resized as by :func:`~ibnseg.datasets.transforms.resizing.resize_label`. A
     ``centroid``, (x, y), goes to the pixel that its centre falls into.
 
     Args:
