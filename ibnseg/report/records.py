@@ -15,6 +15,7 @@ from ibnseg.evaluation import results
 from ibnseg.evaluation.metrics import CONFUSION, Metric
 from ibnseg.evaluation.per_image import PerImage, read_per_image
 from ibnseg.runs.recipe import differences
+from ibnseg.runs.revisions import REVISION
 from ibnseg.runs.run import CONFIG, RESULTS
 from ibnseg.support.errors import UserError
 
@@ -136,7 +137,7 @@ def check_seeds(runs: Iterable[tuple[Path, Mapping]]) -> None:
     """Makes sure that runs of one network differ in their seed alone.
 
     Recipes with values are compared with each other, and hashes with hashes: those of schema 1
-    cover fewer values.
+    cover fewer values, and are of trainings before all revisions.
 
     Args:
         runs: folders, and ``run`` as in results.
@@ -146,17 +147,19 @@ def check_seeds(runs: Iterable[tuple[Path, Mapping]]) -> None:
             differently, or with the same seed.
     """
     folders: dict[tuple, Path] = {}
-    trained: dict[tuple, tuple[Path, str | Mapping]] = {}
+    trained: dict[tuple, tuple[Path, str | Mapping, object]] = {}
     for folder, run in runs:
         network, recipe = network_of(run), run.get("recipe")
         if recipe is not None:
-            first, own = trained.setdefault((network, knows_recipe(run)), (folder, recipe))
-            if _hash_of(own) != _hash_of(recipe):
-                raise UserError(
-                    f"{first} and {folder}: both are {run['name']}, but trained differently"
-                    f"{_differing(own, recipe)}; give one of them another name in its {CONFIG} and "
-                    "test it again"
-                )
+            kinds = {knows_recipe(run): _hash_of(recipe), "revisions": _revisions(recipe)}
+            for kind, value in kinds.items():
+                first, own, same = trained.setdefault((network, kind), (folder, recipe, value))
+                if value != same:
+                    raise UserError(
+                        f"{first} and {folder}: both are {run['name']}, but trained differently"
+                        f"{_differing(own, recipe)}; give one of them another name in its "
+                        f"{CONFIG} and test it again"
+                    )
         key = (*network, run["seed"])
         if key in folders:
             raise UserError(
@@ -170,9 +173,20 @@ def _hash_of(recipe: str | Mapping) -> str:
     return recipe if isinstance(recipe, str) else recipe["hash"]
 
 
+def _revisions(recipe: str | Mapping) -> set[str]:
+    """The revisions that a run was trained under and that concern it."""
+    return {name for name in _values(recipe) if name.startswith(REVISION)}
+
+
+def _values(recipe: str | Mapping) -> Mapping:
+    return {} if isinstance(recipe, str) else recipe["values"]
+
+
 def _differing(one: str | Mapping, other: str | Mapping) -> str:
-    if isinstance(one, str) or isinstance(other, str):
+    if isinstance(one, str) and isinstance(other, str):
         return ""
+    if isinstance(one, str) or isinstance(other, str):
+        return f" ({', '.join(sorted(_revisions(one) ^ _revisions(other)))})"
     keys = differences(one["values"], other["values"])
     return f" ({', '.join(keys)})" if keys else ""
 

@@ -276,7 +276,8 @@ KEYS = {
 
 RECORDED = ("domains", "made_from", "modules", "revisions")
 """Keys that an expanded config adds so that it can be read alone: its domains, the file that it was
-made from, where modules of the user's own were found, and the revisions that it is trained under."""
+made from, where modules of the user's own were found, and the revisions that it was trained
+under."""
 
 DERIVED = (
     *REFUSED,

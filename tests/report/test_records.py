@@ -65,6 +65,18 @@ def test_runs_of_schema_1_are_compared_by_the_recipe_that_their_config_gives(tmp
         assert [test.run["seed"] for test in read_runs(runs, unknown)] == [0, 1, 2]
 
 
+def test_a_run_of_schema_1_is_no_seed_of_runs_that_learnt_otherwise_since(tmp_path):
+    old, same, new = (
+        save_run(tmp_path / f"{i}", {"gta5": IMAGES}, seed=i, recipe=own)
+        for i, own in enumerate(("0123", recipe(batch=8), recipe(**{"revision: centred": True})))
+    )
+    assert len(read_runs([old, same])) == 2
+    message = r"both are plain, but trained differently \(revision: centred\)"
+    for runs in ([old, new], [new, old]):
+        with pytest.raises(UserError, match=message):
+            read_runs(runs)
+
+
 def test_seeds_of_one_recipe_other_names_and_old_results_are_read_together(tmp_path):
     runs = [
         save_run(tmp_path / f"{i}", {"gta5": IMAGES}, name=name, seed=i, recipe=recipe)

@@ -190,6 +190,44 @@ def test_a_run_is_resumed_only_with_the_same_recipe(
     assert goes_on == (FREE - {"seed"}) | {"sync_bn"}  # CPU processes turn sync_bn off
 
 
+def of_another_version(cfg: Config, revisions: list[str] | None) -> Config:
+    """The config of a run as another version wrote it; None: before there were revisions."""
+    cfg = copy.deepcopy(cfg)
+    cfg.pop("revisions")
+    return cfg if revisions is None else Config({**cfg, "revisions": revisions})
+
+
+def test_labels_that_were_half_a_pixel_off_are_another_recipe(expanded) -> None:
+    now = expanded({})
+    one, other = Recipe.of(of_another_version(now, None)), Recipe.of(now)
+    assert differences(one.values, other.values) == ["revision: centred labels"]
+    assert one.hash != other.hash
+    bicubic = expanded(dict(interpolation="bicubic"))  # by Pillow, whose labels never were off
+    assert Recipe.of(bicubic) == Recipe.of(of_another_version(bicubic, None))
+
+
+def test_testing_a_run_keeps_what_it_was_trained_under(expanded) -> None:
+    now = expanded({})
+    before = of_another_version(now, None)
+    assert expand(now, training=False).revisions == now.revisions == ["centred labels"]
+    assert expand(before, training=False).get("revisions") is None
+    assert expand(before).revisions == now.revisions  # trained anew by its config
+
+
+def test_a_run_of_another_version_is_not_resumed(
+    expanded, in_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "load_config", lambda name, options: expanded({}))
+    earlier = r"begun by an earlier version, with labels half a pixel right of and below their "
+    earlier += "images, and would go on without; finish it by that version, or train again in "
+    later = "begun by a later version, with centred crops; finish it by that version"
+    known = expanded({}).revisions
+    for i, (revisions, message) in enumerate(((None, earlier), ([*known, "centred crops"], later))):
+        _, run = begun(of_another_version(expanded({}), revisions), in_data / f"run{i}")
+        with pytest.raises(UserError, match=message):
+            engine.train("tiny", work_dir=run, resume=True)
+
+
 GTA5 = Domains()["gta5"].as_dict()
 
 

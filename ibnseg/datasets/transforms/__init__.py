@@ -18,11 +18,12 @@ from ibnseg.datasets.transforms.loading import (
     read_label,
 )
 from ibnseg.datasets.transforms.packing import FurtherView, Pack
-from ibnseg.datasets.transforms.resizing import Resize, check_resizes, resize_label
+from ibnseg.datasets.transforms.resizing import CentredResize, check_resizes, resize_label
 
 __all__ = [
     "INTERPOLATION",
     "SCALE_SAMPLING",
+    "CentredResize",
     "CropAround",
     "FurtherView",
     "LoadImage",
@@ -30,7 +31,6 @@ __all__ = [
     "LoadLabel",
     "Pack",
     "RandomScaleAspect",
-    "Resize",
     "check_resizes",
     "colors_to_train_ids",
     "ids_to_train_ids",

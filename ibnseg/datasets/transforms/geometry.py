@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from ibnseg.datasets.transforms.resizing import Resize
+from ibnseg.datasets.transforms.resizing import CentredResize
 from ibnseg.datasets.upstream import RandomCrop
 from ibnseg.registry import TRANSFORMS
 
@@ -53,7 +53,7 @@ class RandomScaleAspect(BaseTransform):
     ) -> None:
         self.scale, self.aspect, self.size = scale, aspect, size
         self.draw_scale = SCALE_SAMPLING[sampling]
-        self.resize = Resize(
+        self.resize = CentredResize(
             scale=(1, 1),
             keep_ratio=False,
             interpolation=interpolation,

@@ -26,17 +26,22 @@ def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
     albumentations 850; torch's ``nearest`` does the same, pytorch 34808).
 
     Args:
-        label: (H, W), boolean or of any type of whole numbers that OpenCV has.
+        label: (H, W), boolean or whole numbers of up to 32 bits.
         size: (width, height) of the result.
 
     Returns:
         (height, width), of the same type.
+
+    Raises:
+        ValueError: for whole numbers of 64 bits, of which OpenCV keeps 32.
     """
+    if label.dtype.itemsize > 4:
+        raise ValueError(f"a label of {label.dtype} cannot be resized; expected at most 32 bits")
     return cv2.resize(label, tuple(size), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 @TRANSFORMS.register_module()
-class Resize(mmcv.transforms.Resize):
+class CentredResize(mmcv.transforms.Resize):
     """mmcv's ``Resize``, with the label about the same centres as the image."""
 
     def _resize_seg(self, results: dict) -> None:
@@ -62,8 +67,8 @@ def check_resizes(steps: Iterable[BaseTransform], where: str) -> None:
         if by_mmcv or isinstance(step, (ResizeToMultiple, SegRescale)):
             raise UserError(
                 f"{where}: mmcv's {type(step).__name__} moves labels half a pixel against their "
-                "images; take ibnseg.Resize, or resize_type='ibnseg.Resize' in a transform that "
-                "draws a size"
+                "images; take ibnseg.CentredResize, or resize_type='ibnseg.CentredResize' in a "
+                "transform that draws a size"
             )
 
 

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from ibnseg.datasets.transforms import CropAround, RandomScaleAspect, log_uniform
+from ibnseg.datasets.transforms import (
+    INTERPOLATION,
+    CropAround,
+    RandomScaleAspect,
+    log_uniform,
+    resize_label,
+)
 
 MAPS = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 quick = settings(deadline=None, max_examples=40)
@@ -88,8 +94,7 @@ def test_scale_and_aspect_are_log_uniform_independent_and_within_bounds():
     arrays(np.uint8, MAPS, elements=st.sampled_from([0, 1, 5, 18, 255])),
     st.integers(0, 2**32 - 1),
 )
-def test_label_is_resized_by_nearest_neighbour(label, seed):
-    height, width = label.shape
+def test_label_is_resized_with_its_image(label, seed):
     np.random.seed(seed)
     image = np.repeat(label[..., None], 3, axis=2)
     transform = RandomScaleAspect((0.5, 2), (0.8, 1.25))
@@ -97,9 +102,7 @@ def test_label_is_resized_by_nearest_neighbour(label, seed):
     resized = results["gt_seg_map"]
     new_height, new_width = resized.shape
     assert set(np.unique(resized)) <= set(np.unique(label))
-    rows = [y * height // new_height for y in range(new_height)]
-    columns = [x * width // new_width for x in range(new_width)]
-    np.testing.assert_array_equal(resized, label[np.ix_(rows, columns)])
+    np.testing.assert_array_equal(resized, resize_label(label, (new_width, new_height)))
     assert results["img"].shape == (new_height, new_width, 3)
     expected = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(results["img"], expected)
@@ -150,19 +153,20 @@ def test_bicubic_resizing_is_that_of_pillow() -> None:
 @quick
 @given(st.data(), st.tuples(st.integers(1, 30), st.integers(1, 30)), st.integers(0, 2**32 - 1))
 def test_a_centroid_stays_on_its_pixel(data, shape, seed) -> None:
-    """Enlarged by nearest neighbour, the pixel at the new centroid is the one at the old."""
+    """Where pixels are enlarged, the one at the new centroid is the one at the old."""
     height, width = shape
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     label = np.zeros(shape, np.uint8)
     label[y, x] = 1
-    np.random.seed(seed)
     image = np.zeros((*shape, 3), np.uint8)
-    transform = RandomScaleAspect((1.2, 3), (1, 1), interpolation="bicubic")
-    results = transform(
-        dict(img=image, gt_seg_map=label, seg_fields=["gt_seg_map"], centroid=(x, y))
-    )
-    new_x, new_y = results["centroid"]
-    assert results["gt_seg_map"][new_y, new_x] == 1
+    for interpolation in INTERPOLATION:
+        np.random.seed(seed)
+        transform = RandomScaleAspect((1.2, 3), (1, 1), interpolation=interpolation)
+        results = transform(
+            dict(img=image, gt_seg_map=label, seg_fields=["gt_seg_map"], centroid=(x, y))
+        )
+        new_x, new_y = results["centroid"]
+        assert results["gt_seg_map"][new_y, new_x] == 1
 
 
 def test_a_centroid_is_resized_with_its_image() -> None:
