@@ -74,7 +74,8 @@ class Rescale(BaseTransform):
     size.
 
     As in the scripts of published methods, Pillow resizes the image with the given interpolation
-    and the label by nearest neighbour.
+    and the label by nearest neighbour. Pillow does both about the same centres, as
+    :func:`~ibnseg.datasets.transforms.resizing.resize_label` does.
 
     Args:
         rule, to: the arguments of :func:`new_size`.

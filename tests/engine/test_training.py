@@ -105,6 +105,7 @@ def test_without_augment_and_class_uniform_there_is_the_plain_stream(cfg: Config
     [
         (dict(type="ibnseg.Blur"), "augment: unknown type 'ibnseg.Blur'"),
         (dict(type="ibnseg.ColorJitter", hew=1), "augment: cannot be built .*'hew'"),
+        (dict(type="Resize", scale=(32, 32)), "augment: mmcv's Resize moves labels half a pixel"),
     ],
 )
 def test_a_wrong_augmentation_is_named(cfg: Config, transform: dict, message: str) -> None:
