@@ -39,7 +39,7 @@ def test_the_loss_falls_and_the_network_learns(trained) -> None:
     assert curve[0] == pytest.approx(np.log(19), rel=0.1)
     assert np.mean(curve[-5:]) < 0.4 * np.mean(curve[:3])
     home, abroad = content["tests"]
-    assert home["pixel_accuracy"] > 0.7 > abroad["pixel_accuracy"]
+    assert home["pixel_accuracy"] > 0.6 > abroad["pixel_accuracy"]
     assert home["mIoU"] > abroad["mIoU"]  # Cityscapes is in negative colours here
 
 
