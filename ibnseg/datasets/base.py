@@ -7,9 +7,10 @@ import logging
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,8 +18,11 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ibnseg.datasets.labels import CITYSCAPES, IGNORE, ClassSet
+from ibnseg.datasets.mistaken import SAMPLED, seem_train_ids, telling_ids
 from ibnseg.datasets.pairing import without_defects, without_unpaired
+from ibnseg.datasets.pictures import CHANNELS, read_label
 from ibnseg.datasets.sampler import StreamItem
+from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.datasets.upstream import BaseSegDataset
 from ibnseg.support.errors import UserError, unknown_name
 
@@ -39,8 +43,8 @@ class DrivingDataset(BaseSegDataset):
     An adapter is a subclass that states ``LAYOUT``, ``SPLITS`` and ``LABEL_IDS``, and lists the
     files of a split (:meth:`pairs`). It may also state ``CLASS_SET`` (if its classes are not the 19
     of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB),
-    ``CLASS_MAPS`` (if other maps to train ids are in use) and ``DEFECTS`` (if the download has
-    pairs that cannot be used).
+    ``LABEL_CHANNEL`` (if one channel of the labels holds the ids), ``CLASS_MAPS`` (if other maps to
+    train ids are in use) and ``DEFECTS`` (if the download has pairs that cannot be used).
 
     Args:
         data_root: the folder into which the download was unpacked.
@@ -70,6 +74,9 @@ class DrivingDataset(BaseSegDataset):
     """Every id that occurs in a label, mapped to its train id or to ``IGNORE``."""
     LABEL_COLORS: ClassVar[dict[tuple[int, int, int], int]] = {}
     """RGB colours mapped to train ids, for labels that are stored as RGB."""
+    LABEL_CHANNEL: ClassVar[str | None] = None
+    """The channel that holds the ids in labels with several, of 8 or 16 bits: ``red``, ``green`` or
+    ``blue``."""
     CLASS_MAPS: ClassVar[dict[str, dict[int, int]]] = {}
     """Other tables like ``LABEL_IDS``, by name."""
     DEFECTS: ClassVar[Mapping[str, str]] = {}
@@ -159,6 +166,8 @@ class DrivingDataset(BaseSegDataset):
             order = np.random.RandomState(0).permutation(len(keys))  # never changes
             count = max(1, math.floor(len(keys) * SUBSETS[self.subset]))
             keys = [keys[i] for i in sorted(order[:count])]
+        if any(isinstance(step, LoadLabel) for step in self.pipeline.transforms):
+            self._warn_of_train_ids([labels[key] for key in keys])
         return [
             dict(
                 img_path=str(images[key]),
@@ -186,8 +195,32 @@ class DrivingDataset(BaseSegDataset):
             )
         return {}
 
+    def _warn_of_train_ids(self, labels: Sequence[Path]) -> None:
+        """Warns, once in a process, if a sample of the labels seems to hold train ids instead of
+        the dataset's ids. Of a right split, one label is read."""
+        classes = len(self.CLASS_SET.classes)
+        places = np.linspace(0, len(labels) - 1, min(len(labels), SAMPLED)).round().astype(int)
+        sample = [labels[i] for i in places]
+        ids = (read_label(path, self.LABEL_CHANNEL) for path in sample)
+        with suppress(UserError):  # a label that cannot be read is reported when it is used
+            if not seem_train_ids(ids, self.label_ids, classes):
+                return
+            example = telling_ids(self.label_ids, classes)[-1]
+            name = self.CLASS_SET.classes[self.label_ids[example]]
+            _warn_once(
+                f"{self.data_root}: the labels of split '{self.split}' have only the values 0 to "
+                f"{classes - 1} and {IGNORE} ({len(sample)} were checked), as train ids do; "
+                f"{type(self).__name__} expects its own ids, of which {name} is {example}. If they "
+                "are train ids, the classes are mixed up: read them with an adapter whose "
+                "LABEL_IDS are train ids (docs/troubleshooting.md)"
+            )
+
     def get_data_info(self, idx: int) -> dict:
-        tables = dict(label_ids=self.label_ids, label_colors=self.LABEL_COLORS)
+        tables = dict(
+            label_ids=self.label_ids,
+            label_colors=self.LABEL_COLORS,
+            label_channel=self.LABEL_CHANNEL,
+        )
         return super().get_data_info(idx) | tables
 
     def __getitem__(self, item: int | StreamItem) -> dict:
@@ -197,6 +230,11 @@ class DrivingDataset(BaseSegDataset):
             return super().__getitem__(item)
         with _random_state(item.seed, item.position):
             return self.pipeline(self.get_data_info(item.index) | dict(centroid=item.centroid))
+
+
+@cache
+def _warn_once(message: str) -> None:
+    print_log(message, logger="current", level=logging.WARNING)
 
 
 @contextmanager
@@ -224,6 +262,8 @@ def _require_classes(adapter: type[DrivingDataset]) -> None:
             f"background {own.background}; expected a colour for each class, and a background that "
             "is one of the classes or None"
         )
+    if adapter.LABEL_CHANNEL not in (None, *CHANNELS):
+        raise unknown_name(f"LABEL_CHANNEL of {name}", adapter.LABEL_CHANNEL, CHANNELS)
     tables = {"LABEL_IDS": adapter.LABEL_IDS, "LABEL_COLORS": adapter.LABEL_COLORS}
     for table, ids in {**tables, **adapter.CLASS_MAPS}.items():
         for id_, train_id in ids.items():

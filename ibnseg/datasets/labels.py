@@ -109,8 +109,9 @@ CATEGORIES = {
 INSTANCE_CLASSES = tuple(x.name for x in _TRAINED if x.has_instances)
 """Those of the 19 classes that have instances."""
 
-CITYSCAPES_IDS = {x.id: x.train_id for x in LABELS}
-"""Ids in ``*_labelIds.png``, mapped to train ids."""
+CITYSCAPES_IDS = {**{x.id: x.train_id for x in LABELS}, 255: IGNORE}
+"""Ids in ``*_labelIds.png``, mapped to train ids. 255 is void in many data of this layout, and what
+8 bits make of -1, Cityscapes' licence plate."""
 
 GTA5_IDS = {**CITYSCAPES_IDS, 34: IGNORE}
 """Palette indices of GTA5's labels, mapped to train ids; 34 is the licence plate."""

@@ -87,15 +87,16 @@ def class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
 def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
     """Names the file in which the index of a dataset is cached, by a hash of what it depends on.
 
-    That is the dataset's type, the tables of ids and colours in use, the tile, and the labels'
-    names below the root and their sizes. So runs with other seeds and networks find it, and so does
-    a copy of the data in another folder.
+    That is the dataset's type, its tables of ids and colours, the channel of the ids, the tile, and
+    the labels' names below the root and their sizes. So runs with other seeds and networks find it,
+    and so does a copy of the data in another folder.
     """
     files = [Path(dataset.get_data_info(i)["seg_map_path"]) for i in range(len(dataset))]
     facts = (
         type(dataset).__name__,
         sorted(dataset.label_ids.items()),
         sorted(dataset.LABEL_COLORS.items()),
+        dataset.LABEL_CHANNEL,
         tile,
         [(os.path.relpath(file, dataset.data_root), file.stat().st_size) for file in files],
     )

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.progress import Progress
 from torch import nn
 
-from ibnseg.datasets.transforms import read_image, read_label
+from ibnseg.datasets.pictures import read_label, read_upright
 from ibnseg.engine.read import find_network
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend, overlay
@@ -52,7 +52,8 @@ def predict_folder(
 
     Args:
         source, checkpoint, options: the network, as for :func:`ibnseg.load`.
-        images: PNG and JPEG images and videos, in subfolders too; or one image or video.
+        images: PNG and JPEG images and videos, in subfolders too; or one image or video. Images
+            are turned upright as their EXIF orientation says, and so are their predictions.
         out: folder of the predictions.
         write: further outputs, by their names in :data:`~ibnseg.networks.outputs.OUTPUTS`.
         batch: images of one size that go through the network at a time, at most.
@@ -119,14 +120,27 @@ def _predict_images(predictor: _Predictor, todo: Iterable[tuple[Path, Sequence[P
         predictor: the network and its outputs.
         todo: for each image its path, and the files of its outputs with that of the overlay last.
     """
-    read = ((path, files, read_image(path)) for path, files in todo)
-    for group in in_batches(read, predictor.batch, lambda item: item[2].shape):
+    turned, count = 0, 0
+
+    def read() -> Iterator[tuple[Path, Sequence[Path], np.ndarray]]:
+        nonlocal turned, count
+        for path, files in todo:
+            image, is_turned = read_upright(path)
+            turned, count = turned + is_turned, count + 1
+            yield path, files, image
+
+    for group in in_batches(read(), predictor.batch, lambda item: item[2].shape):
         predictions = predictor.predict([image for *_, image in group], group[0][0])
         for (_, (*files, overlay_file), image), prediction in zip(group, predictions, strict=True):
             predictor.write(prediction, files)
             picture = overlay(image[..., ::-1], prediction.train_ids, predictor.network.class_set)
             with written_whole(overlay_file) as temporary:
                 Image.fromarray(picture).save(temporary, quality=90)
+    if turned:
+        print(
+            f"{turned} of {count} images were turned upright, as their EXIF orientation says, and "
+            "so are their predictions"
+        )
 
 
 def _predict_video(

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.datasets.transforms import read_image
+from ibnseg.datasets.pictures import read_upright
 from ibnseg.engine.precision import autocast
 from ibnseg.engine.read import find_network
 from ibnseg.engine.testing import pack_steps, slide_of
@@ -59,7 +59,8 @@ def predict(
 
     Args:
         network: from :func:`load`.
-        image: (H, W, 3) uint8, RGB; or the path of an image.
+        image: (H, W, 3) uint8, RGB; or the path of an image, which is turned upright if its EXIF
+            data give an orientation, and so are its classes.
         probabilities: whether to return the classes' probabilities, too.
 
     Returns:
@@ -71,7 +72,7 @@ def predict(
             little memory.
     """
     if isinstance(image, (str, Path)):
-        return predict_image(network, read_image(image), image, probabilities)
+        return predict_image(network, read_upright(image)[0], image, probabilities)
     require_image(image)
     return predict_image(network, image[..., ::-1], None, probabilities)
 

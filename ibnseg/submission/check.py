@@ -6,7 +6,6 @@ import io
 import lzma
 import threading
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from multiprocessing.pool import ThreadPool
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ibnseg.datasets.drivable import maps_of_another_release, release_of
+from ibnseg.datasets.pictures import UNREADABLE, verify
 from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
 from ibnseg.support.progress import bar
@@ -121,9 +121,10 @@ def _read_members(
                 problem = _problem_of_header(image, target, sizes[member])
                 if problem:
                     return Member(problem, _NONE, None)
-                image.verify()  # checksums, which decoding does not look at
-            with Image.open(io.BytesIO(content)) as image:
+                verify(content)
                 ids = np.asarray(image)
+        except UnidentifiedImageError:
+            return Member("is no image, expected PNG", _NONE, None)
         except _UNREADABLE as error:
             return Member(f"cannot be read ({error}); expected a PNG", _NONE, None)
         pixels = np.bincount(ids.ravel(), minlength=256)
@@ -141,15 +142,10 @@ def _read_members(
 _NONE = np.zeros(256, np.int64)
 
 _UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
+    *UNREADABLE,
     RuntimeError,  # encrypted, or of a kind of zip that zipfile does not read
     zipfile.BadZipFile,
-    zlib.error,
     lzma.LZMAError,
-    Image.DecompressionBombError,
 )
 """What zipfile and Pillow raise for what they cannot read."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.pictures import read_image
 from ibnseg.datasets.sizes import stored_size
-from ibnseg.datasets.transforms import read_image
 from ibnseg.engine.read import find_network, load_config
 from ibnseg.engine.run import TTA_SCALES
 from ibnseg.networks.network import (

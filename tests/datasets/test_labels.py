@@ -104,8 +104,9 @@ def test_humans_and_vehicles_have_instances_and_nothing_else():
     assert CLASSES[11:] == INSTANCE_CLASSES
 
 
-def test_cityscapes_ids_are_the_published_ones_and_gta5_has_the_licence_plate_besides():
-    assert {id_: train_id for id_, train_id, *_ in TRAINED + VOID} == CITYSCAPES_IDS
+def test_cityscapes_ids_are_the_published_ones_and_255_and_gta5_has_the_licence_plate_besides():
+    published = {id_: train_id for id_, train_id, *_ in TRAINED + VOID}
+    assert {**published, 255: 255} == CITYSCAPES_IDS
     assert GTA5_IDS[34] == 255
     assert {id_: x for id_, x in GTA5_IDS.items() if id_ != 34} == CITYSCAPES_IDS
     assert 34 not in CITYSCAPES_IDS

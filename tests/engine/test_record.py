@@ -160,7 +160,7 @@ def test_a_domain_that_fails_leaves_the_others_results(trained, roots, tmp_path:
     shutil.copytree(roots["cityscapes"], tmp_path / "cityscapes")
     image = next((tmp_path / "cityscapes/leftImg8bit/val/lindau").iterdir())
     image.write_bytes(image.read_bytes()[:100])
-    with pytest.raises(UserError, match=f"{image.name}: truncated or not an image"):
+    with pytest.raises(UserError, match=f"{image.name}: truncated or damaged"):
         run_test(
             config,
             folder / "latest.pth",

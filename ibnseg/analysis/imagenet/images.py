@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import CenterCrop, Compose, Resize
 
+from ibnseg.datasets.pictures import UNREADABLE, unreadable, verify
 from ibnseg.support.errors import UserError
 
 RESIZE, CROP = 256, 224
@@ -74,7 +76,8 @@ class Crops(Dataset):
     """Images as the network sees them: the short edge is resized to 256 pixels bilinearly, and the
     224x224 pixels in the centre are cut out.
 
-    An item is the image's index and (224, 224, 3) uint8, RGB.
+    An item is the image's index and (224, 224, 3) uint8, RGB. Pixels are taken as they are stored;
+    the EXIF orientation is not applied, as in torchvision's ``ImageFolder``.
 
     Raises:
         UserError: for an item that cannot be read.
@@ -89,9 +92,9 @@ class Crops(Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
         try:
-            with Image.open(self.files[index]) as image:
+            content = self.files[index].read_bytes()
+            verify(content)
+            with Image.open(io.BytesIO(content)) as image:
                 return index, np.array(self.transform(image.convert("RGB")))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(
-                f"{self.files[index]}: truncated or not an image ({error}); unpack it again"
-            ) from error
+        except UNREADABLE as error:
+            raise unreadable(self.files[index], error) from error

@@ -4,16 +4,18 @@ stay as they are."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image, UnidentifiedImageError
+from mmengine.logging import print_log
+from PIL import Image
 
 from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, look_of_images
-from ibnseg.datasets.transforms import FurtherView, read_image
+from ibnseg.datasets.pictures import UNREADABLE, read_image, read_upright
+from ibnseg.datasets.transforms import FurtherView
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError, unknown_name
 
@@ -151,29 +153,51 @@ def look_of_folder(folder: str) -> Look:
             f"{folder}: no images ({', '.join(SUFFIXES)}) to take the look of; give a folder of "
             "images"
         )
-    return look_of_files(paths)
+    return look_of_files(paths, upright=True)
 
 
-def look_of_files(paths: Sequence[str | Path]) -> Look:
+def look_of_files(paths: Sequence[str | Path], upright: bool = False) -> Look:
     """Measures the look of the images in some files; if there are more than ``MOST``, of so many.
+
+    Args:
+        paths: of the images.
+        upright: whether they are turned as their EXIF orientation says, which is logged, instead of
+            read as they are stored.
 
     Raises:
         UserError: if an image cannot be read or has no colours.
     """
     places = np.linspace(0, len(paths) - 1, min(len(paths), MOST)).round().astype(int)
-    return look_of_images(_colours(paths[i] for i in places))
+    turned = 0
+
+    def images() -> Iterator[np.ndarray]:
+        nonlocal turned
+        for path in (paths[i] for i in places):
+            _require_colours(path)
+            image, is_turned = read_upright(path) if upright else (read_image(path), False)
+            turned += is_turned
+            yield image[..., ::-1]
+
+    look = look_of_images(images())
+    if turned:
+        print_log(
+            f"{Path(paths[0]).parent}: {turned} of {len(places)} images were turned upright, as "
+            "their EXIF orientation says, for the look",
+            "current",
+        )
+    return look
 
 
-def _colours(paths: Iterable[str | Path]) -> Iterator[np.ndarray]:
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                mode = image.mode
-        except (OSError, UnidentifiedImageError):
-            mode = "RGB"  # read_image reports what is wrong
-        if mode not in ("RGB", "RGBA"):
-            raise UserError(
-                f"{path}: has mode {mode}, expected colours (RGB); is it a label? Give a folder of "
-                "images alone"
-            )
-        yield read_image(path)[..., ::-1]
+def _require_colours(path: str | Path) -> None:
+    """Raises a UserError if an image has no colours; what cannot be opened is reported when it is
+    read."""
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+    except UNREADABLE:
+        return
+    if mode not in ("RGB", "RGBA"):
+        raise UserError(
+            f"{path}: has mode {mode}, expected colours (RGB); is it a label? Give a folder of "
+            "images alone"
+        )

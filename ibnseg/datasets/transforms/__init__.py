@@ -1,5 +1,6 @@
 """From files to tensors: loading with checks, geometry, further views, packing."""
 
+from ibnseg.datasets.pictures import read_image, read_instances, read_label, read_upright
 from ibnseg.datasets.transforms.geometry import (
     INTERPOLATION,
     SCALE_SAMPLING,
@@ -13,9 +14,6 @@ from ibnseg.datasets.transforms.loading import (
     LoadLabel,
     colors_to_train_ids,
     ids_to_train_ids,
-    read_image,
-    read_instances,
-    read_label,
 )
 from ibnseg.datasets.transforms.packing import FurtherView, Pack
 from ibnseg.datasets.transforms.resizing import CentredResize, check_resizes, resize_label
@@ -38,5 +36,6 @@ __all__ = [
     "read_image",
     "read_instances",
     "read_label",
+    "read_upright",
     "resize_label",
 ]

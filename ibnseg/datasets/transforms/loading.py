@@ -1,4 +1,4 @@
-"""Images, labels and maps of instances read from files and checked."""
+"""The first steps of a pipeline: an image, its label as train ids, and its map of instances."""
 
 from __future__ import annotations
 
@@ -6,72 +6,14 @@ import logging
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
-from PIL import Image, UnidentifiedImageError
 
 from ibnseg.datasets.labels import UNKNOWN, lookup_table
+from ibnseg.datasets.pictures import read_image, read_instances, read_label
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """Reads an 8-bit colour image: (H, W, 3) uint8, BGR, OpenCV's order of channels.
-
-    Raises:
-        UserError: if the file is missing, unreadable or truncated.
-    """
-    try:
-        image = mmcv.imfrombytes(Path(path).read_bytes(), flag="color", backend="cv2")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, cv2.error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    if image is None:
-        raise UserError(f"{path}: truncated or not an image; unpack or download it again")
-    return image
-
-
-def read_label(path: str | Path) -> np.ndarray:
-    """Reads a label file as it is stored: (H, W) uint8 ids (a palette's indices), or (H, W, 3)
-    uint8 RGB.
-
-    Raises:
-        UserError: if the file is missing, unreadable, truncated, or neither 8-bit nor RGB.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P", "RGB"):
-                raise UserError(
-                    f"{path}: label of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
-                )
-            return np.asarray(image)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
-
-
-def read_instances(path: str | Path) -> np.ndarray:
-    """Reads a map of instances in Cityscapes' encoding: (H, W) uint16 ids, 1000 * class id + number
-    for an instance, the class id itself for all else.
-
-    Raises:
-        UserError: if the file is missing, unreadable, truncated, or not of 16 bits.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("I;16", "I"):  # older versions of Pillow have the latter
-                raise UserError(
-                    f"{path}: map of instances of mode {image.mode}, expected 16-bit ids (I;16)"
-                )
-            return np.asarray(image).astype(np.uint16, copy=False)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
 
 
 def ids_to_train_ids(
@@ -158,11 +100,14 @@ class LoadLabel(BaseTransform):
     def train_ids(self, info: dict) -> np.ndarray:
         """Reads the label of a sample, (H, W) uint8 train ids, without its image."""
         path = info["seg_map_path"]
-        label = read_label(path)
+        label = read_label(path, info.get("label_channel"))
         if label.ndim == 2:
             return ids_to_train_ids(label, info["label_ids"], path)
         if not info["label_colors"]:
-            raise UserError(f"{path}: label is stored as RGB, expected one channel of 8-bit ids")
+            raise UserError(
+                f"{path}: label is stored as RGB, expected one channel of 8-bit ids; if one of "
+                "the three holds the ids, the adapter has to say so with LABEL_CHANNEL"
+            )
         self._warn(path)
         return colors_to_train_ids(label, info["label_colors"], path)
 
