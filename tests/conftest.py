@@ -63,6 +63,15 @@ def save_rgb(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), image[..., ::-1])
 
 
+def set_orientation(path: Path, orientation: int) -> None:
+    """Writes an EXIF orientation into an image file, and leaves the stored pixels of PNG alone."""
+    with Image.open(path) as image:
+        image.load()
+    exif = Image.Exif()
+    exif[274] = orientation
+    image.save(path, exif=exif)
+
+
 def save_ids(path: Path, ids: np.ndarray, palette: bool = False) -> None:
     """A single-channel PNG of ids, mode L, or mode P with the Cityscapes colours."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -100,9 +100,9 @@ _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 
 def orientation_of(content: bytes) -> int:
     """The orientation in an image file's EXIF data, 1 to 8; 1, upright, if there is none."""
-    if content.startswith(_PNG) and b"eXIf" not in content:
-        return 1  # Pillow would decode all pixels to see whether it follows them
     try:
+        if content.startswith(_PNG) and b"eXIf" not in {kind for kind, *_ in _chunks(content)}:
+            return 1  # Pillow would decode all pixels to see whether it follows them
         with Image.open(io.BytesIO(content)) as image:
             found = image.getexif().get(274)
     except UNREADABLE:
@@ -181,14 +181,21 @@ def verify(content: bytes) -> None:
 
 
 def _verify_png(content: bytes) -> None:
-    at, view, kind = len(_PNG), memoryview(content), b""
+    view = memoryview(content)
+    for kind, at, end in _chunks(content):
+        if zlib.crc32(view[at + 4 : end]) != _number(content[end : end + 4]):
+            name = kind.decode("ascii", "replace")
+            raise ValueError(f"the checksum of chunk {name!r} at byte {at} is wrong")
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG to its last one: the kind, where it begins, and where its CRC does."""
+    at, kind = len(_PNG), b""
     while kind != b"IEND":
         kind, end = content[at + 4 : at + 8], at + 8 + _number(content[at : at + 4])
         if end + 4 > len(content):
             raise ValueError(f"it ends within a chunk, after {len(content)} bytes")
-        if zlib.crc32(view[at + 4 : end]) != _number(content[end : end + 4]):
-            name = kind.decode("ascii", "replace")
-            raise ValueError(f"the checksum of chunk {name!r} at byte {at} is wrong")
+        yield kind, at, end
         at = end + 4
 
 

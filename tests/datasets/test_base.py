@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -257,3 +258,30 @@ def test_any_adapter_can_list_pairs_that_cannot_be_used(tmp_path):
     assert dataset.skipped == ["00003", "00007"]
     quarter = Defective(tmp_path, "train", count=10, subset="quarter")
     assert (len(quarter), quarter.skipped) == (2, ["00003", "00007"])
+
+
+class InRed(Listed):
+    """Labels as SYNTHIA has them: 16 bits, the class in red and the instance in green."""
+
+    LABEL_IDS = {3: 0, 200: 13, 0: IGNORE}
+    LABEL_CHANNEL = "red"
+
+
+def test_ids_are_read_from_the_channel_that_the_adapter_names(tmp_path):
+    ids = np.array([[3, 200, 0], [0, 3, 3]])
+    label = np.stack([0 * ids, 1000 + 0 * ids, ids], axis=-1)  # OpenCV's order: blue, green, red
+    cv2.imwrite(str(tmp_path / "00000_label.png"), label.astype(np.uint16))
+    cv2.imwrite(str(tmp_path / "00000.png"), np.zeros((2, 3, 3), np.uint8))
+    steps = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
+    sample = InRed(tmp_path, "train", count=1, pipeline=steps)[0]
+    assert sample["gt_seg_map"].tolist() == [[0, 13, 255], [255, 0, 0]]
+    with pytest.raises(UserError, match=r"00000_label.png: label has several channels of 16 bits"):
+        Listed(tmp_path, "train", count=1, pipeline=steps)[0]
+
+
+def test_a_channel_that_does_not_exist_is_refused(tmp_path):
+    class Wrong(InRed):
+        LABEL_CHANNEL = "rde"
+
+    with pytest.raises(UserError, match=r"unknown LABEL_CHANNEL of Wrong 'rde'; did you mean red"):
+        Wrong(tmp_path, "train", count=1)

@@ -12,7 +12,7 @@ from ibnseg.datasets.labels import CITYSCAPES, CITYSCAPES_IDS, PALETTE, lookup_t
 from ibnseg.networks.folder import RECORD, in_batches, predict_folder
 from ibnseg.networks.outputs import Prediction, chosen_outputs, write_train_ids
 from ibnseg.support.errors import UserError
-from tests.conftest import save_rgb, scene
+from tests.conftest import save_rgb, scene, set_orientation
 
 
 @pytest.fixture
@@ -261,3 +261,20 @@ def test_hidden_files_are_not_images(trained, folder: Path) -> None:
     (folder / ".thumbnails").mkdir()
     (folder / ".thumbnails/a.png").write_bytes(b"small")
     assert predict_folder(trained[1], None, folder, folder.parent / "out") == 3
+
+
+def test_images_are_turned_upright_and_so_are_their_predictions(trained, tmp_path, capsys) -> None:
+    config, run, _ = trained
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("plain", "aside", "down"):
+        save_rgb(photos / f"{name}.png", np.rot90(scene(0)[0], dict(aside=1, down=2).get(name, 0)))
+    set_orientation(photos / "aside.png", 6)
+    set_orientation(photos / "down.png", 3)
+    predict_folder(config, run / "latest.pth", photos, out)
+    printed = capsys.readouterr().out
+    assert "2 of 3 images were turned upright, as their EXIF orientation says" in printed
+    plain = np.asarray(Image.open(out / "labels/plain.png"))
+    for name in ("aside", "down"):
+        np.testing.assert_array_equal(np.asarray(Image.open(out / f"labels/{name}.png")), plain)
+        found = predict(load(config, run / "latest.pth"), photos / f"{name}.png")
+        np.testing.assert_array_equal(found, plain)

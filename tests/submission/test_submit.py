@@ -20,6 +20,7 @@ from ibnseg.submission import submit as module
 from ibnseg.submission.submit import check, submit
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
+from tests.conftest import set_orientation
 
 DOMAINS = {  # of each target, and how their streets lie on disk
     "bdd100k-drivable": ("streets_virtual_drivable", "drivable"),
@@ -302,3 +303,15 @@ def test_a_check_finds_domains_beside_a_config(run, roots, tmp_path) -> None:
     assert check(out, "bdd100k-drivable", tmp_path / "config.py", **own).members == 4
     with pytest.raises(UserError, match="unknown domain 'mine'"):
         check(out, "bdd100k-drivable", **own)
+
+
+def test_an_archive_has_the_pixels_as_they_are_stored(run, roots, tmp_path) -> None:
+    data = shutil.copytree(roots["streets_virtual_drivable"], tmp_path / "data")
+    path = sorted((data / "images/100k/test").iterdir())[0]
+    set_orientation(path, 6)
+    with Image.open(path) as image:
+        size = image.size
+    stored = {**roots, "streets_virtual_drivable": str(data)}
+    submit(run, None, out=tmp_path / "a.zip", roots=stored, **DRIVABLE)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, archive.open(f"{path.stem}.png") as file:
+        assert Image.open(file).size == size

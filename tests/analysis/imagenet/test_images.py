@@ -16,7 +16,7 @@ from ibnseg.analysis.imagenet.ranks import (
 from ibnseg.appearance import PAPER
 from ibnseg.support.errors import UserError
 from tests.analysis.imagenet.helpers import COLOURS, MeanColour, write_colours
-from tests.conftest import save_rgb
+from tests.conftest import save_rgb, set_orientation
 
 
 def test_classes_are_the_sorted_folders(tmp_path: Path) -> None:
@@ -73,6 +73,24 @@ def test_images_of_other_modes_are_shown_in_rgb(tmp_path: Path) -> None:
         _, crop = Crops(list_images(tmp_path / mode))[0]
         assert crop.shape == (224, 224, 3), mode
         assert abs(crop.astype(int) - 102).max() <= 3, mode
+
+
+def test_pixels_are_shown_as_stored_whatever_their_orientation(tmp_path: Path) -> None:
+    save_rgb(
+        tmp_path / "only/a.png", np.random.default_rng(0).integers(0, 256, (256, 300, 3), np.uint8)
+    )
+    _, before = Crops(list_images(tmp_path))[0]
+    set_orientation(tmp_path / "only/a.png", 8)
+    np.testing.assert_array_equal(Crops(list_images(tmp_path))[0][1], before)
+
+
+def test_a_flipped_bit_of_a_png_is_noticed(tmp_path: Path) -> None:
+    path = write_colours(tmp_path / "val") / "green" / "1.png"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 8
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"green/1.png: truncated or damaged \(the checksum of"):
+        Crops(list_images(tmp_path / "val"))[4]
 
 
 @pytest.mark.parametrize("left", [0, 60, 0.7])

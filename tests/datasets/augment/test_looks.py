@@ -16,7 +16,7 @@ from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
-from tests.conftest import save_ids, save_rgb, scene, shown_twice
+from tests.conftest import save_ids, save_rgb, scene, set_orientation, shown_twice
 
 IMAGE, LABEL = scene(5)
 BGR = IMAGE[..., ::-1]
@@ -189,3 +189,20 @@ def test_appearances_that_give_floats_come_last(
         return
     with pytest.raises(UserError, match=rf"augment\[{wrong} comes after the paper's appearances"):
         expand(config)
+
+
+def test_a_folder_s_images_are_turned_upright_for_its_look_and_a_domain_s_are_not(
+    folder: Path, capsys
+) -> None:
+    set_orientation(folder / "a.png", 6)
+    set_orientation(folder / "sub/c.png", 3)
+    scenes = [scene(20 + i)[0] // 2 for i in range(3)]
+    upright = [np.rot90(scenes[0], -1), scenes[1], np.rot90(scenes[2], 2)]
+    for look, images in (
+        (look_of_folder(str(folder)), upright),
+        (look_of_files(sorted(folder.rglob("*.png"))), scenes),
+    ):
+        expected = look_of_images(map(np.ascontiguousarray, images))
+        np.testing.assert_allclose(look.amplitude, expected.amplitude)
+    printed = "".join(capsys.readouterr())
+    assert printed.count("2 of 3 images were turned upright") == 1

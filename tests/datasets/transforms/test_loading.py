@@ -15,6 +15,7 @@ from ibnseg.datasets.transforms import (
     ids_to_train_ids,
 )
 from ibnseg.support.errors import UserError
+from tests.conftest import save_ids, save_rgb, scene, set_orientation, to_ids
 
 MAPS = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 TABLES = st.sampled_from([CITYSCAPES_IDS, GTA5_IDS, CAMVID_IDS])
@@ -98,3 +99,21 @@ def test_loading_notes_the_stored_size(tmp_path):
     assert results["ori_shape"] == results["img_shape"] == (4, 5)
     assert results["seg_fields"] == ["gt_seg_map"]
     assert results["gt_seg_map"].tolist() == [[0] * 5] * 4
+
+
+def test_an_image_stays_with_its_label_whatever_its_orientation(tmp_path):
+    image, train_ids = scene(3)
+    save_rgb(tmp_path / "image.png", image)
+    save_ids(tmp_path / "label.png", to_ids(train_ids, CITYSCAPES_IDS))
+    for orientation in (2, 3, 6, 8):
+        set_orientation(tmp_path / "image.png", orientation)
+        info = dict(
+            img_path=str(tmp_path / "image.png"),
+            seg_map_path=str(tmp_path / "label.png"),
+            seg_fields=[],
+            label_ids=CITYSCAPES_IDS,
+            label_colors={},
+        )
+        results = LoadLabel()(LoadImage()(info))
+        np.testing.assert_array_equal(results["img"][..., ::-1], image, err_msg=str(orientation))
+        np.testing.assert_array_equal(results["gt_seg_map"], train_ids)
