@@ -24,9 +24,10 @@ def telling_ids(ids: Mapping[int, int], classes: int) -> list[int]:
         classes: the number of classes, whose train ids begin with 0.
 
     Returns:
-        The ids, sorted; none if the table leaves no doubt or no way to tell.
+        The ids, sorted; none if all ids of classes are train ids, too, which leaves no way to tell.
     """
-    return sorted(i for i, train_id in ids.items() if classes <= i != IGNORE != train_id)
+    of_classes = (i for i, train_id in ids.items() if train_id != IGNORE)
+    return sorted(i for i in of_classes if i >= classes and i != IGNORE)
 
 
 def seem_train_ids(labels: Iterable[np.ndarray], ids: Mapping[int, int], classes: int) -> bool:
