@@ -1,28 +1,16 @@
 """Train ids under the names of labels that have a dataset's own ids."""
 
-import logging
-
 import numpy as np
-import pytest
-from mmengine.logging import MMLogger
 from PIL import Image
 
 from ibnseg.datasets import GTA5, CamVid, Cityscapes
 from ibnseg.datasets.labels import BDD100K_IDS, CITYSCAPES_IDS, MAPILLARY_IDS
 from ibnseg.datasets.mistaken import seem_train_ids
 from tests.conftest import write_cityscapes, write_gta5
+from tests.datasets.conftest import warnings
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
 TRAIN_IDS = np.array([[0, 18, 255], [10, 2, 13]], np.uint8)
-
-
-@pytest.fixture
-def warnings(caplog):
-    """The warnings of mmengine's current logger, which does not propagate."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield lambda: [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    logger.removeHandler(caplog.handler)
 
 
 def to_train_ids(folder, pattern, table) -> None:
@@ -60,28 +48,28 @@ def test_labels_are_read_only_until_one_has_another_id():
     assert not seem_train_ids(labels(), CITYSCAPES_IDS, 19)
 
 
-def test_a_split_of_train_ids_is_warned_of_once(tmp_path, warnings):
+def test_a_split_of_train_ids_is_warned_of_once(tmp_path, log):
     write_cityscapes(tmp_path)
     Cityscapes(tmp_path, "val", pipeline=PIPELINE)
-    assert warnings() == []
+    assert warnings(log) == []
     to_train_ids(tmp_path, "gtFine/val/*/*labelIds.png", CITYSCAPES_IDS)
     for _ in range(2):
         Cityscapes(tmp_path, "val", pipeline=PIPELINE)
-    (text,) = warnings()
+    (text,) = warnings(log)
     assert text.startswith(
         f"{tmp_path}: the labels of split 'val' have only the values 0 to 18 and 255 (5 were "
         "checked), as train ids do; Cityscapes expects its own ids, of which bicycle is 33"
     )
 
 
-def test_the_same_holds_for_other_adapters_and_not_for_those_of_train_ids(tmp_path, warnings):
+def test_the_same_holds_for_other_adapters_and_not_for_those_of_train_ids(tmp_path, log):
     write_gta5(tmp_path, frames=(1, 2))
     to_train_ids(tmp_path / "labels", "*.png", GTA5.LABEL_IDS)
     GTA5(tmp_path, "train", pipeline=PIPELINE)
-    assert len(warnings()) == 1
+    assert len(warnings(log)) == 1
 
 
-def test_void_may_be_255_beside_ids(tmp_path, warnings):
+def test_void_may_be_255_beside_ids(tmp_path, log):
     write_cityscapes(tmp_path)
     path = next(tmp_path.glob("gtFine/val/lindau/*labelIds.png"))
     ids = np.array(Image.open(path))
@@ -91,12 +79,12 @@ def test_void_may_be_255_beside_ids(tmp_path, warnings):
     train_ids = samples[str(path)]["gt_seg_map"]
     assert (train_ids[:3] == 255).all()
     assert (train_ids[3:] < 19).any()
-    assert warnings() == []
+    assert warnings(log) == []
 
 
-def test_a_label_that_cannot_be_read_is_no_matter_of_the_warning(tmp_path, warnings):
+def test_a_label_that_cannot_be_read_is_no_matter_of_the_warning(tmp_path, log):
     write_cityscapes(tmp_path)
     for path in tmp_path.glob("gtFine/val/*/*labelIds.png"):
         path.write_bytes(b"")
     assert len(Cityscapes(tmp_path, "val", pipeline=PIPELINE)) == 5
-    assert warnings() == []
+    assert warnings(log) == []

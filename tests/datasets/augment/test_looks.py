@@ -192,7 +192,7 @@ def test_appearances_that_give_floats_come_last(
 
 
 def test_a_folder_s_images_are_turned_upright_for_its_look_and_a_domain_s_are_not(
-    folder: Path, capsys
+    folder: Path, log
 ) -> None:
     set_orientation(folder / "a.png", 6)
     set_orientation(folder / "sub/c.png", 3)
@@ -204,5 +204,7 @@ def test_a_folder_s_images_are_turned_upright_for_its_look_and_a_domain_s_are_no
     ):
         expected = look_of_images(map(np.ascontiguousarray, images))
         np.testing.assert_allclose(look.amplitude, expected.amplitude)
-    printed = "".join(capsys.readouterr())
-    assert printed.count("2 of 3 images were turned upright") == 1
+    (said,) = [record.getMessage() for record in log.records]
+    assert said.startswith(
+        f"{folder}: 2 of 3 images were turned upright, as their EXIF orientation"
+    )
