@@ -109,7 +109,10 @@ def submit(
         )
         shutil.rmtree(parts)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
-    print(f"{out}: {describe_archive(summary, target)}{before}, checked (a form {target.basis})")
+    print(
+        f"{out}: {describe_archive(summary, target)}{before}, checked (a form {target.basis})"
+        f"{_warning(summary, target)}"
+    )
     return summary
 
 
@@ -140,9 +143,24 @@ def check(
     summary = check_archive(path, target, sizes)
     print(
         f"{path}: {describe_archive(summary, target)}, as {target.title} takes them (a form "
-        f"{target.basis})"
+        f"{target.basis}){_warning(summary, target)}"
     )
     return summary
+
+
+def _warning(summary: Summary, target: Target) -> str:
+    """Returns the end of a line that warns of an archive of a single class; empty for others."""
+    if len(summary.pixels) > 1:
+        return ""
+    (only,) = (
+        target.class_set.classes[train_id]
+        for train_id, id_ in target.ids.items()
+        if id_ in summary.pixels
+    )
+    return (
+        f"; warning: every pixel of every map is {only}, which a trained network hardly predicts; "
+        "look at the predictions before you upload the archive"
+    )
 
 
 def describe_archive(summary: Summary, target: Target) -> str:

@@ -98,6 +98,30 @@ def test_an_archive_holds_the_predictions_of_the_network_in_the_ids_of_the_targe
         submit(network, None, target.name, out, **own)
 
 
+def test_an_archive_of_one_class_is_accepted_with_a_warning(
+    target, run, trained, roots, tmp_path, monkeypatch, capsys
+) -> None:
+    """All of one class, or all but half of one map; written, and checked alone."""
+    network, domain = source(target.name, run, trained), DOMAINS[target.name][0]
+    own = dict(domain=domain, roots=roots)
+    for only in (0, len(target.class_set.classes) - 1):
+        for odd in (0, 1):
+            predicted = np.full((64, 64), only, np.uint8)
+            maps = iter([*[predicted] * 3, predicted.copy()])
+            if odd:
+                predicted[:, 32:] = 1
+            monkeypatch.setattr(module, "predict_image", lambda *args, maps=maps, **_: next(maps))
+            out = tmp_path / f"{only}-{odd}.zip"
+            name = target.class_set.classes[only]
+            submit(network, None, target.name, out, **own)
+            printed = capsys.readouterr().out
+            check(out, target.name, **own)
+            for text in (printed, capsys.readouterr().out):
+                warned = f"warning: every pixel of every map is {name}, " in text.replace("\n", " ")
+                assert warned != bool(odd), (only, odd)
+                assert ("warning" in text) != bool(odd), (only, odd)
+
+
 def test_a_copy_that_lacks_a_member_fails_its_check(run, roots, tmp_path) -> None:
     out, own = tmp_path / "a.zip", dict(**DRIVABLE, roots=roots)
     submit(run, None, out=out, **own)
