@@ -49,7 +49,7 @@ WAYS = (
         "direct and alternative (headline)",
         _DRIVABLE,
         DRIVABLE.classes,
-        "bdd100k/bdd100k:doc/source/evaluate.rst, the toolkit of June 2021 (fa459be), and "
+        "bdd100k/bdd100k:doc/source/evaluate.rst, the toolkit of 2021-06-30 (1869a2f), and "
         "AIChallenger/AI_Challenger_2018:Evaluation/autonomous_driving_perception2018_eval",
     ),
     Way(

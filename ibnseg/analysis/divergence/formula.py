@@ -3,7 +3,12 @@ images are in each layer of a network.
 
 A channel's feature for an image is its mean over the image. Over a set of images it is taken as
 Gaussian. The divergence of a channel is the symmetric KL divergence of its two Gaussians, and that
-of a layer is the mean over its channels.
+of a layer is the mean over its channels. With means m and population standard deviations s::
+
+    KL(A||B) = log(s_B / s_A) + (s_A^2 + (m_A - m_B)^2) / (2 s_B^2) - 1/2
+    D(A, B) = KL(A||B) + KL(B||A)
+
+The paper's equation 1 is printed garbled in the text that circulates; this is what its words say.
 """
 
 from __future__ import annotations
