@@ -28,6 +28,9 @@ def here(trained, in_data: Path) -> Path:
     whole = (run / "latest.pth").read_bytes()
     (in_data / "cut.pth").write_bytes(whole[: len(whole) // 2])
     torch.save([1], in_data / "list.pth")
+    checkpoint = torch.load(run / "latest.pth", weights_only=True)
+    checkpoint["state_dict"]["decode_head.conv_seg.bias"][3] = float("nan")
+    torch.save(checkpoint, in_data / "nan.pth")
     torch.save({"state_dict": {"x": torch.zeros(2)}}, in_data / "other.pth")
     return in_data
 
@@ -51,6 +54,7 @@ def unfinished(folder: Path) -> list[Path]:
 
 TRAIN = "train config.py --work-dir new"
 TEST = "test config.py run/latest.pth --work-dir new"
+DIVERGED = "NaN or infinity in decode_head.conv_seg.bias"
 SLIDE = "model.test_cfg.mode=slide"
 
 WRONG = {
@@ -96,11 +100,31 @@ WRONG = {
     },
     "values": {
         f"{TRAIN} --cfg-options batch": "option 'batch': expected key=value",
-        f"{TRAIN} --cfg-options batch=x": "batch is 'x', expected a whole number above 0",
+        f"{TRAIN} --cfg-options batch=x": "batch is 'x', expected a whole number from 1 to 65536",
         f"{TRAIN} --cfg-options batch.x=3": "options batch.x=3: do not fit",
         f"{TRAIN} --cfg-options accumulate=0": "accumulate is 0, expected a whole number above 0",
         f"{TRAIN} --cfg-options iterations=-1": "iterations is -1, expected",
         f"{TRAIN} --cfg-options crop_size=3": "crop_size is 3, expected (height, width)",
+        f"{TRAIN} --cfg-options crop_size=3,99999": "whole numbers from 1 to 16384",
+        f"{TRAIN} --cfg-options scale=0.5,99": "scale is [0.5, 99], expected (least, most)",
+        f"{TRAIN} --cfg-options name=5": "name is 5, expected a name, in quotes if it is a number",
+        f"{TRAIN} --cfg-options model_title=18": "model_title is 18, expected a name",
+        f"{TRAIN} --cfg-options channels_last=nan": "channels_last is nan, expected True or",
+        f"{TRAIN} --cfg-options train_subset=[quarter,full]": "expected a name",
+        f"{TRAIN} --cfg-options precision=half": "precision is 'half', expected 'float32' or",
+        f"{TRAIN} --cfg-options optimizer=None optim_wrapper.optimizer.lr=1": (
+            "optim_wrapper.optimizer is {'lr': 1}, expected a dict with type"
+        ),
+        f"{TRAIN} --cfg-options optimizer=None optim_wrapper.optimizer=SGD": (
+            "optim_wrapper.optimizer is 'SGD', expected a dict with type"
+        ),
+        f"{TRAIN} --cfg-options model.decode_head.loss_decode.class_weight=[1,2]": (
+            "model.decode_head.loss_decode.class_weight has 2 values, the network has 19 classes"
+        ),
+        f"{TRAIN} --cfg-options model.decode_head.loss_decode.class_weight=3": (
+            "class_weight is 3, expected None, or a list of 19 numbers"
+        ),
+        f"{TRAIN} --cfg-options model.decode_head.in_channels=65": "in_channels 65, the features",
         f"{TRAIN} --cfg-options scale=2,1": "scale is [2, 1], expected (least, most)",
         f"{TRAIN} --cfg-options train_resize=563": "train_resize is 563, expected 'domain'",
         f"{TRAIN} --cfg-options scale_sampling=log": "expected 'log_uniform' or 'uniform'",
@@ -136,6 +160,10 @@ WRONG = {
         f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=3 model.test_cfg.stride=3": (
             "model.test_cfg.crop_size is 3, expected (height, width)"
         ),
+        f"{TEST} --cfg-options {SLIDE} model.test_cfg.crop_size=64,64 model.test_cfg.stride=1,1": (
+            "windows of an image of 2048x1024, expected at most 10000; take a larger stride"
+        ),
+        "predict run photos --cfg-options channels_last=nan": "channels_last is nan",
         "predict run photos --cfg-options model.backbone.type=Rsnt": "model: unknown type 'Rsnt'; ",
         "predict run photos --cfg-options model.decode_head.num_classes=3": "num_classes is 3",
     },
@@ -163,6 +191,9 @@ WRONG = {
         "predict config.py none.pth photos": "none.pth: no such checkpoint",
         "predict config.py cut.pth photos": "cut.pth: truncated or not a checkpoint",
         "predict config.py other.pth photos": "other.pth: does not fit Segmentor",
+        "predict config.py nan.pth photos": f"nan.pth: {DIVERGED}",
+        "test config.py nan.pth": f"nan.pth: {DIVERGED}",
+        f"{TRAIN} --cfg-options start_from=nan.pth": f"nan.pth: {DIVERGED}",
         "predict run nowhere": "nowhere: no such folder or image",
         "predict run empty": "empty: no images",
         "predict run file": "file is not an image or video",
@@ -200,6 +231,21 @@ def written(path: str, text: str) -> Callable[[Path], None]:
     return damage
 
 
+def nan(part: str) -> Callable[[Path], None]:
+    """Makes a value of the weights, or of the optimiser's state, NaN."""
+
+    def damage(folder: Path) -> None:
+        checkpoint = torch.load(folder / LATEST, weights_only=True)
+        if part == "state_dict":
+            tensor = checkpoint[part]["decode_head.conv_seg.bias"]
+        else:
+            tensor = checkpoint[part]["state"][0]["momentum_buffer"]
+        tensor.view(-1)[0] = float("nan")
+        torch.save(checkpoint, folder / LATEST)
+
+    return damage
+
+
 RESUME = "train config.py --work-dir run --resume"
 RETEST = "test config.py run/latest.pth --resume"
 LATEST = "run/checkpoints/iter_60.pth"
@@ -229,6 +275,11 @@ DAMAGED = [
         "run/per_image/cityscapes-native.npz: does not add up to the confusion in results.json",
     ),
     (cut(LATEST), RESUME, "run/latest.pth: truncated or not a checkpoint"),
+    (nan("state_dict"), RESUME, f"latest.pth: {DIVERGED}"),
+    (nan("optimizer"), RESUME, "latest.pth: NaN or infinity in optimizer.state.0.momentum_buffer"),
+    (nan("state_dict"), RETEST, f"iter_60.pth: {DIVERGED}"),
+    (nan("state_dict"), "divergence run --domains gta5,cityscapes", DIVERGED),
+    (nan("state_dict"), "robustness run --conditions R+50 --severities 1", DIVERGED),
     (cut(LATEST), RETEST, "iter_60.pth: truncated or not a checkpoint"),
     (cut(LATEST), "predict run photos", "run/latest.pth: truncated or not a checkpoint"),
     (lambda here: (here / LATEST).unlink(), RESUME, "run/latest.pth: no such checkpoint"),
@@ -242,9 +293,9 @@ DAMAGED = [
         (cut("run/config.py", share), line, message)
         for share in (0, 0.01, 0.5)
         for line, message in (
-            (RESUME, "run/config.py: "),
-            ("test run/config.py run/latest.pth", "run/config.py: "),
-            ("predict run photos", "run/config.py: "),
+            (RESUME, "run/config.py"),
+            ("test run/config.py run/latest.pth", "run/config.py"),
+            ("predict run photos", "run/config.py"),
         )
     ),
     (written("out/predictions.json", '{"schema": 1'), "predict run photos --out out", "damaged"),

@@ -93,9 +93,9 @@ class DrivingDataset(BaseSegDataset):
     ) -> None:
         if split not in self.SPLITS:
             raise unknown_name(f"split of {type(self).__name__}", split, self.SPLITS)
-        if subset not in SUBSETS:
+        if not isinstance(subset, str) or subset not in SUBSETS:
             raise unknown_name("subset", subset, SUBSETS)
-        if class_map is not None and class_map not in self.CLASS_MAPS:
+        if class_map is not None and class_map not in list(self.CLASS_MAPS):
             raise unknown_name(f"class map of {type(self).__name__}", class_map, self.CLASS_MAPS)
         _require_classes(type(self))
         self.label_ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]

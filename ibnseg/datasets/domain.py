@@ -60,6 +60,9 @@ class Domain:
                 f"{source}: missing or unknown keys {wrong}; expected "
                 f"{', '.join(field.name for field in fields(cls))}"
             )
+        for key, (accepts, words) in KINDS.items():
+            if not accepts(values[key]):
+                raise UserError(f"{source}: {key} is {values[key]!r}, expected {words}")
         if values["group"] not in GROUPS:
             raise unknown_name(f"group of domain '{values['name']}'", values["group"], GROUPS)
         return cls(**values)
@@ -154,6 +157,38 @@ class Domain:
         """
         own = dict(data_root=root, split=split, pipeline=list(pipeline))
         return {**self.dataset, **own, **kwargs}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _is_size(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(type(side) is int and side > 0 for side in value)
+    )
+
+
+KINDS = {
+    **dict.fromkeys(
+        ("name", "title", "data_root", "train_split", "test_split", "group"),
+        (_is_text, "a text that is not empty"),
+    ),
+    "dataset": (
+        lambda value: isinstance(value, Mapping) and _is_text(value.get("type")),
+        "a dict with type",
+    ),
+    "train_resize": (lambda value: value is None or _is_size(value), "(width, height), or None"),
+    "eval_classes": (
+        lambda value: (
+            value is None or (isinstance(value, (list, tuple)) and all(map(_is_text, value)))
+        ),
+        "a list of names, or None",
+    ),
+}
+"""What the value of each key of a domain has to be."""
 
 
 class Domains:

@@ -10,15 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce_params, barrier, get_world_size, is_main_process
+from mmengine.dist import (
+    all_reduce,
+    all_reduce_params,
+    barrier,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ibnseg.engine.divergence import advice, bare, state_of
 from ibnseg.registry import HOOKS
 from ibnseg.runs.recipe import domain_label
 from ibnseg.runs.run import BEST, LATEST
 from ibnseg.support.errors import UserError
+from ibnseg.support.finite import non_finite, some
 
 WRITTEN_ANEW = (
     "cfg",
@@ -51,6 +59,9 @@ class Checkpoints(Hook):
     With mmengine's ``EMAHook``, ``state_dict`` has the averaged weights, which every test and
     prediction therefore uses, and ``ema_state_dict`` those that the training goes on with.
 
+    A checkpoint whose weights, buffers or optimiser state hold NaN or infinity is not written, and
+    the training ends. Buffers that are so from the beginning, such as a mask, are left alone.
+
     mmengine's own hook removes old files before new ones are whole and keeps its pointer in a text
     file that it writes in place; this one never leaves a run without a checkpoint.
 
@@ -67,6 +78,17 @@ class Checkpoints(Hook):
     def __init__(self, interval: int, keep: int = 2, best: str | None = None) -> None:
         self.interval, self.keep, self.best = interval, max(keep, 1), best
         self._left_out: set[str] = set()
+        self._constant: set[str] = set()
+
+    def before_train(self, runner: Runner) -> None:
+        found = non_finite(state_of(runner))
+        weights = {f"weights.{name}" for name, _ in bare(runner.model).named_parameters()}
+        if weights & {*found}:
+            raise UserError(
+                f"NaN or infinity in {some(found)} before the first step; look at the weights "
+                "that the network starts from (init_cfg, pretrained)"
+            )
+        self._constant = {*found}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **kwargs) -> None:
         due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
@@ -82,7 +104,7 @@ class Checkpoints(Hook):
         best = runner.message_hub.runtime_info.get("best_score")
         if best is None or score > best:
             runner.message_hub.update_info("best_score", score)
-            _save(runner, BEST, runner.iter)
+            self._save(runner, BEST, runner.iter)
             runner.logger.info(f"Best so far: {self.best} {score:.4f} at iteration {runner.iter}")
         self._save_latest(runner, runner.iter)
 
@@ -117,11 +139,26 @@ class Checkpoints(Hook):
     def _save_latest(self, runner: Runner, iteration: int) -> None:
         _average_buffers(runner)
         name = f"checkpoints/iter_{iteration}.pth"
-        _save(runner, name, iteration)
+        self._save(runner, name, iteration)
         if is_main_process():
             point(Path(runner.work_dir) / LATEST, name)
             self._remove_old(Path(runner.work_dir) / "checkpoints")
         barrier()  # the other processes may load it next
+
+    def _save(self, runner: Runner, name: str, iteration: int) -> None:
+        """Saves a checkpoint if it is finite in all processes, which all have to call."""
+        found = [name for name in non_finite(state_of(runner)) if name not in self._constant]
+        count = torch.tensor(len(found))
+        all_reduce(count, "max")
+        if count:
+            what = some(found) if found else "another process's weights"
+            raise UserError(
+                f"the training diverged: NaN or infinity in {what} after step {iteration}, and "
+                f"no checkpoint of it is written; {advice(runner.cfg)}"
+            )
+        runner.save_checkpoint(
+            runner.work_dir, name, meta=dict(epoch=0, iter=iteration), by_epoch=False
+        )
 
     def _remove_old(self, folder: Path) -> None:
         by_age = sorted(folder.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))
@@ -166,12 +203,6 @@ def point(link: Path, target: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"{link}: cannot be written ({error.strerror})") from error
-
-
-def _save(runner: Runner, name: str, iteration: int) -> None:
-    runner.save_checkpoint(
-        runner.work_dir, name, meta=dict(epoch=0, iter=iteration), by_epoch=False
-    )
 
 
 def _average_buffers(runner: Runner) -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from ibnseg.datasets.joined import JoinedDomains
 from ibnseg.datasets.sizes import stored_size
 from ibnseg.engine.runner import Runner
+from ibnseg.engine.values import layers_fit
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.environment import GIB, aligned
 from ibnseg.support.memory import enough_memory
@@ -93,7 +94,8 @@ class _Cost:
         runner.model.train()
         saved: dict[int, int] = {}
         size = "x".join(map(str, reversed(self.cfg.crop_size)))
-        with enough_memory(f"a step of {self.tried} crops of {size}", "lower crop_size or batch"):
+        what = f"a step of {self.tried} crops of {size}"
+        with enough_memory(what, "lower crop_size or batch"), layers_fit():
             for _ in range(2 * self.cfg.accumulate):  # the first one warms up
                 begin = self._now()
                 with _bytes_saved(saved):

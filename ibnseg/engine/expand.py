@@ -11,6 +11,7 @@ from mmengine.config import Config
 from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.engine import words
+from ibnseg.engine.precision import resolve
 from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
 from ibnseg.evaluation.protocols import get_protocol
@@ -58,6 +59,7 @@ def expand(
     for key in ("test_domains", "protocol"):
         cfg[key] = as_list(cfg.get(key))
     check_values(cfg, source)
+    cfg.precision = resolve(cfg)
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
     if cfg.get("made_from") is None and cfg.filename is not None:

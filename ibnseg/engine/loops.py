@@ -8,17 +8,22 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.structures import SegDataSample
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ibnseg.engine.divergence import FirstNonFinite
+from ibnseg.engine.parts import LoggedMeans, SharedDivisors
 from ibnseg.engine.precision import autocast
+from ibnseg.engine.values import layers_fit, pools_whole_images
+from ibnseg.engine.void import VoidLabels
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.segmentor import upsamples_twice
 from ibnseg.registry import LOOPS
+from ibnseg.runs.recipe import train_domains
 from ibnseg.support.memory import enough_memory, enough_memory_for_image
 
 
@@ -30,10 +35,18 @@ class TrainLoop(IterBasedTrainLoop):
     random in the network depends on nothing that came before, and a resumed run goes on as if not
     interrupted.
 
+    A step is one of its whole batch, over all processes and parts: means over pixels have one
+    divisor (:class:`~ibnseg.engine.parts.SharedDivisors`), and the log has the means over all.
+
+    It is looked every ``log_interval`` iterations, before each checkpoint and at the end whether
+    all losses and gradients were finite.
+
     Args:
         accumulate: parts that a process's batch is cut into, forward and backward one after
-            another. The gradient is the mean of the parts'; batch normalisation sees one part at a
-            time.
+            another. Batch normalisation sees one part at a time.
+
+    Raises:
+        UserError: if the training diverges, memory is too little, or a layer gets too few values.
     """
 
     def __init__(
@@ -43,45 +56,77 @@ class TrainLoop(IterBasedTrainLoop):
         self.accumulate = accumulate
 
     def run(self) -> nn.Module:
-        optim_wrapper, parts = self.runner.optim_wrapper, self.accumulate
-        optim_wrapper.initialize_count_status(
-            self.runner.model, self.iter * parts, self.max_iters * parts
+        runner, parts = self.runner, self.accumulate
+        runner.optim_wrapper.initialize_count_status(
+            runner.model, self.iter * parts, self.max_iters * parts
         )
-        name = self.runner.cfg.get("model_title") or self.runner.experiment_name
-        with self.runner.bar() as self._bar:
+        device = next(runner.model.parameters()).device
+        self._first_non_finite = FirstNonFinite(device)
+        self._void = VoidLabels(train_domains(runner.cfg), self.dataloader.dataset)
+        self._means = LoggedMeans(device)
+        self._divisors = None
+        if parts * get_world_size() > 1:
+            self._divisors = SharedDivisors(runner.model, parts, device)
+        name = runner.cfg.get("model_title") or runner.experiment_name
+        with runner.bar() as self._bar, self._first_non_finite.watching(runner.optim_wrapper):
             self._task = self._bar.add_task(
                 f"Training {name}", total=self.max_iters, completed=self.iter
             )
-            return super().run()
+            try:
+                return super().run()
+            finally:
+                if self._divisors:
+                    self._divisors.remove()
 
     def run_iter(self, data_batch: Mapping[str, Sequence]) -> None:
-        seed = np.random.SeedSequence([self.runner.seed, self._iter, get_rank()])
+        runner = self.runner
+        seed = np.random.SeedSequence([runner.seed, self._iter, get_rank()])
         torch.manual_seed(int(seed.generate_state(1)[0]))
-        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        with self._enough_memory(data_batch):
-            outputs = [
-                self.runner.model.train_step(
-                    {key: values[i :: self.accumulate] for key, values in data_batch.items()},
-                    optim_wrapper=self.runner.optim_wrapper,
-                )
-                for i in range(self.accumulate)
-            ]
-        # a value that a part does not have, e.g. a further loss with nothing to find, counts as 0
-        keys = dict.fromkeys(key for part in outputs for key in part)
-        mean = {key: sum(part.get(key, 0) for part in outputs) / len(outputs) for key in keys}
-        self.runner.call_hook(
-            "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=mean
+        runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
+        self._first_non_finite.step = self._iter + 1
+        self._void.note(data_batch["data_samples"])
+        with self._enough_memory(data_batch), layers_fit():
+            outputs = self._means.mean(list(self._outputs(data_batch)))
+        self._first_non_finite.note_losses(outputs)
+        self._look()
+        runner.call_hook(
+            "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs
         )
         self._iter += 1
         self._bar.advance(self._task)
 
+    def _outputs(self, data_batch: Mapping[str, Sequence]) -> Iterator[dict[str, Tensor]]:
+        """What the network gives to the log for each part, after its forward and backward pass."""
+        parts = [
+            {key: values[i :: self.accumulate] for key, values in data_batch.items()}
+            for i in range(self.accumulate)
+        ]
+        if self._divisors:
+            self._divisors.begin_step(
+                [[sample.gt_sem_seg.data for sample in part["data_samples"]] for part in parts]
+            )
+        for i, part in enumerate(parts):
+            if self._divisors:
+                self._divisors.begin_part(i)
+            yield self.runner.model.train_step(part, optim_wrapper=self.runner.optim_wrapper)
+
+    def _look(self) -> None:
+        """Looks, from time to time, at what was noted on the way."""
+        done, last = self._iter + 1, self._iter + 1 == self.max_iters
+        if last or done % self.runner.cfg.log_interval == 0 or done % self.val_interval == 0:
+            self._first_non_finite.require_none(self.runner.cfg)
+            self._void.look(self.runner.logger, last)
+
     def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
         images, parts = len(data_batch["inputs"]), self.accumulate
         height, width = self.runner.cfg.crop_size
-        larger = next((n for n in range(parts + 1, images + 1) if images % n == 0), None)
+        least = 2 if pools_whole_images(self.runner.model) else 1
+        larger = [
+            n for n in range(parts + 1, images + 1) if images % n == 0 and images // n >= least
+        ]
         advice = "lower crop_size or batch"
         if larger:
-            advice += f", or raise accumulate, e.g. --cfg-options accumulate={larger}"
+            advice += f", or raise accumulate, e.g. --cfg-options accumulate={larger[0]}"
         return enough_memory(
             f"a training step: {images} crops of {width}x{height}, {-(-images // parts)} at a time",
             advice,

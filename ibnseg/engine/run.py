@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 from ibnseg.engine import dry_run
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
+from ibnseg.engine.precision import fast_bfloat16, warn_if_emulated
 from ibnseg.engine.read import find_network, load_config
 from ibnseg.engine.record import Recorder, describe_run, write_tables
 from ibnseg.engine.runner import Runner
@@ -67,6 +68,7 @@ def train(
         UserError: for wrong input, and if the folder holds a run already and ``resume`` is not set.
     """
     cfg = load_config(config, options)
+    is_auto = cfg.get("precision") == "auto"
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = Path(work_dir or _default_folder(cfg, seed))
     if dry:
@@ -74,7 +76,11 @@ def train(
         return {}
     require_writable(folder)
     with alone_in(folder, "is being trained") if is_main_process() else nullcontext():
-        return _train(cfg, folder, resume, show)
+        recorded = _recorded_precision(folder, cfg.precision)
+        if is_auto and resume and recorded != cfg.precision:
+            cfg.precision = recorded
+            cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
+        return _train(cfg, folder, resume, show, is_auto)
 
 
 def test(
@@ -120,10 +126,20 @@ def test(
         raise UserError(f"{checkpoint}: no such checkpoint")
     cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
     folder = Path(work_dir or _folder_of(checkpoint) or _default_folder(cfg, None))
-    return _test_and_report(_build_runner(cfg, folder), checkpoint, resume)
+    runner = _build_runner(cfg, folder)
+    warn_if_emulated(cfg.test_precision)
+    return _test_and_report(runner, checkpoint, resume)
 
 
-def _train(cfg: Config, folder: Path, resume: bool, show: bool) -> dict:
+def _recorded_precision(folder: Path, otherwise: str) -> str:
+    """The precision that a run was begun in: one that was chosen by ``auto`` stays, so that the run
+    has one recipe, on whichever machine it goes on."""
+    run = Run(folder)
+    has_config = run.is_begun and (folder / CONFIG).is_file()
+    return run.config.get("precision", otherwise) if has_config else otherwise
+
+
+def _train(cfg: Config, folder: Path, resume: bool, show: bool, is_auto: bool) -> dict:
     before = Run(folder)
     if before.is_begun:
         if not resume:
@@ -134,6 +150,10 @@ def _train(cfg: Config, folder: Path, resume: bool, show: bool) -> dict:
         _require_same_recipe(cfg, before)
         cfg.load_from, cfg.resume = str(before.latest), True
     runner = _build_runner(cfg, folder)
+    if is_auto:
+        speed = "is fast" if fast_bfloat16() else "is emulated"
+        runner.logger.info(f"Precision auto: {cfg.precision}; bfloat16 {speed} on this device")
+    warn_if_emulated(cfg.precision)
     _ = runner.test_loop  # is built, and so lists its data, before the first step
     runner.train()
     return _test_and_report(runner, folder / (BEST if cfg.save_best else LATEST), resume, show)

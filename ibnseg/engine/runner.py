@@ -12,19 +12,27 @@ import mmengine.runner
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
+from mmengine.visualization import Visualizer
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ibnseg.datasets.sizes import Pair, require_equal_sizes
 from ibnseg.models.build import build_network
-from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.checkpoints import (
+    load_exactly,
+    read_checkpoint,
+    require_finite,
+    state_dict_of,
+)
 from ibnseg.runs.run import CONFIG
 from ibnseg.support.errors import UserError, building, unknown_name
 from ibnseg.support.files import written_whole
+from ibnseg.support.finite import non_finite
 from ibnseg.support.progress import bar
 
 PARAMWISE = (
@@ -38,6 +46,9 @@ PARAMWISE = (
     "bypass_duplicate",
 )
 """What mmengine's DefaultOptimWrapperConstructor reads of ``paramwise_cfg``."""
+
+OWN_CALLS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+"""What mmengine warns of when it saves a checkpoint, and nobody else can change."""
 
 
 class Runner(mmengine.runner.Runner):
@@ -69,8 +80,10 @@ class Runner(mmengine.runner.Runner):
         return built
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Builds the logger, whose console leaves out what takes several lines."""
+        """Builds the logger, whose console leaves out what takes several lines, and both it and the
+        file what mmengine says of functions of its own that it will remove."""
         logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(lambda record: not record.getMessage().startswith(OWN_CALLS))
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: "\n" not in record.getMessage())
@@ -121,6 +134,14 @@ class Runner(mmengine.runner.Runner):
             if not any(key in name for name in parameters):
                 self.logger.warning(f"paramwise_cfg.custom_keys: no parameter's name has '{key}'")
 
+    def setup_env(self, env_cfg: dict) -> None:
+        with building("env_cfg"):
+            super().setup_env(env_cfg)
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        with building("visualizer"):
+            return super().build_visualizer(visualizer)
+
     def build_param_scheduler(self, scheduler: object) -> object:
         with building("param_scheduler"):
             return super().build_param_scheduler(scheduler)
@@ -161,7 +182,8 @@ class Runner(mmengine.runner.Runner):
                 find_unused_parameters=self.cfg.get("find_unused_parameters") or False,
             )
             model_wrapper_cfg = {**ours, **(model_wrapper_cfg or {})}
-        return super().wrap_model(model_wrapper_cfg, model)
+        with building("model_wrapper_cfg"):
+            return super().wrap_model(model_wrapper_cfg, model)
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
@@ -178,6 +200,10 @@ class Runner(mmengine.runner.Runner):
         """
         checkpoint = read_checkpoint(filename)
         checkpoint = {**checkpoint, "state_dict": state_dict_of(checkpoint, str(filename))}
+        used = dict(optimizer=checkpoint.get("optimizer")) if self._resume else {}
+        if any(isinstance(hook, EMAHook) for hook in self.hooks):
+            used["ema_state_dict"] = checkpoint.get("ema_state_dict")
+        require_finite(non_finite(used), str(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self._fill(checkpoint["state_dict"], filename)
         return checkpoint

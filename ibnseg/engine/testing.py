@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -10,8 +11,13 @@ from mmengine.config import Config
 from ibnseg.datasets.domain import Domain
 from ibnseg.evaluation.metrics import counting, needs_logits
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
-from ibnseg.runs.kinds import is_pair
+from ibnseg.runs.kinds import SIZE
 from ibnseg.support.errors import UserError, unknown_name
+
+NOMINAL = (1024, 2048)
+"""(height, width) of an image that windows are counted on."""
+
+MOST_WINDOWS = 10_000
 
 
 def expand_testing(
@@ -101,15 +107,21 @@ def slide_of(test_cfg: Mapping) -> Slide | None:
             f"model.test_cfg: mode 'slide' without {' and '.join(missing)}, (height, width) each"
         )
     for key in ("crop_size", "stride"):
-        if not is_pair(test_cfg[key]):
-            raise UserError(
-                f"model.test_cfg.{key} is {test_cfg[key]!r}, expected (height, width), whole "
-                "numbers above 0"
-            )
+        if not SIZE.accepts(test_cfg[key]):
+            raise UserError(f"model.test_cfg.{key} is {test_cfg[key]!r}, expected {SIZE.words}")
     crop, stride = (tuple(test_cfg[key]) for key in ("crop_size", "stride"))
     if any(s > c for s, c in zip(stride, crop, strict=True)):
         words = ("x".join(map(str, size)) for size in (stride, crop))
         raise UserError("model.test_cfg: stride {} is larger than crop_size {}".format(*words))
+    windows = math.prod(
+        -(-max(side - c, 0) // s) + 1 for side, c, s in zip(NOMINAL, crop, stride, strict=True)
+    )
+    if windows > MOST_WINDOWS:
+        raise UserError(
+            f"model.test_cfg: crop_size {crop} and stride {stride} make {windows} windows of an "
+            f"image of {NOMINAL[1]}x{NOMINAL[0]}, expected at most {MOST_WINDOWS}; take a larger "
+            "stride"
+        )
     return Slide(crop, stride)
 
 

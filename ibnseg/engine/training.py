@@ -17,6 +17,7 @@ from ibnseg.engine import schedule, words
 from ibnseg.engine.testing import evaluator_of, test_dataloader
 from ibnseg.evaluation.protocols import get_protocol
 from ibnseg.registry import DATASETS, TRANSFORMS
+from ibnseg.runs.kinds import is_list, is_number
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building, unknown_name
 
@@ -211,13 +212,27 @@ def check_heads(model: Mapping, num_classes: int) -> None:
                 f"{num_classes} classes"
             )
         losses = head.get("loss_decode") or []
-        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        for loss in losses if is_list(losses) else [losses]:
             weights = loss.get("class_weight") if isinstance(loss, Mapping) else None
             outputs = head.get("out_channels") or num_classes
-            if isinstance(weights, (list, tuple)) and len(weights) != outputs:
+            if weights is None or isinstance(weights, str):  # a file's name
+                continue
+            if not is_list(weights) or not all(is_number(each) and each >= 0 for each in weights):
+                raise UserError(
+                    f"{name}.loss_decode.class_weight is {weights!r}, expected None, or a list of "
+                    f"{outputs} numbers, 0 or more"
+                )
+            if len(weights) != outputs:
                 raise UserError(
                     f"{name}.loss_decode.class_weight has {len(weights)} values, the network has "
                     f"{outputs} classes; set it to None, or to a list of {outputs}"
+                )
+            plain = str(loss.get("type")).split(".")[-1] == "CrossEntropyLoss"
+            if plain and loss.get("avg_non_ignore") and not loss.get("use_sigmoid"):
+                raise UserError(
+                    f"{name}.loss_decode has class_weight and avg_non_ignore=True, which mmseg "
+                    "cannot do together; set avg_non_ignore to False, and it is still the labelled "
+                    "pixels that are averaged over"
                 )
 
 

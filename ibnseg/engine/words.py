@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from ibnseg.engine import schedule
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
+from ibnseg.runs.kinds import TYPED_LIST, is_typed
 from ibnseg.support.errors import UserError, unknown_name
 
 PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
@@ -40,12 +42,20 @@ def optim_wrapper(cfg: Config) -> dict:
             f"{_source(cfg)}: expected either optimizer or optim_wrapper.optimizer, found {found}; "
             "set the other to None"
         )
+    if inner is not None and not is_typed(inner):
+        raise UserError(
+            f"{_source(cfg)}: optim_wrapper.optimizer is {inner!r}, expected a dict with "
+            "type, e.g. dict(type='AdamW', lr=6e-5)"
+        )
+    for name, value in (inner or cfg.optimizer).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(
+                f"{_source(cfg)}: {name} of the optimizer is {value}, expected a number"
+            )
     if "accumulative_counts" in own:
         raise UserError(
             f"{_source(cfg)}: optim_wrapper.accumulative_counts cannot be honoured: set accumulate"
         )
-    if cfg.precision not in PRECISIONS:
-        raise unknown_name("precision", cfg.precision, PRECISIONS)
     if "type" in own and cfg.precision != "float32":
         raise UserError(
             f"{_source(cfg)}: optim_wrapper.type is {own['type']!r} and precision "
@@ -77,9 +87,11 @@ def param_scheduler(cfg: Config, total: int) -> list[dict]:
             f"{_source(cfg)}: poly_power is {cfg.poly_power}, and param_scheduler replaces that "
             "schedule; set one of them"
         )
-    schedulers = [given] if isinstance(given, Mapping) else list(given)
+    schedulers = [given] if isinstance(given, Mapping) else given
+    if not isinstance(schedulers, (list, tuple)):
+        raise UserError(f"{_source(cfg)}: param_scheduler is {given!r}, expected a dict or a list")
     for i, scheduler in enumerate(schedulers):
-        if not isinstance(scheduler, Mapping) or "type" not in scheduler:
+        if not is_typed(scheduler):
             raise UserError(
                 f"{_source(cfg)}: param_scheduler[{i}] is {scheduler!r}, expected a dict with type"
             )
@@ -197,8 +209,7 @@ def _mapping(cfg: Config, name: str) -> Mapping:
 def _typed(cfg: Config, name: str, value: object) -> Sequence[Mapping]:
     if value is None:
         return ()
-    right = isinstance(value, Sequence) and not isinstance(value, str)
-    if not right or not all(isinstance(each, Mapping) and "type" in each for each in value):
+    if not TYPED_LIST.accepts(value):
         raise UserError(f"{_source(cfg)}: {name} is {value!r}, expected a list of dicts with type")
     return value
 

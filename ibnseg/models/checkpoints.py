@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ibnseg.models.zoo import SCHEME, get_published, hash_in
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import sha256
+from ibnseg.support.finite import non_finite, some
 
 REMOTE = ("http://", "https://")
 
@@ -174,6 +175,7 @@ def load_exactly(
 
     Raises:
         UserError: if they do not fit; it names the keys that are missing, left over or misshapen.
+            If a weight that is used is NaN or infinite.
     """
     own = module.state_dict()
     missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
@@ -185,11 +187,34 @@ def load_exactly(
     ]
     faults = {"missing": missing, "left over": unused, "of another shape": shapes}
     if any(faults.values()):
-        found = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in faults.items() if v)
+        found = "; ".join(f"{len(v)} {kind}: {some(v, 4)}" for kind, v in faults.items() if v)
         raise UserError(f"{source}: does not fit {type(module).__name__}: {found}")
-    module.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
+    used = {k: v for k, v in weights.items() if k in own}
+    parameters = {name for name, _ in module.named_parameters()}
+    require_finite(
+        [k for k in non_finite(used) if k in parameters or not _same_places(used[k], own[k])],
+        source,
+    )
+    module.load_state_dict(used, strict=False)
 
 
-def _some(keys: list[str], most: int = 4) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
+def _same_places(buffer: Tensor, own: Tensor) -> bool:
+    """Whether a network's own buffer has the same finite values and others, as a mask may."""
+    return not own.is_meta and torch.equal(buffer.isfinite().cpu(), own.isfinite().cpu())
+
+
+def require_finite(names: list[str], source: str) -> None:
+    """Refuses a checkpoint of which some tensors are not finite.
+
+    Args:
+        names: of these tensors.
+        source: what the message calls the checkpoint.
+
+    Raises:
+        UserError: if there are any.
+    """
+    if names:
+        raise UserError(
+            f"{source}: NaN or infinity in {some(names)}, as a training that diverged leaves "
+            "there; take an earlier checkpoint, or train again with a lower rate"
+        )

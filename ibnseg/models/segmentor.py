@@ -103,9 +103,14 @@ class Segmentor(EncoderDecoder):
 
     def _require_width(self, name: str, head: nn.Module) -> None:
         widths, at = getattr(self.backbone, "out_channels", None), getattr(head, "in_index", None)
-        if not isinstance(widths, (list, tuple)) or self.with_neck or not isinstance(at, int):
+        if not isinstance(widths, (list, tuple)) or self.with_neck or at is None:
             return
-        if not -len(widths) <= at < len(widths) or widths[at] != head.in_channels:
+        places = at if isinstance(at, (list, tuple)) else [at]
+        found = [widths[i] for i in places if -len(widths) <= i < len(widths)]
+        wanted = head.in_channels if isinstance(head.in_channels, (list, tuple)) else None
+        if wanted is None and len(places) > 1:  # their features are concatenated
+            found = [sum(found)]
+        if found != list(wanted or [head.in_channels]):
             raise ValueError(
                 f"Segmentor: the {name} head has in_index {at} and in_channels "
                 f"{head.in_channels}, the features of {type(self.backbone).__name__} have "

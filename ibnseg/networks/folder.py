@@ -13,6 +13,7 @@ from rich.progress import Progress
 from torch import nn
 
 from ibnseg.datasets.pictures import read_label, read_upright
+from ibnseg.engine.precision import warn_if_emulated
 from ibnseg.engine.read import find_network
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend, overlay
@@ -76,6 +77,7 @@ def predict_folder(
     identity = dict(describe_network(cfg, checkpoint), precision=precision)
     ledger = Ledger(out / RECORD, "predictions", identity, 1, {"precision": "float32"})
     predictor = _Predictor(network, outputs, batch, precision)
+    warn_if_emulated(precision)
     with alone_in(out, "is being written"):
         left = begin(ledger, stamps, targets)
         pictures = [name for name in left if not is_video(found[name])]

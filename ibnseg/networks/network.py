@@ -114,6 +114,11 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
             f"{cfg.filename or 'config'}: train_domain is {cfg.get('train_domain')!r}, expected a "
             "name, by which the network's classes are known"
         )
+    layout, kind = cfg.get("channels_last", False), KEYS["channels_last"].kind
+    if not kind.accepts(layout):
+        raise UserError(
+            f"{cfg.filename or 'config'}: channels_last is {layout!r}, expected {kind.words}"
+        )
     class_set = Domains.of(cfg)[train_domains(cfg)[0]].class_set
     check_heads(cfg.model, len(class_set.classes))
     slide_of(cfg.model.get("test_cfg") or {})
@@ -121,7 +126,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
         network = build_network(cfg.model)
     weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
     load_exactly(network, weights, str(checkpoint))
-    if cfg.get("channels_last"):
+    if layout:
         network = network.to(memory_format=torch.channels_last)
     network.class_set = class_set
     return network.to(get_device()).eval()

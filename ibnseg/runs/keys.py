@@ -15,10 +15,13 @@ from ibnseg.runs.kinds import (
     DICT,
     DIFFERENT,
     FRACTION,
+    IMAGES,
     NAME,
     NAMES,
     PATH,
-    POSITIVE,
+    POWER,
+    PROCESSES,
+    RESIZE,
     SCALES,
     SEED,
     SHARES,
@@ -29,7 +32,7 @@ from ibnseg.runs.kinds import (
     TYPED_LIST,
     WHOLE,
     Kind,
-    is_pair,
+    is_texts,
     one_of,
     or_none,
 )
@@ -110,7 +113,7 @@ KEYS = {
         Key(
             "test_batch",
             1,
-            COUNT,
+            IMAGES,
             "images of one size that are tested at a time; with test-time augmentation always one",
         ),
         Key(
@@ -132,10 +135,7 @@ KEYS = {
         _learns(
             "train_resize",
             "domain",
-            Kind(
-                lambda value: value in ("domain", None) or is_pair(value),
-                "'domain', None, or (width, height), whole numbers above 0",
-            ),
+            RESIZE,
             "(width, height) that the random scale starts from; `None`: the stored size; "
             '`"domain"`: what the domain says',
         ),
@@ -167,7 +167,7 @@ KEYS = {
             FRACTION,
             "b in the weight share^-b of a class in the loss, from 0 to 1",
         ),
-        _learns("batch", REQUIRED, COUNT, "images in an optimiser step, over all processes"),
+        _learns("batch", REQUIRED, IMAGES, "images in an optimiser step, over all processes"),
         _learns(
             "accumulate",
             1,
@@ -199,14 +199,14 @@ KEYS = {
         _learns(
             "poly_power",
             0.9,
-            POSITIVE,
+            POWER,
             "p of lr x (1 - i/N)^p, the schedule unless `param_scheduler` gives another",
         ),
         _learns(
             "precision",
             "float32",
-            NAME,
-            '`"float32"`, or `"bfloat16"` for training (testing is float32)',
+            one_of("float32", "bfloat16", "auto"),
+            'of training: `"float32"`, `"bfloat16"`, or `"auto"`, bfloat16 where that is fast',
         ),
         _learns("channels_last", False, SWITCH, "memory layout of the network"),
         Key(
@@ -222,14 +222,8 @@ KEYS = {
             SWITCH,
             "take deterministic algorithms, slower on GPUs; torch warns of what has none there",
         ),
-        Key("workers", 4, WHOLE, "loader processes of each process"),
-        Key(
-            "seed",
-            0,
-            SEED,
-            "seed of weights, order, augmentation and dropout",
-            refuses_resume=True,
-        ),
+        Key("workers", 4, PROCESSES, "loader processes of each process"),
+        Key("seed", 0, SEED, "seed of weights, order, augmentation, dropout", refuses_resume=True),
         Key(
             "console",
             "log",
@@ -311,6 +305,8 @@ def check_names(cfg: Mapping, source: str) -> None:
             be honoured, with the reason.
     """
     extra = cfg.get("extra") or ()
+    if not is_texts(extra):
+        raise UserError(f"{source}: extra is {extra!r}, expected {TEXTS.words}")
     known = {*KEYS, *WORDS, *MODEL_FILE_KEYS, *extra, *RECORDED}
     for name, value in cfg.items():
         if name in known:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+MOST = 2**31 - 1
+"""The largest count."""
+
+LARGEST_SIDE = 2**14
+"""The most pixels that a side of a crop, a window or a resized image may have."""
+
+SMALLEST_SCALE, LARGEST_SCALE = 0.1, 10
+"""Bounds of the factors by which images are resized."""
 
 
 class Kind(NamedTuple):
@@ -16,13 +26,14 @@ class Kind(NamedTuple):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a number; True and False are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a finite number; True and False are not numbers."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and abs(value) < math.inf
 
 
-def is_whole(value: object, least: int) -> bool:
-    """Whether a value is a whole number, ``least`` or more."""
-    return is_number(value) and isinstance(value, int) and value >= least
+def is_whole(value: object, least: int, most: int = MOST) -> bool:
+    """Whether a value is a whole number from ``least`` to ``most``."""
+    return is_number(value) and isinstance(value, int) and least <= value <= most
 
 
 def is_list(value: object) -> bool:
@@ -35,31 +46,41 @@ def as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def is_pair(value: object, kind: type | tuple[type, ...] = int) -> bool:
-    """Whether a value is a list or tuple of two numbers above 0, both of a type ``kind``."""
-    return (
-        is_list(value)
-        and len(value) == 2
-        and all(is_number(x) and isinstance(x, kind) and x > 0 for x in value)
-    )
+def is_size(value: object) -> bool:
+    """Whether a value is a list or tuple of two sides in pixels, 1 to ``LARGEST_SIDE`` each."""
+    return is_list(value) and len(value) == 2 and all(is_whole(x, 1, LARGEST_SIDE) for x in value)
+
+
+def is_scale(value: object) -> bool:
+    """Whether a value is a factor that leaves pixels of an image, and not too many."""
+    return is_number(value) and SMALLEST_SCALE <= value <= LARGEST_SCALE
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that is not empty."""
+    return isinstance(value, str) and value.strip() != ""
 
 
 def is_texts(value: object) -> bool:
-    """Whether a value is a list or tuple of texts, which may be empty."""
-    return is_list(value) and all(isinstance(each, str) for each in value)
+    """Whether a value is a list or tuple of texts, which may have no element."""
+    return is_list(value) and all(map(is_text, value))
+
+
+def is_typed(value: object) -> bool:
+    """Whether a value is a dict with the name of a type."""
+    return isinstance(value, Mapping) and is_text(value.get("type"))
 
 
 def _is_names(value: object) -> bool:
-    return isinstance(value, str) or (is_texts(value) and len(value) > 0)
+    return is_text(value) or (is_texts(value) and len(value) > 0)
 
 
-def _is_typed(value: object) -> bool:
-    return isinstance(value, Mapping) and "type" in value
+def _is_bounds(value: object) -> bool:
+    return is_list(value) and len(value) == 2 and all(map(is_scale, value)) and value[0] <= value[1]
 
 
 def _is_scales(value: object) -> bool:
-    positive = is_list(value) and all(is_number(each) and each > 0 for each in value)
-    return positive and len(set(value)) == len(value)
+    return is_list(value) and all(map(is_scale, value)) and len(set(value)) == len(value)
 
 
 def _is_shares(value: object) -> bool:
@@ -72,12 +93,16 @@ def _is_shares(value: object) -> bool:
 
 def one_of(*values: object) -> Kind:
     """Makes a kind that accepts these values alone."""
-    return Kind(lambda value: value in values, " or ".join(map(repr, values)))
+    return Kind(
+        lambda value: any(type(value) is type(each) and value == each for each in values),
+        " or ".join(map(repr, values)),
+    )
 
 
-def whole(least: int, words: str) -> Kind:
-    """Makes a kind that accepts whole numbers, ``least`` or more."""
-    return Kind(lambda value: is_whole(value, least), words)
+def whole(least: int, most: int, words: str = "") -> Kind:
+    """Makes a kind that accepts whole numbers from ``least`` to ``most``."""
+    words = words or f"a whole number from {least} to {most}"
+    return Kind(lambda value: is_whole(value, least, most), words)
 
 
 def or_none(kind: Kind) -> Kind:
@@ -85,18 +110,21 @@ def or_none(kind: Kind) -> Kind:
     return Kind(lambda value: value is None or kind.accepts(value), f"{kind.words}, or None")
 
 
-COUNT = whole(1, "a whole number above 0")
-WHOLE = whole(0, "a whole number, 0 or more")
-SEED = Kind(lambda v: is_whole(v, 0) and v < 2**32, "a whole number from 0 to 2^32 - 1")
-POSITIVE = Kind(lambda value: is_number(value) and value > 0, "a number above 0")
+COUNT = whole(1, MOST, "a whole number above 0 and below 2^31")
+WHOLE = whole(0, MOST, "a whole number, 0 or more and below 2^31")
+IMAGES = whole(1, 2**16)
+PROCESSES = whole(0, 2**10)
+SEED = whole(0, 2**32 - 1, "a whole number from 0 to 2^32 - 1")
+POWER = Kind(lambda value: is_number(value) and 0 < value <= 100, "a number above 0, at most 100")
 FRACTION = Kind(lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
-BOUNDS = Kind(
-    lambda value: is_pair(value, (int, float)) and value[0] <= value[1],
-    "(least, most), numbers above 0",
+BOUNDS = Kind(_is_bounds, f"(least, most), numbers from {SMALLEST_SCALE} to {LARGEST_SCALE}")
+SIZE = Kind(is_size, f"(height, width), whole numbers from 1 to {LARGEST_SIDE}")
+RESIZE = Kind(
+    lambda value: value is None or value == "domain" or is_size(value),
+    f"'domain', None, or (width, height), whole numbers from 1 to {LARGEST_SIDE}",
 )
-SIZE = Kind(is_pair, "(height, width), whole numbers above 0")
-NAME = Kind(lambda value: isinstance(value, str), "a name")
-PATH = Kind(lambda value: isinstance(value, str), "a path")
+NAME = Kind(is_text, "a name, in quotes if it is a number: \"'18'\"")
+PATH = Kind(is_text, "a path")
 NAMES = Kind(_is_names, "a name, or a list of names")
 DIFFERENT = Kind(
     lambda value: _is_names(value) and (isinstance(value, str) or len(set(value)) == len(value)),
@@ -105,11 +133,13 @@ DIFFERENT = Kind(
 TEXTS = Kind(is_texts, "a list of names")
 SWITCH = Kind(lambda value: isinstance(value, bool), "True or False")
 DICT = Kind(lambda value: isinstance(value, Mapping), "a dict")
-TYPED = Kind(_is_typed, "a dict with type")
+TYPED = Kind(is_typed, "a dict with type")
 TYPED_LIST = Kind(
-    lambda value: is_list(value) and all(map(_is_typed, value)), "a list of dicts with type"
+    lambda value: is_list(value) and all(map(is_typed, value)), "a list of dicts with type"
 )
 SCALES = Kind(
-    _is_scales, "a list of different numbers above 0, empty for no test-time augmentation"
+    _is_scales,
+    f"a list of different numbers from {SMALLEST_SCALE} to {LARGEST_SCALE}, empty for no test-time "
+    "augmentation",
 )
 SHARES = Kind(_is_shares, "a dict of domains to shares that sum to 1")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from urllib.error import URLError
 
 
 class UserError(Exception):
@@ -40,11 +42,19 @@ def building(key: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (UserError, URLError, MemoryError):
+        raise
+    except Exception as error:  # whatever a constructor does with a wrong argument
         unknown = _UNREGISTERED.match(str(error.args[0]) if error.args else "")
         if unknown:
             raise UserError(f"{key}: {_unknown_type(*unknown.groups())}") from error
-        raise UserError(f"{key}: cannot be built from the config ({error})") from error
+        raise UserError(f"{key}: cannot be built from the config ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says; for an assertion that says nothing, the assertion."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else traceback.extract_tb(error.__traceback__)[-1].line
 
 
 _UNREGISTERED = re.compile(r"(\S+) is not in the (?:\w+::)?([\w ]+) registry")

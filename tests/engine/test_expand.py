@@ -84,7 +84,7 @@ def test_the_dumped_config_is_self_contained(cfg: Config, tmp_path: Path) -> Non
         (dict(train_domain="gta"), "unknown domain 'gta'; did you mean gta5"),
         (dict(test_domains=["cityscape"]), "unknown domain 'cityscape'; did you mean cityscapes"),
         (dict(protocol="papre"), "unknown protocol 'papre'; did you mean paper"),
-        (dict(precision="bfloat"), "unknown precision 'bfloat'; did you mean bfloat16"),
+        (dict(precision="bfloat"), "precision is 'bfloat', expected 'float32' or"),
         (dict(train_subset="half"), "unknown subset 'half'"),
         (dict(batch=None), "no value for batch"),
         (dict(save_best=True), "save_best needs a selection_split"),

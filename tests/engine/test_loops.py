@@ -9,6 +9,9 @@ from mmengine.hooks import Hook
 
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine import Runner, expand
+from ibnseg.engine.run import train
+from ibnseg.models.segmentor import Segmentor
+from ibnseg.support.errors import UserError
 
 EXACT = """
 model["backbone"].update(norm_eval=True)
@@ -19,6 +22,17 @@ crop_size = (48, 64)
 scale = aspect = (1, 1)
 iterations = 2
 """
+
+UNEVEN = (
+    EXACT
+    + """
+scale = (0.4, 1.5)
+weights = [0.5 + i / 4 for i in range(19)]
+extra = ("weights",)
+model["decode_head"]["loss_decode"] = dict(type='CrossEntropyLoss', {loss})
+"""
+)
+"""Crops that differ in their classes and in how much of them is void."""
 
 
 def run(config: Path, folder: Path, **changes) -> Runner:
@@ -32,17 +46,20 @@ def run(config: Path, folder: Path, **changes) -> Runner:
     return runner
 
 
+@pytest.mark.parametrize(
+    "loss", ["class_weight=weights, avg_non_ignore=False", "avg_non_ignore=True"]
+)
 def test_accumulated_parts_give_the_step_of_the_whole_batch(
-    in_data: Path, tiny_config, tmp_path: Path
+    loss: str, in_data: Path, tiny_config, tmp_path: Path
 ) -> None:
-    """Equally many counted pixels a part, no batch statistics: the same weights in the end."""
-    config = tiny_config("gta5", [], EXACT)
+    """Without batch statistics the weights are the same in the end, whatever each part holds."""
+    config = tiny_config("gta5", [], UNEVEN.format(loss=loss))
     whole, parts = (
         run(config, tmp_path / str(k), accumulate=k, name=f"accumulate{k}") for k in (1, 2)
     )
     assert whole.iter == parts.iter == 2
     for key, value in whole.model.state_dict().items():
-        torch.testing.assert_close(value, parts.model.state_dict()[key], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(value, parts.model.state_dict()[key], rtol=1e-5, atol=1e-7)
     last = [r.param_schedulers[0]._last_value for r in (whole, parts)]
     assert last[0] == last[1]
 
@@ -87,3 +104,53 @@ def test_every_iteration_is_seeded_by_the_seed_and_its_number(
     assert first == again
     assert first[0] != first[1]
     assert not set(first) & set(other)
+
+
+ASPP = """
+model["decode_head"] = dict(
+    _delete_=True, type="ASPPHead", in_channels=64, in_index=3, channels=8, dilations=(1, 2),
+    num_classes=19, norm_cfg=dict(type="BN"),
+    loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
+)
+"""
+"""A head that pools whole images, with batch statistics."""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(batch=1), "a batch normalisation gets one value a channel"),
+        (dict(crop_size=(8, 8)), "an instance normalisation gets one value a channel"),
+        (
+            {"model.decode_head.dilations": (1,), "model.type": "EncoderDecoder"}
+            | {"model.decode_head.in_channels": 32},
+            "model: a layer does not fit what it is given (Given groups=1",
+        ),
+    ],
+)
+def test_layers_that_do_not_fit_are_an_error_of_one_line(
+    options: dict, message: str, in_data: Path, tiny_config, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        train(tiny_config("gta5", ["gta5"], ASPP), options=options, work_dir=tmp_path / "run")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_too_little_memory_does_not_lead_to_one_image_that_a_layer_pools(
+    in_data: Path, tiny_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args, **kwargs) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Segmentor, "train_step", fails)
+    raised = "or raise accumulate, e.g. --cfg-options accumulate=4"
+    for more, batch, advice in (("", 4, raised), (ASPP, 4, "batch"), (ASPP, 8, raised)):
+        config = tiny_config("gta5", ["gta5"], more)
+        with pytest.raises(UserError) as error:
+            train(
+                config,
+                options=[f"batch={batch}", "accumulate=2"],
+                work_dir=tmp_path / f"{batch}{bool(more)}",
+            )
+        assert str(error.value).endswith(advice)

@@ -64,7 +64,10 @@ def test_class_balance_weights_every_head(cfg: Config, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (dict(class_weight=[1.0] * 19), r"model.decode_head.loss_decode.class_weight is \[1.0, .*"),
+        (
+            dict(class_weight=[1.0] * 19, avg_non_ignore=False),
+            r"model.decode_head.loss_decode.class_weight is \[1.0, .*",
+        ),
         (dict(type="DiceLoss"), "model.decode_head.loss_decode is .*DiceLoss.*softmax"),
         (dict(use_sigmoid=True), "model.decode_head.loss_decode is .*use_sigmoid.*softmax"),
     ],

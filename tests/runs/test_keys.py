@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from mmengine.config import Config
 
+from ibnseg.engine import expand
 from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.keys import KEYS, REQUIRED, check_names, check_options, check_values
 from ibnseg.support.errors import UserError
@@ -102,3 +108,62 @@ def test_a_value_that_has_to_be_there_is_asked_for() -> None:
     for name in SOUND:
         with pytest.raises(UserError, match=f"my.py: no value for {name}"):
             check_values(SOUND | {name: None}, "my.py")
+
+
+ODD = [
+    None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, 0.0, -0.0, 0.5, 1.0, 1e300, 1e-300,
+    float("nan"), float("inf"), float("-inf"), "", " ", "nan", "None", "auto", "5", "../x", b"x",
+    [], (), {}, [0], [1], [1, 1], (0, 0), (1, 2**31), (-1, -1), (0.5, 2), [float("nan")] * 2,
+    [True, True], ["a"], ["a", 1], [[]], [None], [{}], {"a": 1}, {"type": None}, {"type": 5},
+    {"type": "x"}, {1: 2}, [{"type": []}], [{"type": ""}], {"a": float("nan")}, {"a": "b"}, 1j,
+    object(), int, set(), {1}, range(2),
+]  # fmt: skip
+"""Values of every type, at and beyond bounds."""
+
+
+def refuses(action: Callable[[], object], case: str) -> bool:
+    """Whether an action is refused in one line; any other exception is a failure of the case."""
+    try:
+        action()
+    except UserError as error:
+        lines = str(error).count("\n")
+    except Exception as error:
+        pytest.fail(f"{case}: {error!r}")
+    else:
+        return False
+    assert lines == 0, case
+    return True
+
+
+def expand_with(tiny: Config, name: str, value: object) -> None:
+    cfg = copy.deepcopy(tiny)
+    cfg[name] = value
+    expand(cfg)
+
+
+def test_an_odd_value_of_any_key_is_refused_or_a_training_can_be_made_of_it(
+    in_data: Path, tiny: Config
+) -> None:
+    accepted: dict[str, list] = {name: [] for name in KEYS}
+    for name in KEYS:
+        for value in ODD:
+            values, case = {**tiny, name: value}, f"{name} = {value!r}"[:200]
+            if not (
+                refuses(lambda values=values: check_values(values, "my.py"), case)
+                or refuses(lambda values=values: check_names(values, "my.py"), case)
+            ):
+                accepted[name].append(value)
+                refuses(lambda name=name, value=value: expand_with(tiny, name, value), case)
+    for name in ("batch", "workers", "crop_size", "scale", "tta_scales", "log_interval"):
+        assert all(0 <= x < 2**31 for value in accepted[name] for x in np.atleast_1d(value)), name
+    for name in ("channels_last", "deterministic", "tensorboard", "save_best"):
+        assert accepted[name] == [True, False], name
+    for name in ("name", "model_name", "model_title", "train_subset", "selection_split"):
+        assert all(isinstance(value, str) for value in accepted[name] if value is not None), name
+
+
+def test_an_odd_value_of_mmengines_words_is_refused_or_merged(in_data: Path, tiny: Config) -> None:
+    for name in WORDS:
+        for value in ODD[::4]:
+            case = f"{name} = {value!r}"[:200]
+            refuses(lambda name=name, value=value: expand_with(tiny, name, value), case)

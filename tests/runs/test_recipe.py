@@ -175,8 +175,8 @@ def test_a_run_is_resumed_only_with_the_same_recipe(
         raise GoesOn
 
     monkeypatch.setattr(engine, "_build_runner", go_on)
-    monkeypatch.setattr(engine, "load_config", lambda name, options: name)
-    monkeypatch.setattr(engine, "expand", lambda name, *args: changed[name].after)
+    monkeypatch.setattr(engine, "load_config", lambda name, options: Config(dict(case=name)))
+    monkeypatch.setattr(engine, "expand", lambda cfg, *args: changed[cfg.case].after)
     goes_on, refusals = set(), {}
     for name, change in changed.items():
         try:

@@ -7,7 +7,7 @@ optimizer = dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4)
 poly_power = 0.9
 batch = 8
 iterations = 300
-precision = "bfloat16"
+precision = "auto"
 channels_last = True
 workers = 1
 log_interval = 20
