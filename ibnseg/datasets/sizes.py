@@ -12,6 +12,7 @@ from PIL import Image
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.joined import JoinedDomains
+from ibnseg.datasets.pictures import UNREADABLE, unreadable
 from ibnseg.support.errors import UserError
 from ibnseg.support.progress import with_bar_if_long
 
@@ -63,8 +64,8 @@ def stored_size(path: str | Path) -> tuple[int, int]:
             return image.size
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: truncated or not an image ({error}); unpack it again") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def require_equal_sizes(

@@ -59,7 +59,7 @@ def test_what_has_no_size_is_named(tmp_path: Path) -> None:
         ("gone.png", None, "no such file"),
         ("page.png", b"<html>404</html>", "truncated or not an image"),
         ("empty.jpg", b"", "truncated or not an image"),
-        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "not an image"),
+        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "truncated or damaged"),
     ):
         if content is not None:
             (tmp_path / name).write_bytes(content)
