@@ -232,8 +232,8 @@ def _what_differences_say(rows: Sequence[Row]) -> str:
     text = "Differences are those on the same images with the same seeds."
     if max(seeds) > 1:
         text += (
-            " An interval that excludes 0 is evidence that the networks differ; by chance, one such "
-            "interval in twenty misses the true difference."
+            " An interval that excludes 0 is evidence that the networks differ; by chance, one "
+            "such interval in twenty misses the true difference."
         )
     if min(seeds) == 1:
         text += (

@@ -182,7 +182,7 @@ def divergence_sheets(result: Mapping) -> list[Sheet]:
                 f"1 + divergence, as a multiple of that of {first['name']}",
                 others,
                 lambda layer: _cell(layer["ratio"], layer["ratio_interval"]),
-                ["Paired by images and seeds; an interval that excludes 1 is evidence of a difference."],
+                ["Paired by images and seeds; an interval that excludes 1 shows a difference."],
             )
         )
     return found
