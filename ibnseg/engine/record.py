@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ibnseg.report import tables
 from ibnseg.runs.recipe import domain_label, train_domains
 from ibnseg.runs.run import RESULTS, Run
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import sha256, written_whole
+from ibnseg.support.files import in_turn, remove_leftovers_of, sha256, written_whole
 from ibnseg.support.stack import DISTRIBUTIONS
 
 
@@ -37,10 +38,61 @@ class Recorder(Hook):
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        folder = Path(runner.work_dir)
-        record = _record(runner, runner.test_loop.test)
-        content = results.merge(Run(folder).results, self.run, [record], runner.cfg.domains)
-        results.write(folder / RESULTS, content)
+        record, write_counts = _record(runner, runner.test_loop.test)
+        add_test(Path(runner.work_dir), self.run, record, write_counts, runner.cfg.domains)
+
+
+def add_test(
+    folder: Path,
+    run: dict,
+    record: dict,
+    write_counts: Callable[[Path], None],
+    domains: Mapping[str, Mapping],
+) -> None:
+    """Adds a test to a run's results: its record, and the counts of its images.
+
+    Several processes can do this at once. If the process is killed on the way, no record names
+    counts that are not its own: the record whose counts are replaced stops naming them first, and
+    the new record comes last.
+
+    Args:
+        folder: the folder of ``results.json``.
+        run: from :func:`describe_run`.
+        record: from :func:`ibnseg.evaluation.results.test_record`.
+        write_counts: writes the counts of the images to a path, the record's ``per_image``.
+        domains: facts of domains by name, as for :func:`ibnseg.evaluation.results.merge`.
+
+    Raises:
+        UserError: if the results that are there are damaged, or a file cannot be written.
+    """
+    path, file = folder / RESULTS, folder / record["per_image"]
+    with in_turn(path):
+        before = Run(folder).results
+        if before is not None:
+            without = results.without_counts(before, [record["per_image"]])
+            if without != before:
+                results.write(path, before := without)
+        remove_leftovers_of(file)
+        write_counts(file)
+        results.write(path, results.merge(before, run, [record], domains))
+
+
+def finish_results(folder: Path, run: dict, domains: Mapping[str, Mapping], show: bool) -> dict:
+    """Records which checkpoint was tested last, and writes the tables of its tests.
+
+    Args:
+        folder, run, domains: as for :func:`add_test`.
+        show: whether the table is printed too.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    path = folder / RESULTS
+    with in_turn(path):
+        content = results.merge(results.read(path), run, [], domains)
+        results.write(path, content)
+        _write_tables(folder, content, show)
+    return content
 
 
 def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> dict:
@@ -91,7 +143,8 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
     )
 
 
-def _record(runner: Runner, test: Mapping) -> dict:
+def _record(runner: Runner, test: Mapping) -> tuple[dict, Callable[[Path], None]]:
+    """The record of a test that has ended, and what writes the counts of its images to a path."""
     loop = runner.test_loop.loops[test["name"]]
     dataset, (metric,) = loop.dataloader.dataset, loop.evaluator.metrics
     if len(metric.per_image) != len(dataset):
@@ -106,7 +159,6 @@ def _record(runner: Runner, test: Mapping) -> dict:
     by_group = GROUPS[runner.cfg.domains[test["domain"]]["group"]]
     counts = {name: of_images.values() for name, of_images in metric.counts.items()}
     groups = by_group(list(matrices))
-    write_per_image(Path(runner.work_dir) / file, matrices, groups, counts)
     record = results.test_record(
         domain=test["domain"],
         split=test["split"],
@@ -120,21 +172,18 @@ def _record(runner: Runner, test: Mapping) -> dict:
         skipped=dataset.skipped,
         per_image=file,
     )
-    # recorded only if true: logits upsampled twice change the predictions
-    return record | (dict(upsampled="twice") if runner.test_loop.upsampled_twice else {})
+    if runner.test_loop.upsampled_twice:  # recorded only if true: it changes the predictions
+        record["upsampled"] = "twice"
+    return record, partial(write_per_image, matrices=matrices, groups=groups, counts=counts)
 
 
-def write_tables(folder: Path, content: dict, show: bool) -> None:
-    """Writes ``results.md`` and ``results.csv`` of the checkpoint that was tested last.
-
-    Args:
-        folder: the run's.
-        content: of its results file.
-        show: whether the table is printed too.
-    """
+def _write_tables(folder: Path, content: dict, show: bool) -> None:
+    """Writes ``results.md`` and ``results.csv`` of the checkpoint that was tested last, and prints
+    the table if it is to be shown."""
     shown = results.current(content)
     table = tables.run_markdown(shown)
     for name, text in {"results.md": table, "results.csv": tables.run_csv(shown)}.items():
+        remove_leftovers_of(folder / name)
         with written_whole(folder / name) as temporary:
             temporary.write_text(text)
     if show:

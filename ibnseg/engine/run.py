@@ -15,13 +15,13 @@ from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.precision import fast_bfloat16, warn_if_emulated
 from ibnseg.engine.read import find_network, load_config
-from ibnseg.engine.record import Recorder, describe_run, write_tables
+from ibnseg.engine.record import Recorder, describe_run, finish_results
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.revisions import REVISION, why_not_resumed
-from ibnseg.runs.run import BEST, CONFIG, LATEST, RESULTS, Run
+from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, require_writable
 
@@ -247,7 +247,4 @@ def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True
         return {}
     if not loop.tests:
         runner.logger.info("Every test is done already")
-        results.write(folder / RESULTS, results.merge(before, run, [], runner.cfg.domains))
-    content = results.read(folder / RESULTS)
-    write_tables(folder, content, show)
-    return content
+    return finish_results(folder, run, runner.cfg.domains, show)

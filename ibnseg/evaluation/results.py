@@ -6,7 +6,7 @@ All tables are made from it. Files of schema 1 are read as if they were of schem
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
 from ibnseg.evaluation import drivable, official
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
 from ibnseg.evaluation.metrics import CONFUSION, METRICS, evaluate, none_for_nan
+from ibnseg.evaluation.per_image import read_per_image
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
 
@@ -120,11 +121,8 @@ def merge(
     marked = [
         {**test, **{key: run[key] for key in ("checkpoint_sha256", "iteration")}} for test in tests
     ]
-    overwritten = {test["per_image"] for test in marked}
-    merged = [
-        {**test, "per_image": None} if test["per_image"] in overwritten else test
-        for test in (old["tests"] if old else ())
-    ]
+    overwritten = [test["per_image"] for test in marked]
+    merged = without_counts(old, overwritten)["tests"] if old else []
     places = [_identity(test) for test in merged]
     for test in marked:
         if _identity(test) in places:
@@ -154,6 +152,15 @@ def merge(
     )
 
 
+def without_counts(results: dict, files: Collection[str]) -> dict:
+    """Makes no test of results name one of some ``per_image`` files any more."""
+    tests = [
+        {**test, "per_image": None} if test["per_image"] in files else test
+        for test in results["tests"]
+    ]
+    return {**results, "tests": tests}
+
+
 def trained_in(run: Mapping) -> tuple[str, ...]:
     """Names the domains that a ``run`` of results was trained in."""
     several = run.get("train_domains")
@@ -168,7 +175,8 @@ def current(results: dict) -> dict:
 
 
 def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
-    """Whether results hold a test of a run's checkpoint, with the counts of each image.
+    """Whether results hold a test of a run's checkpoint, with counts of each image that add up to
+    what is recorded.
 
     Args:
         results: a results file's content.
@@ -178,12 +186,23 @@ def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
         folder: the one that the results file is in.
     """
     wanted = _identity({**test, "checkpoint_sha256": run["checkpoint_sha256"]})
-    files = [
-        found["per_image"]
+    return any(
+        _identity(found) == wanted
+        and set(test.get("metrics", ())) <= found["counts"].keys()
+        and _has_counts(found, folder)
         for found in results["tests"]
-        if _identity(found) == wanted and set(test.get("metrics", ())) <= found["counts"].keys()
-    ]
-    return any(file is not None and (folder / file).is_file() for file in files)
+    )
+
+
+def _has_counts(test: dict, folder: Path) -> bool:
+    if test["per_image"] is None:
+        return False
+    sums = {name: np.array(counts) for name, counts in test["counts"].items()}
+    try:
+        read_per_image(folder / test["per_image"], np.array(test["confusion"]), sums)
+    except UserError:
+        return False
+    return True
 
 
 def _identity(test: dict) -> list:

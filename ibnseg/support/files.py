@@ -3,9 +3,12 @@ where configs and the cache are."""
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +99,43 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+PATIENCE = 600.0
+"""The seconds that a process waits for its turn at a file."""
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Lets one process at a time read, change and write a file; the others wait for their turn.
+
+    The lock ends with the process, however that ends. What killed processes left of the file is
+    removed.
+
+    Args:
+        path: the file, which need not exist. ``.<name>.lock`` beside it is locked.
+
+    Raises:
+        UserError: if the folder cannot be written to, or another process keeps the file for longer
+            than :data:`PATIENCE`.
+    """
+    require_writable(path.parent)
+    try:
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE).acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{path}: has been locked by another process for {PATIENCE:.0f} s; stop that process"
+        ) from error
+    with lock:
+        remove_leftovers_of(path)
+        yield
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Removes what killed processes left of a file that no other process is writing."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}-*.tmp{glob.escape(path.suffix)}"):
+        if _TEMPORARY.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a process is :func:`alone_in` a folder."""
     if not (folder / LOCK).exists():
@@ -134,7 +174,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}"
         )
@@ -145,14 +185,56 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         own = (temporary, path, *path.parents)
         if error.filename is not None and Path(error.filename) not in own:
             raise  # it is about another file that the block uses
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        reason = error.strerror or (NO_SPACE if _is_full(path.parent) else error)
+        raise UserError(f"{path}: cannot be written ({reason})") from error
+    except RuntimeError as error:  # torch says so of a disk that is full
+        if not _is_full(path.parent):
+            raise
+        raise UserError(f"{path}: cannot be written ({NO_SPACE})") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+NO_SPACE = os.strerror(errno.ENOSPC)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room for a page more; libraries may say only that they
+    failed."""
+    try:
+        return shutil.disk_usage(folder).free < 4096
+    except OSError:
+        return False
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, so that they survive a loss of power."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a loss of power, if the system can do that: Windows
+    cannot open a folder, and some network file systems do not sync one."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

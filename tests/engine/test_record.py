@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import multiprocessing
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +18,16 @@ from mmengine.config import Config
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.engine.record import describe_run
+from ibnseg.engine.record import add_test, describe_run
 from ibnseg.engine.run import test as run_test
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
+from ibnseg.evaluation.per_image import read_per_image, write_per_image
 from ibnseg.networks.network import load_network, predict_image
+from ibnseg.report.records import read_runs
 from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
+from tests.conftest import WHOLE
 
 SCENE = {"road", "building", "sky", "car"}
 
@@ -212,3 +218,101 @@ def test_the_recorded_recipe_is_that_of_the_checkpoints_run(trained, tmp_path: P
     alone = Path(shutil.copy(path, tmp_path))
     described = describe_run(cfg, alone, {}, folder)
     assert (described["recipe"], described["source"]) == (None, "config and checkpoint")
+
+
+def tested(name: str, matrix: list) -> tuple[dict, dict, Callable[[Path], None]]:
+    """The run of a checkpoint, the record of its test on one image, and what writes the counts."""
+    counts = np.array(matrix)
+    facts = dict.fromkeys(("name", "model", "title", "train_domain"), "x")
+    run = facts | dict(checkpoint_sha256=name, iteration=1, seed=0)
+    file = "per_image/gta5-native.npz"
+    record = results.test_record(
+        "gta5", "val", WHOLE, ("road", "car"), ("road", "car"), counts, 1, [], file
+    )
+    return run, record, partial(write_per_image, matrices={"a.png": counts}, groups=["a"])
+
+
+A, B = tested("a", [[5, 1], [1, 5]]), tested("b", [[9, 0], [0, 9]])
+
+
+def states(folder: Path) -> tuple[bool, bool]:
+    """Whether the tests of both are done; all that is recorded is compared, so read, first."""
+    read_runs([folder])
+    content = results.read(folder / "results.json")
+    for test in content["tests"]:
+        file = test["per_image"]
+        if file is not None:
+            read_per_image(folder / file, np.array(test["confusion"]))
+    test = dict(domain="gta5", split="val", protocol=WHOLE)
+    return tuple(results.is_done(content, run, test, folder) for run, *_ in (A, B))
+
+
+@pytest.mark.parametrize(("step", "left"), [(0, (True, False)), (1, (False, False))])
+@pytest.mark.parametrize("what", ["results", "counts"])
+def test_a_test_that_is_killed_between_its_files_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, left: tuple, what: str
+) -> None:
+    """What is left can be compared, and a test whose counts were replaced is repeated."""
+
+    class Killed(BaseException):
+        pass
+
+    add_test(tmp_path, *A, {})
+    run, record, write_counts = B
+    write, calls = results.write, []
+
+    def dies_after(steps: int, do: Callable) -> Callable:
+        def work(*args) -> None:
+            if len(calls) == steps:
+                raise Killed
+            calls.append(do(*args))
+
+        return work
+
+    if what == "results":
+        monkeypatch.setattr(results, "write", dies_after(step, write))
+    else:
+        left = (False, False)
+        write_counts = dies_after(0, write_counts)
+    with pytest.raises(Killed):
+        add_test(tmp_path, run, record, write_counts, {})
+    monkeypatch.undo()
+    assert states(tmp_path) == left
+    add_test(tmp_path, *B, {})
+    assert states(tmp_path) == (False, True)
+    add_test(tmp_path, *A, {})
+    assert states(tmp_path) == (True, False)
+
+
+def test_a_test_with_the_counts_of_another_checkpoint_is_repeated(tmp_path: Path) -> None:
+    """An earlier version left this when it was killed between the two files."""
+    add_test(tmp_path, *A, {})
+    B[2](tmp_path / "per_image/gta5-native.npz")
+    test = dict(domain="gta5", split="val", protocol=WHOLE)
+    assert not results.is_done(results.read(tmp_path / "results.json"), A[0], test, tmp_path)
+
+
+def test_two_tests_of_one_run_at_once_both_keep_their_records(tmp_path: Path) -> None:
+    start = multiprocessing.get_context("fork")
+
+    def work(names: str) -> None:
+        for name in names:
+            add_test(tmp_path, *tested(name, [[5, 1], [1, 5]]), {})
+
+    both = [start.Process(target=work, args=(names,)) for names in ("abcdefgh", "ijklmnop")]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    found = [test["checkpoint_sha256"] for test in results.read(tmp_path / "results.json")["tests"]]
+    assert sorted(found) == list("abcdefghijklmnop")
+
+
+def test_what_a_killed_test_left_goes_with_the_next(tmp_path: Path) -> None:
+    left = [".results-a1b2c3d4.tmp.json", "per_image/.gta5-native-a1b2c3d4.tmp.npz"]
+    others = [".config-a1b2c3d4.tmp.py", "per_image/.camvid-native-a1b2c3d4.tmp.npz"]
+    (tmp_path / "per_image").mkdir()
+    for name in left + others:  # a training may be writing the others
+        (tmp_path / name).touch()
+    add_test(tmp_path, *A, {})
+    assert [name for name in left + others if (tmp_path / name).exists()] == others
