@@ -11,6 +11,7 @@ from typing import NoReturn
 from ibnseg import __version__
 from ibnseg.commands.table import COMMANDS
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.processes import end_with_stdin
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code. Wrong input, and files that cannot be read or written, give 1 and one line
         on stderr; Ctrl-C gives 130.
     """
+    end_with_stdin()
     parser = build_parser()
     args = parser.parse_args(argv)
     args.parser = parser  # whose completion a command prints

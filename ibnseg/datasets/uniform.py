@@ -27,7 +27,7 @@ from ibnseg.datasets.sampler import StreamItem, StreamSampler
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.registry import DATA_SAMPLERS
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import cache_folder, written_whole
+from ibnseg.support.files import cache_folder, in_turn, written_whole
 from ibnseg.support.progress import bar
 
 TILE = 1024
@@ -126,7 +126,7 @@ def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
             return np.load(file)
     index = class_index(dataset, tile)
     try:
-        with written_whole(file) as temporary:
+        with in_turn(file), written_whole(file) as temporary:
             np.save(temporary, index)
     except UserError as error:
         print_log(f"{error}; the next run searches classes again", "current", logging.WARNING)

@@ -24,11 +24,13 @@ from ibnseg.runs.revisions import REVISION, why_not_resumed
 from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, require_writable
+from ibnseg.support.processes import losses_in_one_line
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """The scales of test-time augmentation in mmseg's configs, which ``--tta`` takes."""
 
 
+@losses_in_one_line()
 def train(
     config: str | Path,
     *,
@@ -83,6 +85,7 @@ def train(
         return _train(cfg, folder, resume, show, is_auto)
 
 
+@losses_in_one_line()
 def test(
     source: str | Path,
     checkpoint: str | Path | None = None,

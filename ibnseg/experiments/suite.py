@@ -25,6 +25,7 @@ from ibnseg.runs.recipe import train_domains
 from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import sha256, written_whole
+from ibnseg.support.processes import tied_to_stdin
 
 OUT = Path("work_dirs", "suites")
 """The folder in which the runs of all suites lie, each once."""
@@ -43,7 +44,8 @@ def suite(
 
     Each run is a process of its own, ``ibnseg train ... --resume``. A run that is under way when
     the time is over is stopped, and continues in the next sitting from its last checkpoint. A run
-    that fails is reported at the end, and does not stop the others.
+    that fails is reported at the end, and does not stop the others. If this process is killed, its
+    run ends with it.
 
     Args:
         source: as for :func:`ibnseg.experiments.plan.read_suite`.
@@ -139,7 +141,7 @@ def _train(run: PlannedRun, out: Path, roots: Mapping[str, str], seconds: float 
     folder = out / run.name
     command = [sys.executable, "-m", "ibnseg.cli", "train", str(write_config(run, out)), "--resume"]
     command += ["--seed", str(run.seed), "--work-dir", str(folder), *_data_root(roots)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=tied_to_stdin())
     try:
         return process.wait(seconds)
     except KeyboardInterrupt:  # the terminal has interrupted the run, too
@@ -151,6 +153,7 @@ def _train(run: PlannedRun, out: Path, roots: Mapping[str, str], seconds: float 
         if process.poll() is None:
             process.terminate()  # SIGINT is ignored below a shell's background job
             _end(process)
+        process.stdin.close()
 
 
 def write_config(run: PlannedRun, out: Path) -> Path:

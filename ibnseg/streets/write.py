@@ -22,6 +22,7 @@ from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import alone_in, written_whole
 from ibnseg.support.ledger import Ledger
+from ibnseg.support.processes import end_with_parent
 from ibnseg.support.progress import bar
 
 VERSION = 1
@@ -182,5 +183,6 @@ def _in_parallel(work: Callable, tasks: Sequence) -> None:
 
 
 def _start_worker() -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process stops the workers
     cv2.setNumThreads(0)

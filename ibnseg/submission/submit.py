@@ -23,7 +23,7 @@ from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
 from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, written_whole
+from ibnseg.support.files import alone_in, remove_leftovers_of, written_whole
 from ibnseg.support.ledger import Ledger, begin, recorded_stamps, stamp
 from ibnseg.support.progress import bar
 
@@ -69,8 +69,7 @@ def submit(
     target, out = get_target(to), Path(out)
     if out.suffix != ".zip":
         raise UserError(f"{out}: an archive is called .zip; give another --out")
-    if out.exists():
-        raise UserError(f"{out}: is there already; remove it, or give another --out")
+    _require_absent(out)
     cfg, checkpoint = find_network(source, checkpoint, options)
     images = split_images(target, cfg, domain, split, roots or {})
     sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
@@ -88,6 +87,8 @@ def submit(
     files = {target.member(key): parts / target.member(key) for key in images}
     stamps = {target.member(key): stamp(path) for key, path in images.items()}
     with alone_in(parts, "is being written"):
+        _require_absent(out)  # another process may have written it meanwhile
+        remove_leftovers_of(out)
         gone = sorted((ledger.read(recorded_stamps) or {}).keys() - files.keys())
         if gone:
             raise UserError(
@@ -114,6 +115,11 @@ def submit(
         f"{_warning(summary, target)}"
     )
     return summary
+
+
+def _require_absent(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"{out}: is there already; remove it, or give another --out")
 
 
 def check(

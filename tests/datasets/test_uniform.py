@@ -159,6 +159,17 @@ def test_a_damaged_index_is_made_anew(dataset: GTA5) -> None:
         np.testing.assert_array_equal(np.load(index_file(dataset)), expected, err_msg=str(content))
 
 
+def test_what_a_killed_process_left_of_the_index_goes(dataset: GTA5) -> None:
+    file = index_file(dataset)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    left = file.with_name(f".{file.stem}-a1b2c3d4.tmp.npy")
+    left.touch()
+    cached_class_index(dataset)
+    assert file.exists()
+    assert not left.exists()
+
+
 def test_without_a_place_to_keep_it_the_index_is_made(
     dataset: GTA5, tmp_path: Path, monkeypatch, capsys
 ) -> None:

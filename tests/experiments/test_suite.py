@@ -31,6 +31,7 @@ from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder, sha256
 from tests.conftest import save_run
+from tests.support.killing import FORK, is_alive, kill_alone, wait_until
 
 SUITE = """
 title = "Mine"
@@ -298,6 +299,31 @@ def test_a_suite_that_is_told_to_end_leaves_no_run_behind(mine, tmp_path, monkey
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_suite_that_is_killed_alone_takes_its_training_with_it(mine, tmp_path, monkeypatch):
+    """The training runs below the real command line, and would take a minute."""
+    python = tmp_path / "python"
+    (tmp_path / "started").mkdir()
+    python.write_text(
+        f"""#!{sys.executable}
+import os, pathlib, sys, time
+from ibnseg import cli
+from ibnseg.commands import training
+def train(args):
+    pathlib.Path({str(tmp_path / "started")!r}, str(os.getpid())).touch()
+    time.sleep(60)
+training.train = train
+sys.exit(cli.main(sys.argv[3:]))
+"""
+    )
+    python.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(sys, "executable", str(python))
+    work = FORK.Process(target=module._train, args=(read_suite(mine).runs[0], tmp_path, {}, None))
+    work.start()
+    (pid,) = kill_alone(work, 1, tmp_path / "started")
+    assert wait_until(lambda: not is_alive(pid))
 
 
 def test_titles_are_the_suites_own(mine, trained_runs, tmp_path, monkeypatch):

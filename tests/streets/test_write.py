@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ibnseg.streets.raster import Raster, rasterise
 from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.streets.write import write_streets
 from ibnseg.support.errors import UserError
+from tests.support.killing import FORK, is_alive, kill_alone, wait_until
 
 PIPELINE = [dict(type="ibnseg.LoadImage"), dict(type="ibnseg.LoadLabel")]
 SIZE = (64, 64)
@@ -326,3 +329,18 @@ def test_too_little_memory_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(write, "_in_parallel", fail)
     with pytest.raises(UserError, match="too little memory to draw a picture of 64x64"):
         write_streets(tmp_path, {"real": (0, 1)}, size=SIZE)
+
+
+def be_slow(started: Path) -> None:
+    (started / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def test_workers_end_with_the_process_that_draws(tmp_path):
+    """A killed process leaves nobody who would keep its folder locked."""
+    started = tmp_path / "started"
+    started.mkdir()
+    work = FORK.Process(target=write._in_parallel, args=(be_slow, [started] * 2))
+    work.start()
+    workers = kill_alone(work, min(2, len(os.sched_getaffinity(0))), started)
+    assert wait_until(lambda: not any(map(is_alive, workers)))

@@ -165,6 +165,28 @@ def test_an_interrupted_submission_continues_where_it_stopped(
     assert (tmp_path / "whole.zip").read_bytes() == out.read_bytes()
 
 
+def test_an_archive_that_another_process_has_written_meanwhile_is_kept(
+    run, roots, tmp_path, monkeypatch
+) -> None:
+    """What a killed process left of the archive goes with the next that is written."""
+    out, own = tmp_path / "a.zip", dict(**DRIVABLE, roots=roots)
+    load_network, left = module.load_network, tmp_path / ".a-a1b2c3d4.tmp.zip"
+    left.touch()
+
+    def load(*args):
+        out.write_text("whole")
+        return load_network(*args)
+
+    monkeypatch.setattr(module, "load_network", load)
+    with pytest.raises(UserError, match=r"a\.zip: is there already"):
+        submit(run, None, out=out, **own)
+    assert out.read_text() == "whole"
+    monkeypatch.undo()
+    out.unlink()
+    submit(run, None, out=out, **own)
+    assert not left.exists()
+
+
 def changed(roots: dict[str, str], tmp_path: Path) -> tuple[Path, dict]:
     """A copy of the drivable streets, to be broken, and the arguments to take it."""
     copy = tmp_path / "streets"

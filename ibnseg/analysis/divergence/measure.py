@@ -32,8 +32,9 @@ from ibnseg.report.records import check_seeds
 from ibnseg.report.statistics import CONFIDENCE
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import require_writable
+from ibnseg.support.files import alone_in, require_writable
 from ibnseg.support.memory import enough_memory
+from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.progress import bar
 
 SCHEMA = 2
@@ -71,6 +72,7 @@ class Question(NamedTuple):
     title: str
 
 
+@losses_in_one_line()
 def measure_divergence(
     runs: Sequence[str | Path],
     domains: Sequence[str],
@@ -156,7 +158,8 @@ def measure_divergence(
         runs=[each.record() for each in measured],
         versions=versions(),
     )
-    write_divergence(out, result)
+    with alone_in(out, "is being measured"):
+        write_divergence(out, result)
     return result
 
 

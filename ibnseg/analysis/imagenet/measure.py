@@ -21,8 +21,10 @@ from ibnseg.report.terminal import sheet_text
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import alone_in, sha256, written_whole
+from ibnseg.support.processes import losses_in_one_line
 
 
+@losses_in_one_line("--workers 0")
 def measure_imagenet(
     model: str,
     folder: str | Path,
@@ -80,17 +82,17 @@ def measure_imagenet(
             for look, of_images in zip(looks[name], ranks, strict=True):
                 top1, top5 = (error(of_images, k) for k in (1, 5))
                 errors[look] = dict(images=len(of_images), top1=top1, top5=top5)
-    result = dict(
-        schema=1,
-        **weights,
-        checkpoint=source,
-        folder=str(folder),
-        styled=styled and str(styled),
-        errors=errors,
-        versions=versions(),
-    )
-    with written_whole(out / "imagenet.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+        result = dict(
+            schema=1,
+            **weights,
+            checkpoint=source,
+            folder=str(folder),
+            styled=styled and str(styled),
+            errors=errors,
+            versions=versions(),
+        )
+        with written_whole(out / "imagenet.json") as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
     files = ", ".join(f"{out / name}.npz" for name in listings)
     print(f"\n{sheet_text(sheet(result))}\n\nResults: {out / 'imagenet.json'}, {files}")
     return result

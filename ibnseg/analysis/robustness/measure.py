@@ -31,12 +31,14 @@ from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in
 from ibnseg.support.ledger import Ledger, stamp
+from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.progress import bar
 
 SCHEMA = 1
 """The version of the format of ``robustness.json`` and of the files in ``measured/``."""
 
 
+@losses_in_one_line()
 def measure_robustness(
     runs: Sequence[str | Path],
     domains: Sequence[str] | None = None,
@@ -107,7 +109,8 @@ def measure_robustness(
     pictures = [
         (each, each.change(np.ascontiguousarray(image), generator(seed, ""))) for each in shown
     ]
-    report.write_robustness(out, result, titles, pictures)
+    with alone_in(out, "is being measured"):
+        report.write_robustness(out, result, titles, pictures)
     return result
 
 
