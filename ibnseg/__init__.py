@@ -28,6 +28,7 @@ __all__ = list(_HOMES)
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
+        import_module("ibnseg.support.stack").check_opencv()
         return getattr(import_module(f"ibnseg.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'ibnseg' has no attribute '{name}'")
 

@@ -12,6 +12,7 @@ from ibnseg import __version__
 from ibnseg.commands.table import COMMANDS
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.processes import end_with_stdin
+from ibnseg.support.stack import check_opencv
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         on stderr; Ctrl-C gives 130.
     """
     end_with_stdin()
+    try:
+        check_opencv()  # the parser, too, needs modules that import it
+    except UserError as error:
+        print(f"ibnseg: error: {error}", file=sys.stderr)
+        return 1
     parser = build_parser()
     args = parser.parse_args(argv)
     args.parser = parser  # whose completion a command prints

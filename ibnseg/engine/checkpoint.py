@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -26,7 +25,13 @@ from ibnseg.registry import HOOKS
 from ibnseg.runs.recipe import domain_label
 from ibnseg.runs.run import BEST, LATEST
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import sync_folder
 from ibnseg.support.finite import non_finite, some
+
+try:
+    import resource
+except ImportError:  # on Windows, where the progress line has no memory of the process
+    resource = None
 
 WRITTEN_ANEW = (
     "cfg",
@@ -192,14 +197,24 @@ def plain(value: object) -> object:
 def point(link: Path, target: str) -> None:
     """Makes ``link`` a symbolic link to ``target``, replacing one that exists in a single step.
 
+    It is a hard link if the system allows no symbolic one, as Windows does without certain rights.
+
+    Args:
+        link: the link.
+        target: a file, relative to the folder of the link.
+
     Raises:
-        UserError: if it cannot be written.
+        UserError: if neither can be written.
     """
     temporary = link.with_name(f".{link.name}.tmp")
     try:
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
+        try:
+            temporary.symlink_to(target)
+        except (OSError, NotImplementedError):
+            temporary.hardlink_to(link.parent / target)
         temporary.replace(link)
+        sync_folder(link.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"{link}: cannot be written ({error.strerror})") from error
@@ -221,7 +236,7 @@ class HostMemory(Hook):
     """Adds the process's peak memory in MiB to the progress line, if there is no GPU."""
 
     def after_train_iter(self, runner: Runner, **kwargs) -> None:
-        if not torch.cuda.is_available():
+        if resource is not None and not torch.cuda.is_available():
             unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kB on Linux
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
             runner.message_hub.update_scalar("train/memory", peak)

@@ -23,7 +23,7 @@ from ibnseg.datasets.sizes import stored_size
 from ibnseg.engine.runner import Runner
 from ibnseg.engine.values import layers_fit
 from ibnseg.runs.recipe import train_domains
-from ibnseg.support.environment import GIB, aligned
+from ibnseg.support.environment import GIB, aligned, memory_of_machine
 from ibnseg.support.memory import enough_memory
 
 MIB = 2**20
@@ -176,8 +176,7 @@ def _device_words(device: str) -> str:
     if device == "cuda":
         gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
         return f"{gpu.name}, {gpu.total_memory / GIB:.1f} GiB"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    return f"{device}, {os.cpu_count()} cores, {memory:.1f} GiB"
+    return f"{device}, {os.cpu_count()} cores, {memory_of_machine()}"
 
 
 def _duration(seconds: float) -> str:

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
 
 from mmengine.config import Config
@@ -23,7 +22,7 @@ from ibnseg.runs.recipe import domain_label, train_domains
 from ibnseg.runs.run import RESULTS, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import in_turn, remove_leftovers_of, sha256, written_whole
-from ibnseg.support.stack import DISTRIBUTIONS
+from ibnseg.support.stack import versions_of_stack
 
 
 class Recorder(Hook):
@@ -138,7 +137,7 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         versions={
             "ibnseg": ibnseg.__version__,
             "python": platform.python_version(),
-            **{d.name: d.version for d in distributions() if d.name in DISTRIBUTIONS},
+            **{name: version for name, version in versions_of_stack().items() if version},
         },
     )
 

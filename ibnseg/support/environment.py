@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 
 import ibnseg
-from ibnseg.support.stack import DISTRIBUTIONS, UPSTREAM, installed_version
+from ibnseg.support.stack import UPSTREAM, installed_version, versions_of_stack
 
 GIB = 2**30
 
@@ -26,13 +26,21 @@ def versions() -> dict[str, str]:
 
     Upstream packages are listed only if they are installed by mistake.
     """
-    found = {name: installed_version(name) for name in (*DISTRIBUTIONS, *UPSTREAM)}
+    found = versions_of_stack() | {name: installed_version(name) for name in UPSTREAM}
     return {
         "ibnseg": ibnseg.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: text or "missing" for name, text in found.items() if text or name not in UPSTREAM},
     }
+
+
+def memory_of_machine() -> str:
+    """Describes the memory of the machine in words; the system may not say it, e.g. Windows."""
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.1f} GiB"
+    except (AttributeError, ValueError, OSError):
+        return "memory of unknown size"
 
 
 def devices() -> dict[str, str]:
@@ -42,10 +50,9 @@ def devices() -> dict[str, str]:
     except ImportError as error:
         return {"devices": f"torch cannot be imported ({error})"}
     fast = any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     found = {
         "CPU": f"{os.cpu_count()} cores, bfloat16 {'in hardware' if fast else 'emulated'}",
-        "memory": f"{memory:.1f} GiB",
+        "memory": memory_of_machine(),
     }
     for i in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(i)

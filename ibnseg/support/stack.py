@@ -1,8 +1,9 @@
 """Refuses an environment in which upstream's OpenMMLab packages have overwritten their maintained
-continuations."""
+continuations, or in which OpenCV lacks a library of the system."""
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 from ibnseg.support.errors import UserError
@@ -13,10 +14,27 @@ DISTRIBUTIONS = (
     "onedl-mmcv",
     "onedl-mmengine",
     "onedl-mmsegmentation",
-    "opencv-python",
     "numpy",
 )
-"""The distributions that results depend on."""
+"""The distributions that results depend on, besides one of ``OPENCV``."""
+
+OPENCV = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+"""The distributions of OpenCV. Each of them will do; the headless ones need no libraries of the
+system, because they cannot show windows, which nothing here does."""
+
+SYSTEM_PACKAGES = {
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libxcb.so.1": "libxcb1",
+}
+"""The libraries of the system that OpenCV loads unless it is headless, each with its package in
+Debian and Ubuntu."""
 
 UPSTREAM = {
     "mmcv": "onedl-mmcv",
@@ -45,6 +63,35 @@ def check_stack() -> None:
             f"run: pip uninstall -y {' '.join(found)} && pip install --force-reinstall --no-deps "
             f"{ours}"
         )
+
+
+def check_opencv() -> None:
+    """Checks that OpenCV can load the libraries of the system that it needs.
+
+    Raises:
+        UserError: if one is missing; it says what to install.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        missing = re.match(r"(?:.*/)?(lib[^/]+\.so[\d.]*): ", str(error))
+        if missing is None or missing[1] not in SYSTEM_PACKAGES:
+            raise
+        there = " ".join(name for name in OPENCV if installed_version(name))
+        raise UserError(
+            f"OpenCV cannot load {missing[1]}; install it (apt-get install "
+            f"{SYSTEM_PACKAGES[missing[1]]}), or the OpenCV that does not need it: "
+            f"pip uninstall -y {there} && pip install opencv-python-headless"
+        ) from error
+
+
+def versions_of_stack() -> dict[str, str | None]:
+    """The versions of the distributions that results depend on; None if one is not installed.
+
+    OpenCV has the name of the distribution that is installed.
+    """
+    opencv = [name for name in OPENCV if installed_version(name)] or list(OPENCV[:1])
+    return {name: installed_version(name) for name in (*DISTRIBUTIONS, *opencv)}
 
 
 def installed_version(distribution: str) -> str | None:

@@ -4,12 +4,14 @@ import errno
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 
-from ibnseg.engine import Runner, expand
+from ibnseg.engine import Runner, checkpoint, expand
 from ibnseg.engine.checkpoint import point
 from ibnseg.support.errors import UserError
 
@@ -41,6 +43,41 @@ def test_the_link_to_the_latest_checkpoint_is_replaced_in_one_step(
     point(link, "b")
     assert (seen, link.read_text()) == (["a"], "b")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "latest"]
+
+
+def test_without_symbolic_links_the_latest_checkpoint_is_a_hard_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses symbolic links to users without certain rights."""
+
+    def refuse(*args) -> None:
+        raise OSError(errno.EPERM, "a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    (tmp_path / "checkpoints").mkdir()
+    link = tmp_path / "latest"
+    for name in ("checkpoints/a", "checkpoints/b"):
+        (tmp_path / name).write_text(name)
+        point(link, name)
+        assert link.read_text() == name
+    (tmp_path / "checkpoints/b").unlink()
+    assert link.read_text() == "checkpoints/b"
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with pytest.raises(UserError, match=r"latest: cannot be written \(a required privilege"):
+        point(link, "checkpoints/a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "latest"]
+
+
+def test_without_the_memory_of_a_process_the_progress_line_lacks_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner = SimpleNamespace(message_hub=MessageHub("memory"))
+    monkeypatch.setattr(checkpoint, "resource", None)
+    checkpoint.HostMemory().after_train_iter(runner)
+    assert not runner.message_hub.log_scalars
+    monkeypatch.undo()
+    checkpoint.HostMemory().after_train_iter(runner)
+    assert runner.message_hub.get_scalar("train/memory").current() > 10
 
 
 def test_the_last_checkpoints_are_kept(tiny: Config, in_data: Path) -> None:

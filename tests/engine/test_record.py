@@ -220,7 +220,7 @@ def test_the_recorded_recipe_is_that_of_the_checkpoints_run(trained, tmp_path: P
     assert (described["recipe"], described["source"]) == (None, "config and checkpoint")
 
 
-def tested(name: str, matrix: list) -> tuple[dict, dict, Callable[[Path], None]]:
+def result_of(name: str, matrix: list) -> tuple[dict, dict, Callable[[Path], None]]:
     """The run of a checkpoint, the record of its test on one image, and what writes the counts."""
     counts = np.array(matrix)
     facts = dict.fromkeys(("name", "model", "title", "train_domain"), "x")
@@ -232,7 +232,7 @@ def tested(name: str, matrix: list) -> tuple[dict, dict, Callable[[Path], None]]
     return run, record, partial(write_per_image, matrices={"a.png": counts}, groups=["a"])
 
 
-A, B = tested("a", [[5, 1], [1, 5]]), tested("b", [[9, 0], [0, 9]])
+A, B = result_of("a", [[5, 1], [1, 5]]), result_of("b", [[9, 0], [0, 9]])
 
 
 def states(folder: Path) -> tuple[bool, bool]:
@@ -297,7 +297,7 @@ def test_two_tests_of_one_run_at_once_both_keep_their_records(tmp_path: Path) ->
 
     def work(names: str) -> None:
         for name in names:
-            add_test(tmp_path, *tested(name, [[5, 1], [1, 5]]), {})
+            add_test(tmp_path, *result_of(name, [[5, 1], [1, 5]]), {})
 
     both = [start.Process(target=work, args=(names,)) for names in ("abcdefgh", "ijklmnop")]
     for process in both:

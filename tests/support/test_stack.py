@@ -1,10 +1,13 @@
-"""The check for upstream packages beside the maintained ones."""
+"""The check for upstream packages beside the maintained ones, and for libraries of the system."""
 
+import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from ibnseg.support import stack
+import ibnseg
+from ibnseg import cli
+from ibnseg.support import environment, stack
 from ibnseg.support.errors import UserError
 
 
@@ -45,3 +48,75 @@ def test_several_upstream_packages_are_removed_at_once(pretend):
     pretend("mmengine", "mmcv")
     with pytest.raises(UserError, match="pip uninstall -y mmcv mmengine &&"):
         stack.check_stack()
+
+
+@pytest.mark.parametrize("name", stack.OPENCV)
+def test_any_distribution_of_opencv_will_do(pretend, name):
+    """Bug reports and results name the one that is there."""
+    pretend(name, "torch")
+    assert stack.check_stack() is None
+    found = stack.versions_of_stack()
+    assert {each: version for each, version in found.items() if version} == {
+        name: "2.1.0",
+        "torch": "2.1.0",
+    }
+    assert environment.versions()[name] == "2.1.0"
+    assert not set(stack.OPENCV) - {name} & environment.versions().keys()
+
+
+def test_without_opencv_its_usual_distribution_is_missing(pretend):
+    pretend()
+    assert environment.versions()["opencv-python"] == "missing"
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """A function that makes the import of OpenCV fail because a library cannot be loaded."""
+
+    def hide(library: str, problem: str = "cannot open shared object file") -> None:
+        class Finder:
+            def find_spec(self, name, *args):
+                if name == "cv2":
+                    raise ImportError(f"{library}: {problem}")
+
+        monkeypatch.delitem(sys.modules, "cv2")
+        monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+
+    return hide
+
+
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [("libGL.so.1", "libgl1"), ("libgthread-2.0.so.0", "libglib2.0-0"), ("libxcb.so.1", "libxcb1")],
+)
+def test_a_missing_library_of_the_system_is_one_line_with_its_package(
+    without, pretend, capsys, library, package
+):
+    pretend("opencv-python")
+    without(library)
+    line = (
+        f"OpenCV cannot load {library}; install it (apt-get install {package}), or the OpenCV "
+        "that does not need it: pip uninstall -y opencv-python && pip install "
+        "opencv-python-headless"
+    )
+    for command in ("train x", "test x y", "matrix x", "predict x y", "runs .", "env", "--help"):
+        assert cli.main(command.split()) == 1, command
+        assert capsys.readouterr().err == f"ibnseg: error: {line}\n", command
+    for name in ("load", "create", "train"):
+        with pytest.raises(UserError) as error:
+            getattr(ibnseg, name)
+        assert str(error.value) == line
+
+
+def test_another_failure_of_the_import_is_not_hidden(without):
+    without("libother.so.7")
+    with pytest.raises(ImportError, match="libother"):
+        stack.check_opencv()
+
+
+def test_a_damaged_library_of_the_system_is_named_too(without):
+    without("/usr/lib/libGL.so.1", "file too short")
+    with pytest.raises(
+        UserError, match=r"cannot load libGL.so.1; install it \(apt-get install lib"
+    ):
+        stack.check_opencv()
