@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import CITYSCAPES, DRIVABLE
+from ibnseg.engine.training import build_unshown
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
 
@@ -129,3 +130,29 @@ def test_a_missing_root_says_where_it_was_looked_for(
         own.root({})
     with pytest.raises(UserError, match="no folder typo"):
         own.root({"gta5": "typo"})
+
+
+def test_a_value_of_the_wrong_kind_is_refused_with_what_was_expected() -> None:
+    texts = dict.fromkeys(("name", "title", "data_root", "train_split", "test_split", "group"), 5)
+    wrong = [
+        *texts.items(),
+        *((key, ["a"]) for key in texts),
+        *((key, " ") for key in texts),
+        ("dataset", "GTA5"),
+        ("dataset", {"type": 5}),
+        ("train_resize", 5),
+        ("train_resize", (0, 5)),
+        ("train_resize", (True, 5)),
+        ("train_resize", (5.0, 5)),
+        ("eval_classes", "road"),
+        ("eval_classes", [1]),
+    ]
+    for key, value in wrong:
+        with pytest.raises(UserError, match=f"here: {key} is .*, expected "):
+            domain(**{key: value})
+
+
+def test_a_subset_that_is_no_name_is_unknown(data: Path) -> None:
+    for key, value in (("subset", ["quarter"]), ("subset", {}), ("class_map", ["a"])):
+        with pytest.raises(UserError, match="unknown "):
+            build_unshown(domain().dataset_config(str(data / "gta5"), "train", **{key: value}))

@@ -520,3 +520,33 @@ def test_pretrained_in_a_list_of_initialisers_is_exact_too(tmp_path, published, 
     pretrained["checkpoint"] = str(saved(tmp_path / "part.pth", whole))
     with pytest.raises(UserError, match=r"1 missing: layer1.0.bn1.IN.weight"):
         IBNResNet(18, variant="a", init_cfg=[others, pretrained]).init_weights()
+
+
+class Masked(nn.Module):
+    """A layer beside a mask that is not finite by design, and a count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+        self.register_buffer("mean", torch.zeros(2))
+
+
+def test_weights_that_are_not_finite_are_refused_and_nothing_changes() -> None:
+    for name in ("linear.weight", "mean"):
+        module, state = Masked(), Masked().state_dict()
+        before = deepcopy(module.state_dict())
+        state[name] = state[name].clone()
+        state[name].view(-1)[0] = float("nan")
+        with pytest.raises(UserError, match=f"x.pth: NaN or infinity in {name}, "):
+            load_exactly(module, state, "x.pth")
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, before[key])
+
+
+def test_a_mask_and_weights_that_are_not_used_may_be_infinite() -> None:
+    module, state = Masked(), Masked().state_dict()
+    load_exactly(module, state | {"aux.x": torch.tensor(float("nan"))}, "x.pth", spare=["aux."])
+    assert torch.equal(module.linear.weight, state["linear.weight"])
+    with pytest.raises(UserError, match="NaN or infinity in mask, "):
+        load_exactly(module, state | {"mask": torch.full((2,), float("-inf"))}, "x.pth")
