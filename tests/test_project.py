@@ -314,6 +314,20 @@ def test_a_comparison_executes_nothing_of_a_run(downloaded, run: str) -> None:
     assert not written.exists()
 
 
+def test_resuming_executes_no_text_of_a_checkpoint(place: Path, run: str, tmp_path: Path) -> None:
+    """mmengine executes the text of a config that it finds in a checkpoint."""
+    import torch
+
+    folder, written = tmp_path / "copied", tmp_path / "written"
+    shutil.copytree(run, folder, symlinks=True)
+    checkpoint = torch.load(folder / "latest.pth", weights_only=True)
+    checkpoint["meta"]["config"] = EVIL["old style"].format(str(written))
+    torch.save(checkpoint, (folder / "latest.pth").resolve())
+    config = place / "project" / "configs" / "mine.py"
+    assert cli.main(["train", str(config), "--work-dir", str(folder), "--resume"]) == 0
+    assert not written.exists()
+
+
 def test_the_check_before_resuming_executes_nothing_of_the_run(
     downloaded, place: Path, run: str, capsys
 ) -> None:

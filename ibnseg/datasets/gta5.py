@@ -3,7 +3,6 @@ official split."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from importlib.resources import files
@@ -15,6 +14,7 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS, GTA5_IDS_BY_COLOR
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
+from ibnseg.support.reading import read_json
 
 
 def _names(*numbers: int) -> tuple[str, ...]:
@@ -46,20 +46,38 @@ OWN_SPLIT = "split.json"
 """The file in the root of data in GTA5's layout that defines another split than GTA5's."""
 
 
+MOST_NUMBERS = 1_000_000
+"""The most images that a split file may list."""
+
+
 def read_split(path: Path) -> dict[str, tuple[int, ...]]:
     """Reads the image numbers of each split from a JSON file of closed ranges, ``{split: [[first,
     last], ...]}``.
 
     Raises:
-        UserError: if the file has another content.
+        UserError: if the file has another content, or lists more than :data:`MOST_NUMBERS`.
     """
-    try:
-        return {
-            name: tuple(n for first, last in parts for n in range(first, last + 1))
-            for name, parts in json.loads(path.read_text()).items()
-        }
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: expected {{split: [[first, last], ...]}} ({error})") from error
+    form = "{split: [[first, last], ...]}, whole numbers with 0 <= first <= last"
+    found = read_json(path, f"expected {form}")
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is a {type(found).__name__}, expected {form}")
+    count = 0
+    for name, ranges in found.items():
+        for each in ranges if isinstance(ranges, list) else [ranges]:
+            if not _is_range(each):
+                raise UserError(f"{path}: split '{name}' has {each!r:.60}, expected {form}")
+            count += each[1] - each[0] + 1
+    if count > MOST_NUMBERS:
+        raise UserError(f"{path}: lists {count} images, expected at most {MOST_NUMBERS}")
+    return {
+        name: tuple(n for first, last in ranges for n in range(first, last + 1))
+        for name, ranges in found.items()
+    }
+
+
+def _is_range(value: object) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and all(type(n) is int for n in value) and 0 <= value[0] <= value[1]
 
 
 def official_split() -> dict[str, tuple[int, ...]]:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ibnseg.support.errors import UserError
+from ibnseg.support.reading import read_bytes
 
 EXACT = ("PNG", "TIFF", "BMP")
 """The formats, by Pillow's names, that labels may have."""
@@ -42,8 +43,21 @@ UNREADABLE = (
 """What Pillow raises for a file that it cannot read."""
 
 
+MOST_PIXELS = 178_956_970
+"""The most pixels that an image or label may have, which is Pillow's limit
+(``2 * PIL.Image.MAX_IMAGE_PIXELS``). It is read from the header, before any pixel is decoded."""
+
+MOST_BYTES = 2**30
+"""The largest file of an image or label, in bytes."""
+
+
 def unreadable(path: str | Path, error: Exception) -> UserError:
     """An error for a file of which Pillow or :func:`verify` raised one of :data:`UNREADABLE`."""
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(
+            f"{path}: has more than {MOST_PIXELS:,} pixels, the most that are read; make it "
+            "smaller, or cut it"
+        )
     if isinstance(error, UnidentifiedImageError):
         return UserError(f"{path}: truncated or not an image; unpack or download it again")
     return UserError(f"{path}: truncated or damaged ({error}); unpack or download it again")
@@ -57,7 +71,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         UserError: if the file is missing, unreadable or truncated.
     """
-    content = _content(path)
+    content = read_bytes(path, MOST_BYTES)
     image = _decode(path, content)
     if content[:4] not in _TIFF:
         return image
@@ -74,7 +88,7 @@ def read_upright(path: str | Path) -> tuple[np.ndarray, bool]:
     Raises:
         UserError: as :func:`read_image`.
     """
-    content = _content(path)
+    content = read_bytes(path, MOST_BYTES)
     image, orientation = _decode(path, content), orientation_of(content)
     return image if content[:4] in _TIFF else TURNS[orientation](image), orientation != 1
 
@@ -214,22 +228,14 @@ def _number(content: bytes) -> int:
     return int.from_bytes(content, "big")
 
 
-def _content(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-
-
 def _decode(path: str | Path, content: bytes) -> np.ndarray:
     """(H, W, 3) uint8, BGR, of an image file's content, verified."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         verify(content)
+        _require_few_pixels(content)
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except ValueError as error:
+    except (ValueError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
     except cv2.error:
         image = None  # as for most of what OpenCV cannot read
@@ -238,11 +244,23 @@ def _decode(path: str | Path, content: bytes) -> np.ndarray:
     return image
 
 
+def _require_few_pixels(content: bytes) -> None:
+    """Raises a DecompressionBombError for an image of more than :data:`MOST_PIXELS`; of a format
+    that Pillow does not know, OpenCV refuses 2**30."""
+    try:
+        with Image.open(io.BytesIO(content)):
+            pass
+    except Image.DecompressionBombError:
+        raise
+    except UNREADABLE:
+        pass
+
+
 @contextmanager
 def _opened(path: str | Path, kind: str) -> Iterator[tuple[bytes, Image.Image]]:
     """The content of a file of ids, verified, and Pillow's image of it; what is wrong with it
     becomes a UserError."""
-    content = _content(path)
+    content = read_bytes(path, MOST_BYTES)
     try:
         verify(content)
         with Image.open(io.BytesIO(content)) as image:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.joined import JoinedDomains
-from ibnseg.datasets.pictures import UNREADABLE, unreadable
+from ibnseg.datasets.pictures import MOST_BYTES, UNREADABLE, unreadable
 from ibnseg.support.errors import UserError
 from ibnseg.support.progress import with_bar_if_long
+from ibnseg.support.reading import regular_file
 
 THREADS = 16
 """The files that are opened at a time, because a network disk takes milliseconds to open one."""
@@ -60,10 +61,8 @@ def stored_size(path: str | Path) -> tuple[int, int]:
         UserError: if the file is missing, unreadable, or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(regular_file(path, MOST_BYTES)) as image:
             return image.size
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
     except UNREADABLE as error:
         raise unreadable(path, error) from error
 

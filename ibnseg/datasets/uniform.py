@@ -29,6 +29,7 @@ from ibnseg.registry import DATA_SAMPLERS
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import cache_folder, in_turn, written_whole
 from ibnseg.support.progress import bar
+from ibnseg.support.reading import DAMAGED, read_npy
 
 TILE = 1024
 """The side in pixels of the squares in which classes are searched."""
@@ -122,8 +123,8 @@ def cached_class_index(dataset: DrivingDataset | JoinedDomains, tile: int = TILE
 def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
     file = index_file(dataset, tile)
     if file.exists():
-        with suppress(OSError, ValueError, EOFError):
-            return np.load(file)
+        with suppress(*DAMAGED, UserError):
+            return read_npy(file)
     index = class_index(dataset, tile)
     try:
         with in_turn(file), written_whole(file) as temporary:

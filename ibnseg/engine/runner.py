@@ -23,12 +23,8 @@ from torch.utils.data import DataLoader
 
 from ibnseg.datasets.sizes import Pair, require_equal_sizes
 from ibnseg.models.build import build_network
-from ibnseg.models.checkpoints import (
-    load_exactly,
-    read_checkpoint,
-    require_finite,
-    state_dict_of,
-)
+from ibnseg.models.checkpoints import read_checkpoint
+from ibnseg.models.fitting import load_exactly, require_finite, state_dict_of
 from ibnseg.runs.run import CONFIG
 from ibnseg.support.errors import UserError, building, unknown_name
 from ibnseg.support.files import written_whole
@@ -200,6 +196,9 @@ class Runner(mmengine.runner.Runner):
         """
         checkpoint = read_checkpoint(filename)
         checkpoint = {**checkpoint, "state_dict": state_dict_of(checkpoint, str(filename))}
+        meta = checkpoint.get("meta") or {}
+        # mmengine would execute the text of a config
+        checkpoint["meta"] = {key: value for key, value in meta.items() if key != "config"}
         used = dict(optimizer=checkpoint.get("optimizer")) if self._resume else {}
         if any(isinstance(hook, EMAHook) for hook in self.hooks):
             used["ema_state_dict"] = checkpoint.get("ema_state_dict")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +11,9 @@ import numpy as np
 from ibnseg.evaluation.metrics import CONFUSION
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
+from ibnseg.support.reading import DAMAGED, read_npz
 
 _COUNTS = "counts_"
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 class PerImage(NamedTuple):
@@ -46,9 +44,8 @@ def read_per_image(
     """
     sums = {CONFUSION: total, **{f"{_COUNTS}{name}": x for name, x in (counts or {}).items()}}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {key: file[key] for key in ("names", "groups") if key in file}
-            arrays = {key: file[key] for key in sums}
+        content = read_npz(path, ("names", "groups", *sums))
+        arrays = {key: content[key] for key in sums}
         names, confusion = content["names"], arrays[CONFUSION]
         groups = content.get("groups", names)
         lengths = {len(names), len(groups), *map(len, arrays.values())}
@@ -60,7 +57,7 @@ def read_per_image(
             raise ValueError("names or groups that are not text")
         if not 0 < len(names) == len(np.unique(names)):
             raise ValueError("no images" if len(names) == 0 else "one image is in it twice")
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: damaged ({error}); test again to write it anew") from error
     if not all(_adds_up(arrays[key], recorded) for key, recorded in sums.items()):
         raise UserError(

@@ -16,12 +16,12 @@ from ibnseg.evaluation import drivable, official
 from ibnseg.evaluation.confusion import iou, mean_iou, pixel_accuracy
 from ibnseg.evaluation.metrics import CONFUSION, METRICS, evaluate, none_for_nan
 from ibnseg.evaluation.per_image import read_per_image
+from ibnseg.evaluation.schema import IDENTITY, problem_in
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
+from ibnseg.support.reading import read_json
 
 SCHEMA = 2
-IDENTITY = ("checkpoint_sha256", "domain", "split", "protocol")
-"""The keys that say which test a record is of."""
 
 
 def test_record(
@@ -213,109 +213,42 @@ def read(path: str | Path) -> dict:
     """Reads a results file, of schema 1 or 2, and returns it as schema 2.
 
     Raises:
-        UserError: if it is missing, of another schema or damaged, which a test that is recorded
-            twice is, too.
+        UserError: if it is missing, of another schema or damaged
+            (:func:`~ibnseg.evaluation.schema.problem_in`).
     """
-    path = Path(path)
-    try:
-        results = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); remove it and test again") from error
+    advice = "remove it and test again"
+    results = read_json(path, advice)
     found = results.get("schema") if isinstance(results, dict) else None
-    if found not in (1, SCHEMA):
+    if type(found) is not int or found not in (1, SCHEMA):
         raise UserError(
             f"{path}: schema {found}, expected 1 or {SCHEMA}; a newer ibnseg may have written it: "
             "use that one, or test again to write it anew"
         )
-    try:
-        results = _of_schema_2(results) if found == 1 else results
-        whole = _is_whole(results)
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise UserError(
-            f"{path}: damaged (the run or parts of its tests are missing); remove it and test again"
-        )
-    return results
+    if found == 1:
+        results = _of_schema_2(results)
+    problem = problem_in(results)
+    if problem:
+        raise UserError(f"{path}: damaged ({problem}); {advice}")
+    return _with_metrics(results) if found == 1 else results
 
 
 def _of_schema_2(results: Mapping) -> dict:
-    """Results of schema 1 with the metrics that their confusion matrices allow."""
+    """Results of schema 1 with what schema 2 has besides, empty."""
+    tests = results.get("tests")
+    if isinstance(tests, list):
+        own = dict(metrics={}, counts={})
+        tests = [test | own if isinstance(test, dict) else test for test in tests]
+    return {**results, "schema": SCHEMA, "tests": tests, "domains": {}, "metrics": {}}
+
+
+def _with_metrics(results: Mapping) -> dict:
+    """Results with the metrics that their confusion matrices allow."""
     tests = []
     for test in results["tests"]:
         counts = {CONFUSION: np.array(test["confusion"], np.int64)}
         metrics = evaluate(test["classes"], test["eval_classes"], counts, test)
-        tests.append({**test, "metrics": metrics, "counts": {}})
-    return {**results, "schema": SCHEMA, "tests": tests, "domains": {}, "metrics": {}}
-
-
-def _is_whole(results: Mapping) -> bool:
-    """Whether all that is read of results is there and of its type, and no test is there twice."""
-    identities = [_identity(test) for test in results["tests"]]
-    return (
-        _has(results, _RESULTS)
-        and _has(results["run"], _RUN)
-        and all(map(_is_whole_test, results["tests"]))
-        and all(each not in identities[:i] for i, each in enumerate(identities))
-        and all(_has(domain, _DOMAIN) for domain in results["domains"].values())
-        and all(_has(metric, _METRIC) for metric in results["metrics"].values())
-    )
-
-
-def _is_whole_test(test: Mapping) -> bool:
-    classes, averaged = (test[key] for key in ("classes", "eval_classes"))
-    return (
-        _has(test, _TEST)
-        and _has(test["protocol"], _PROTOCOL)
-        and all(isinstance(name, str) for name in classes)
-        and set(averaged) <= set(classes) == test["iou"].keys()
-        and all(map(_are_fractions, (test["iou"], test["metrics"])))
-        and np.array(test["confusion"], np.int64).shape == (len(classes), len(classes))
-        and all(np.array(counts).dtype.kind in "iuf" for counts in test["counts"].values())
-    )
-
-
-def _has(part: Mapping, kinds: Mapping[str, type | tuple[type, ...]]) -> bool:
-    return all(isinstance(part[key], kind) for key, kind in kinds.items())
-
-
-def _are_fractions(scores: Mapping) -> bool:
-    return all(isinstance(x, _FRACTION) for x in scores.values())
-
-
-# what is read of results, and the type that it has to have
-_MAYBE_INT, _MAYBE_STR, _FRACTION = (int, type(None)), (str, type(None)), (int, float, type(None))
-_RESULTS = dict(run=dict, tests=list, domains=dict, metrics=dict)
-_RUN = dict(
-    name=str,
-    model=str,
-    title=str,
-    train_domain=str,
-    checkpoint_sha256=str,
-    seed=_MAYBE_INT,
-    iteration=_MAYBE_INT,
-)
-_TEST = dict(
-    domain=str,
-    split=str,
-    protocol=dict,
-    images=int,
-    skipped=list,
-    classes=list,
-    eval_classes=list,
-    mIoU=_FRACTION,
-    pixel_accuracy=_FRACTION,
-    iou=dict,
-    metrics=dict,
-    counts=dict,
-    per_image=_MAYBE_STR,
-    checkpoint_sha256=str,
-)
-_PROTOCOL = dict(name=str, version=int, inference=str)
-_DOMAIN = dict(title=str, group=str)
-_METRIC = dict(title=str, unit=str)
+        tests.append({**test, "metrics": metrics})
+    return {**results, "tests": tests}
 
 
 def write(path: str | Path, results: dict) -> None:

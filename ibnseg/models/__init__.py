@@ -6,6 +6,7 @@ first asked for.
 
 from importlib import import_module
 
+from ibnseg.models import loader  # noqa: F401 (mmengine reads checkpoints as data from now on)
 from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.norm import IBN
 from ibnseg.models.pretrained import SplitPretrained

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
+from ibnseg.models.fitting import load_exactly
 from ibnseg.models.names import build_backbone
 from ibnseg.models.pretrained import CLASSIFIERS, load_backbone_weights
 from ibnseg.support.errors import UserError
@@ -38,7 +38,7 @@ def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Cl
 
     Args:
         name: one of :data:`ibnseg.models.names.NAMES`.
-        weights: from :func:`ibnseg.models.checkpoints.state_dict_of`, with ``fc.weight`` (K, C)
+        weights: from :func:`ibnseg.models.fitting.state_dict_of`, with ``fc.weight`` (K, C)
             and ``fc.bias`` (K,), or those of ``classifier``.
         source: what error messages call the checkpoint.
 
@@ -60,7 +60,5 @@ def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Cl
             f"{(len(bias), backbone.out_channels[-1])}"
         )
     network = Classifier(backbone, len(bias))
-    with torch.no_grad():
-        network.fc.weight.copy_(weight)
-        network.fc.bias.copy_(bias)
+    load_exactly(network.fc, dict(weight=weight, bias=bias), source)
     return network.eval()

@@ -11,8 +11,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.classifier import Classifier, load_classifier
+from ibnseg.models.fitting import load_exactly, state_dict_of
 from ibnseg.models.names import LAYOUTS, NAMES, build_backbone
 from ibnseg.models.pretrained import load_backbone_weights
 from ibnseg.models.zoo import PUBLISHED, SCHEME

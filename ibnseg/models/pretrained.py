@@ -8,7 +8,8 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.checkpoints import read_checkpoint
+from ibnseg.models.fitting import load_exactly, state_dict_of
 from ibnseg.models.norm import IBN, INBN
 from ibnseg.models.recognise import recognise
 from ibnseg.registry import WEIGHT_INITIALIZERS
@@ -65,7 +66,7 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     """Fills a backbone with weights that have its names and shapes, and perhaps a classifier's.
 
     Raises:
-        UserError: if they do not fit (:func:`~ibnseg.models.checkpoints.load_exactly`); it says
+        UserError: if they do not fit (:func:`~ibnseg.models.fitting.load_exactly`); it says
             which network the weights look like.
     """
     found, wanted = recognise(weights), recognise(backbone.state_dict())

@@ -24,7 +24,8 @@ from ibnseg.engine.testing import pack_steps, slide_of
 from ibnseg.engine.training import check_heads
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.build import build_network
-from ibnseg.models.checkpoints import load_exactly, read_checkpoint, state_dict_of
+from ibnseg.models.checkpoints import read_checkpoint
+from ibnseg.models.fitting import load_exactly, state_dict_of
 from ibnseg.registry import TRANSFORMS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains

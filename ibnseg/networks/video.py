@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
+from ibnseg.support.reading import regular_file
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 CODEC = "mp4v"
@@ -64,7 +65,7 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def _open(path: str | Path) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(str(regular_file(path)))
     if not video.isOpened():
         raise UserError(f"{path}: cannot be opened as a video; is it a whole video file?")
     return video

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 from ibnseg.support.errors import UserError
+from ibnseg.support.reading import read_text
 
 
 def read_config_data(path: str | Path) -> dict:
@@ -26,9 +27,7 @@ def read_config_data(path: str | Path) -> dict:
     """
     path = Path(path)
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        tree = ast.parse(read_text(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: not a config ({error})") from error
     values = {}

@@ -20,6 +20,7 @@ from ibnseg.datasets.pictures import UNREADABLE, verify
 from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
 from ibnseg.support.progress import bar
+from ibnseg.support.reading import in_mib, regular_file, require_plain_archive
 
 
 class Summary(NamedTuple):
@@ -60,11 +61,12 @@ def check_archive(
     """
     name = name or str(path)
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(regular_file(path))
     except _UNREADABLE as error:
         raise UserError(f"{name}: cannot be opened as a zip ({error}); write it again") from error
     with archive:
         _require_names(archive, name, sizes)
+        _require_sizes(archive, name, sizes)
         found = _read_members(archive, target, sizes)
     wrong = {member: each.problem for member, each in found.items() if each.problem}
     if wrong:
@@ -104,6 +106,24 @@ def _require_names(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, obje
         if members:
             more = f" (and {len(members) - 1} more)" if len(members) > 1 else ""
             raise UserError(f"{name}: {members[0]}: {what}{more}; write the archive again")
+
+
+def _require_sizes(
+    archive: zipfile.ZipFile, name: str, sizes: Mapping[str, tuple[int, int]]
+) -> None:
+    """Raises a UserError for a member that unpacks to more than an uncompressed PNG of its image
+    has, and for anything before or after the archive."""
+    most = {member: 2 * width * height + 2**16 for member, (width, height) in sizes.items()}
+    for info in archive.infolist():
+        if info.file_size > most.get(info.filename, 0):
+            raise UserError(
+                f"{name}: {info.filename}: unpacks to {in_mib(info.file_size)}, expected at most "
+                f"{in_mib(most.get(info.filename, 0))}; write the archive again"
+            )
+    try:
+        require_plain_archive(archive, sum(most.values()))
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; write the archive again") from error
 
 
 def _read_members(

@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 import ibnseg
 from ibnseg.support.errors import UserError
+from ibnseg.support.reading import regular_file
 
 
 def config_folder() -> Path:
@@ -52,8 +53,12 @@ def sha256(path: str | Path) -> str:
     Raises:
         UserError: if it cannot be read.
     """
+    digest, path = hashlib.sha256(), regular_file(path)
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        return digest.hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 

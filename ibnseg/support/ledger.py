@@ -5,32 +5,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
+from ibnseg.support.reading import DAMAGED, MOST_JSON, read_bytes, read_npz
 
 Done = TypeVar("Done")
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    BadZipFile,
-    zlib.error,
-)
-"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +69,8 @@ class Ledger:
 
     def _read(self, parse: Callable[[dict], Done]) -> tuple[Done | None, str | None]:
         """What is done, or None; and what is wrong with the file, or None."""
+        if not self.path.exists():
+            return None, None
         try:
             content = self._content()
             if self.schema is not None and content["schema"] != self.schema:
@@ -93,16 +81,13 @@ class Ledger:
                     was, now = map(_short, (found[key], value))
                     return None, f"holds {self.what} with {key} {was}, not {now}"
             return parse(content), None
-        except (FileNotFoundError, NotADirectoryError):
-            return None, None
-        except _UNREADABLE as error:
+        except DAMAGED as error:
             return None, f"damaged ({error!r})"
 
     def _content(self) -> dict:
         if self.path.suffix == ".npz":
-            with np.load(self.path) as file:
-                return dict(file)
-        return dict(json.loads(self.path.read_text()))
+            return read_npz(self.path)
+        return dict(json.loads(read_bytes(self.path, MOST_JSON)))
 
 
 def _same(found: object, value: object) -> bool:

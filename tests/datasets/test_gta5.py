@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ibnseg.datasets import GTA5
-from ibnseg.datasets.gta5 import ABSENT, DEFECTS, official_split
+from ibnseg.datasets.gta5 import ABSENT, DEFECTS, official_split, read_split
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS
 from ibnseg.support.errors import UserError
 from tests.conftest import GTA5_TRAIN, GTA5_VAL, scene, write_gta5
@@ -123,9 +123,33 @@ def test_a_split_file_of_ones_own_is_taken_as_it_is(data, tmp_path):
     assert len(GTA5(tmp_path, "train")) == 1
     with pytest.raises(UserError, match="no images of split 'val'"):
         GTA5(tmp_path, "val")
-    (tmp_path / "split.json").write_text('{"train": [1, 2]}')
-    with pytest.raises(UserError, match=r"split.json: expected"):
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"train": [1, 2]}', "split 'train' has 1, expected"),
+        ('{"train": 3}', "split 'train' has 3, expected"),
+        ('{"train": [[1, 2, 3]]}', r"split 'train' has \[1, 2, 3\], expected"),
+        ('{"train": [[2, 1]]}', r"split 'train' has \[2, 1\], expected"),
+        ('{"train": [[-1, 1]]}', r"split 'train' has \[-1, 1\], expected"),
+        ('{"train": [[true, 1.5]]}', r"split 'train' has \[True, 1.5\], expected"),
+        ('{"train": [[1, 100000000000]]}', "lists 100000000000 images, expected at most 1000000"),
+        ('{"train": [[1, 600000]], "val": [[1, 600000]]}', "lists 1200000 images"),
+        ("[]", "is a list, expected"),
+        ('{"train": ', "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_split_file_of_another_form_or_of_too_many_images_is_refused(tmp_path, content, message):
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(UserError, match=f"split.json: {message}"):
         GTA5(tmp_path, "train")
+
+
+def test_a_split_file_may_list_a_million_images(tmp_path):
+    (tmp_path / "split.json").write_text('{"train": [[0, 999999]]}', encoding="utf-8-sig")
+    assert len(read_split(tmp_path / "split.json")["train"]) == 1_000_000
 
 
 def test_frames_of_other_splits_and_other_files_are_not_mixed_in(tmp_path):

@@ -1,6 +1,8 @@
 """Files of images, labels and instances: right, damaged, turned, and with ids in other places."""
 
 import io
+import os
+import struct
 import zlib
 
 import cv2
@@ -8,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ibnseg.datasets.pictures import read_image, read_instances, read_label, read_upright
+from ibnseg.datasets.pictures import (
+    MOST_PIXELS,
+    read_image,
+    read_instances,
+    read_label,
+    read_upright,
+)
+from ibnseg.datasets.sizes import stored_size
 from ibnseg.support.errors import UserError
 
 IDS = np.random.default_rng(0).integers(0, 34, (12, 9), np.uint8)
@@ -346,3 +355,34 @@ def test_an_orientation_that_makes_no_sense_turns_nothing(tmp_path):
         path.write_bytes(encoded(image, "JPEG", exif=exif))
         upright, turned = read_upright(path)
         assert (upright.shape, turned) == ((4, 6, 3), False), orientation
+
+
+# --- size and kind of the file ---
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG of 1x1 whose header, with a right checksum, says another size."""
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("read", [read_image, read_upright, read_label, stored_size])
+def test_more_pixels_than_the_limit_are_refused_by_the_header(tmp_path, read):
+    path = tmp_path / "x.png"
+    path.write_bytes(png_of_size(100_000, 100_000))
+    with pytest.raises(UserError, match=r"x.png: has more than 178,956,970 pixels, the most"):
+        read(path)
+    assert MOST_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("read", [read_image, read_upright, read_label, stored_size])
+def test_a_pipe_a_device_and_a_folder_are_no_images(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name, kind in (("pipe.png", "a named pipe"), ("zero.png", "a device"), (".", "a folder")):
+        with pytest.raises(UserError, match=f": is {kind}, expected a file$"):
+            read(tmp_path / name)

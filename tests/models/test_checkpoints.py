@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
+import os
 import pickle
 import re
 import socket
+import struct
 import threading
+import zipfile
 from copy import deepcopy
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.model import PretrainedInit
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModule, PretrainedInit
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ibnseg.models import IBNResNet
+from ibnseg.models import IBNResNet, fitting
 from ibnseg.models import checkpoints as weights
-from ibnseg.models.checkpoints import load_exactly, locate, read_checkpoint, state_dict_of
+from ibnseg.models.checkpoints import locate, read_checkpoint
+from ibnseg.models.fitting import load_exactly, state_dict_of
+from ibnseg.models.inert import BESIDE, Inert
 from ibnseg.models.pretrained import load_backbone
 from ibnseg.support.errors import UserError
 from tests.models.cases import case
@@ -325,6 +334,18 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, form):
         assert folder.is_dir()
 
 
+@pytest.mark.parametrize("kind", ["Pretrained", "of a part"])
+def test_modules_of_mmengine_run_no_code_of_a_checkpoint_either(tmp_path, kind):
+    """mmengine would read it again with weights_only=False."""
+    folder, path = tmp_path / "made", tmp_path / "evil.pth"
+    torch.save({"state_dict": {}, "extra": Malicious(folder)}, path)
+    cfg = dict(type="Pretrained", checkpoint=str(path))
+    module = BaseModule(cfg | (dict(prefix="backbone.") if kind == "of a part" else {}))
+    with pytest.raises(UserError, match="it holds posix.mkdir, which is not loaded"):
+        module.init_weights()
+    assert not folder.exists()
+
+
 def test_refused_file_leaves_the_backbone_as_it_was(tmp_path):
     (tmp_path / "cut.pth").write_bytes(payload(True)[:-50])
     cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "cut.pth"))
@@ -333,6 +354,248 @@ def test_refused_file_leaves_the_backbone_as_it_was(tmp_path):
     with pytest.raises(UserError):
         backbone.init_weights()
     assert unchanged(backbone, before)
+
+
+# ---- checkpoints of other tools ------------------------------------------------------------------
+
+
+def filled_from(path: Path, content: object) -> nn.Module:
+    module = net()
+    saved(path, content)
+    load_exactly(module, state_dict_of(read_checkpoint(path), "x.pth"), "x.pth")
+    return module
+
+
+def test_checkpoints_of_other_tools_give_the_same_weights(tmp_path):
+    values = other_weights(net())
+    below = lambda prefix: {prefix + key: value for key, value in values.items()}  # noqa: E731
+    for content in (
+        {"state_dict": below("module.")},
+        {"state_dict": below("_orig_mod.")},
+        below("_orig_mod.module."),
+        below("module.model._orig_mod."),
+        {"state_dict": below("model."), "pytorch-lightning_version": "2.0"},
+        {"model": values, "epoch": 3},
+        {"model": values, "args": argparse.Namespace(lr=0.1)},
+        {"model_state_dict": below("net.")},
+        {"ema": {**below("module."), "n_averaged": torch.tensor(5)}},
+        {"ema": {"state_dict": values}},
+        {"state_dict": values, "mean_iu": np.float64(0.4), "best": np.arange(3)},
+        {
+            "state_dict": values,
+            "message_hub": {"log_scalars": {"loss": HistoryBuffer([1.0], [1])}},
+        },
+        {"state_dict": {**values, "auxiliary_head.conv_seg.bias": torch.zeros(19)}},
+    ):
+        with case(content=content):
+            assert unchanged(filled_from(tmp_path / "x.pth", content), values)
+
+
+def test_weights_are_named_as_the_network_does_if_its_own_names_have_a_wrapper(tmp_path):
+    inner = net()
+    network = nn.ModuleDict({"model": inner})
+    values = other_weights(inner)
+    for prefix in ("", "model.", "module.model.", "module.", "_orig_mod.model."):
+        with case(prefix=prefix):
+            content = {prefix + key: value for key, value in values.items()}
+            load_exactly(network, state_dict_of(content, "x.pth"), "x.pth")
+            assert unchanged(inner, values)
+            load_exactly(network, other_weights(network), "x.pth")
+    spare = {"model." + key: value for key, value in values.items()} | {"fc.bias": torch.zeros(1)}
+    load_exactly(network, state_dict_of(spare, "x.pth"), "x.pth", spare=["fc."])
+    assert unchanged(inner, values)
+
+
+def test_the_log_says_which_of_several_weights_are_taken(monkeypatch):
+    said = []
+    monkeypatch.setattr(fitting, "print_log", lambda text, _: said.append(text))
+    one, other = {"a": torch.ones(1)}, {"a": torch.zeros(1)}
+    for content, expected in (
+        ({"model": one, "ema": other}, ["x.pth: weights are taken from 'model', not from 'ema'"]),
+        ({"ema": one, "epoch": 1}, ["x.pth: weights are taken from 'ema'"]),
+        ({"model": {"state_dict": one}}, ["x.pth: weights are taken from 'model.state_dict'"]),
+        ({"state_dict": one, "ema_state_dict": other}, []),
+        (one, []),
+    ):
+        with case(expected=expected):
+            said.clear()
+            assert torch.equal(state_dict_of(content, "x.pth")["a"], torch.ones(1))
+            assert said == expected
+
+
+def test_the_log_says_which_weights_are_left_out(monkeypatch):
+    said = []
+    monkeypatch.setattr(fitting, "print_log", lambda text, _: said.append(text))
+    module = net()
+    extra = {"auxiliary_head.a": torch.zeros(1), "fc.b": torch.zeros(1)}
+    load_exactly(module, other_weights(module) | extra, "x.pth", spare=["fc."])
+    assert said == [
+        "x.pth: left out, because Sequential does not have them: auxiliary_head.a, fc.b"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize")
+def test_tensors_of_another_kind_are_refused_by_name():
+    values = other_weights(net())
+    dense = torch.ones(4)
+    for key, value, message in (
+        ("1.bias", dense.to(torch.complex64), "1 of another kind: 1.bias complex64 for float32"),
+        ("1.bias", dense.long(), "1 of another kind: 1.bias int64 for float32"),
+        ("1.bias", dense.bool(), "1 of another kind: 1.bias bool for float32"),
+        (
+            "1.num_batches_tracked",
+            torch.tensor(1j),
+            "1 of another kind: 1.num_batches_tracked complex64 for int64",
+        ),
+        ("1.bias", dense.to_sparse(), "1.bias is a sparse_coo tensor"),
+        ("1.bias", torch.ones(4, device="meta"), "1.bias is a meta tensor"),
+        (
+            "1.bias",
+            torch.quantize_per_tensor(dense, 1.0, 0, torch.quint8),
+            "1.bias is a quantised tensor",
+        ),
+    ):
+        with case(message=message):
+            module = net()
+            before = deepcopy(module.state_dict())
+            with pytest.raises(UserError) as error:
+                load_exactly(module, state_dict_of({**values, key: value}, "x.pth"), "x.pth")
+            assert message in str(error.value)
+            assert unchanged(module, before)
+
+
+def test_an_integer_buffer_and_half_precision_are_taken():
+    values = {
+        k: v.half() if v.is_floating_point() else v.int() for k, v in other_weights(net()).items()
+    }
+    module = net()
+    load_exactly(module, values, "x.pth")
+    assert unchanged(module, other_weights(module))
+
+
+def test_an_unknown_prefix_is_named():
+    values = other_weights(net())
+    content = {f"{p}.{key}": value for key, value in values.items() for p in ("student", "teacher")}
+    with pytest.raises(UserError, match="all its names are there below 'student.', 'teacher.'$"):
+        load_exactly(net(), state_dict_of(content, "x.pth"), "x.pth")
+
+
+def test_two_weights_of_one_name_are_refused():
+    content = {"module.a": torch.ones(1), "a": torch.zeros(1)}
+    with pytest.raises(UserError, match="two weights a, one of them as module.a"):
+        state_dict_of(content, "x.pth")
+
+
+def test_what_is_refused_is_named_by_its_class(tmp_path):
+    for content, message in (
+        ({"model": nn.Linear(1, 1)}, "it holds torch.nn.modules.linear.Linear"),
+        ({"state_dict": {"a": np.float64(1)}}, "'a' in 'state_dict' is of type numpy"),
+        ({"epoch": 3}, "'epoch' in it is of type int, expected names of tensors"),
+    ):
+        with case(message=message):
+            path = saved(tmp_path / "x.pth", content)
+            with pytest.raises(UserError) as error:
+                state_dict_of(read_checkpoint(path), "x.pth")
+            assert message in str(error.value)
+            assert "damaged" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_torchscript_program_is_called_that(tmp_path):
+    path = str(tmp_path / "x.pt")
+    torch.jit.save(torch.jit.script(nn.Linear(1, 1)), path)
+    with pytest.raises(UserError, match="a TorchScript program, expected weights"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["scalar", "getattr", "_reconstruct", "Namespace"])
+def test_what_is_read_beside_weights_is_not_called(tmp_path, name):
+    """Each call in the pickle is one of a stand-in, whatever its arguments."""
+    full = next(each for each in BESIDE if each.endswith(name))
+    module = full.rpartition(".")[0].replace("builtins", "__builtin__")
+    text = lambda value: f"X\x01\x00\x00\x00{value}"  # noqa: E731
+    called = f"c{module}\n{name}\n{text('a')}\x85R"
+    code = f"\x80\x02}}{text('x')}{called}}}{text('b')}K\x01sbs."  # and given a state
+    (tmp_path / "x.pth").write_bytes(pickled(code.encode("latin1")))
+    found = read_checkpoint(tmp_path / "x.pth")["x"]
+    assert type(found).__mro__[1] is Inert
+    assert vars(found) == {}
+
+
+def pickled(code: bytes) -> bytes:
+    """A checkpoint in torch's zip format with another pickle."""
+    old, new = io.BytesIO(payload(True)), io.BytesIO()
+    with zipfile.ZipFile(old) as source, zipfile.ZipFile(new, "w") as target:
+        for info in source.infolist():
+            content = code if info.filename.endswith("data.pkl") else source.read(info)
+            target.writestr(info.filename, content)
+    return new.getvalue()
+
+
+# ---- damage and size -----------------------------------------------------------------------------
+
+
+def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path):
+    whole, path = payload(True), tmp_path / "x.pth"
+    path.write_bytes(whole)
+    right = read_checkpoint(path)
+    random = np.random.default_rng(0)
+    refused = 0
+    for place in random.integers(len(whole) * 8, size=200):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_checkpoint(path)
+        except UserError:
+            refused += 1
+            continue
+        assert found.keys() == right.keys()
+        assert all(torch.equal(found[key], right[key]) for key in right), place
+    assert refused > 50
+
+
+def test_a_flipped_bit_in_the_weights_is_refused(tmp_path):
+    whole, path = bytearray(payload(True)), tmp_path / "x.pth"
+    whole[whole.index(struct.pack("<3f", 0, 1, 2)) + 7] ^= 1
+    path.write_bytes(whole)
+    assert torch.load(path)["conv1.weight"][0, 1] != 1  # torch does not look
+    with pytest.raises(UserError, match="Bad CRC-32"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_without_checksums_is_read(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.serialization.set_crc32_options(False)
+    try:
+        path.write_bytes(payload(True))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_checkpoint(path)["bn1.bias"], torch.ones(4))
+
+
+def test_an_archive_that_unpacks_to_more_or_has_more_than_its_members_is_refused(tmp_path):
+    path, whole = tmp_path / "x.pth", payload(True)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(10**6))
+    for content, message in (
+        (packed.getvalue(), "its members are compressed"),
+        (whole + b"more", "something follows the end"),
+        (whole + whole, "something precedes the beginning"),
+    ):
+        with case(message=message):
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=message):
+                read_checkpoint(path)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "zero.pth").symlink_to("/dev/zero")
+    for path, kind in (("pipe.pth", "a named pipe"), ("zero.pth", "a device"), (".", "a folder")):
+        with case(path=path), pytest.raises(UserError, match=f": is {kind}, expected a file"):
+            read_checkpoint(tmp_path / path)
 
 
 # ---- addresses ---------------------------------------------------------------------------------
@@ -507,10 +770,22 @@ def test_the_torchvision_names_of_the_configs_exist():
     assert urls["resnet50"].startswith("https://download.pytorch.org/models/resnet50-")
 
 
+def test_all_schemes_of_mmengine_are_read_as_data():
+    loaders = CheckpointLoader._schemes
+    assert {each.__module__ for each in loaders.values()} == {"ibnseg.models.loader"}
+
+
+def test_names_of_mmengines_tables_are_addresses():
+    address, path = locate("open-mmlab://resnet50_v1c")
+    assert address.startswith("https://")
+    assert path.name == "resnet50_v1c-2cccc1ad.pth"
+
+
 @pytest.mark.parametrize("kind", ["Pretrained", PretrainedInit], ids=["name", "class"])
 def test_pretrained_in_a_list_of_initialisers_is_exact_too(tmp_path, published, kind):
     """A pretrained checkpoint in a list is loaded exactly too, or refused."""
-    whole = {k: torch.full(s, 0.5) for k, s in published["resnet18_ibn_a"]["state_dict"].items()}
+    shapes = published["resnet18_ibn_a"]["state_dict"]
+    whole = {k: torch.full(s, 0.5) for k, s in shapes.items()}
     pretrained = dict(type=kind, checkpoint=str(saved(tmp_path / "whole.pth", whole)))
     others = dict(type="Constant", val=1, layer="Conv2d")
     backbone = IBNResNet(18, variant="a", init_cfg=[others, pretrained])

@@ -131,7 +131,7 @@ def test_a_zip_that_is_damaged_cut_or_missing_is_refused(target, archive, sizes,
     archive.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"submission.zip: cannot be opened as a zip"):
         check_archive(archive, target, sizes)
-    with pytest.raises(UserError, match=r"none.zip: cannot be opened as a zip"):
+    with pytest.raises(UserError, match=r"none.zip: no such file"):
         check_archive(archive.with_name("none.zip"), target, sizes)
 
 
@@ -221,3 +221,24 @@ def test_a_palette_is_taken_where_the_official_tool_takes_it(target, archive, si
             check_archive(copy, target, sizes)
     else:
         assert check_archive(copy, target, sizes) == check_archive(archive, target, sizes)
+
+
+def test_a_member_that_unpacks_to_more_than_its_image_deserves_is_refused(target, archive, sizes):
+    member = min(sizes)
+    with zipfile.ZipFile(archive) as opened:
+        others = {name: opened.read(name) for name in sizes if name != member}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in others.items():
+            opened.writestr(name, content)
+        opened.writestr(member, bytes(10**7))
+    assert archive.stat().st_size < 10**6
+    with pytest.raises(UserError, match=rf"{member}: unpacks to 10 MiB, expected at most"):
+        check_archive(archive, target, sizes)
+
+
+def test_an_archive_with_something_behind_it_or_in_front_is_refused(target, archive, sizes):
+    whole = archive.read_bytes()
+    for content, where in ((whole + b"\0", "follows"), (b"\0" + whole, "precedes")):
+        archive.write_bytes(content)
+        with pytest.raises(UserError, match=f"submission.zip: something {where}"):
+            check_archive(archive, target, sizes)

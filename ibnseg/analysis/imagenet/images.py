@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from ibnseg.datasets.pictures import UNREADABLE, unreadable, verify
+from ibnseg.datasets.pictures import MOST_BYTES, UNREADABLE, unreadable, verify
 from ibnseg.support.errors import UserError
+from ibnseg.support.reading import read_bytes
 
 RESIZE, CROP = 256, 224
 
@@ -92,7 +93,7 @@ class Crops(Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
         try:
-            content = self.files[index].read_bytes()
+            content = read_bytes(self.files[index], MOST_BYTES)
             verify(content)
             with Image.open(io.BytesIO(content)) as image:
                 return index, np.array(self.transform(image.convert("RGB")))

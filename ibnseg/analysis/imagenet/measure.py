@@ -13,8 +13,9 @@ from ibnseg.analysis.imagenet.images import Listing, list_images
 from ibnseg.analysis.imagenet.ranks import Changes, error, rank_images
 from ibnseg.analysis.imagenet.report import STYLED, sheet
 from ibnseg.appearance import PAPER
-from ibnseg.models.checkpoints import locate, read_checkpoint, state_dict_of
+from ibnseg.models.checkpoints import locate, read_checkpoint
 from ibnseg.models.classifier import load_classifier
+from ibnseg.models.fitting import state_dict_of
 from ibnseg.models.names import NAMES
 from ibnseg.models.zoo import PUBLISHED, SCHEME
 from ibnseg.report.terminal import sheet_text

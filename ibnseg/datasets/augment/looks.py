@@ -18,6 +18,7 @@ from ibnseg.datasets.pictures import UNREADABLE, read_image, read_upright
 from ibnseg.datasets.transforms import FurtherView
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.reading import regular_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 """The suffixes of the images that a look is measured on, in lower case."""
@@ -192,7 +193,7 @@ def _require_colours(path: str | Path) -> None:
     """Raises a UserError if an image has no colours; what cannot be opened is reported when it is
     read."""
     try:
-        with Image.open(path) as image:
+        with Image.open(regular_file(path)) as image:
             mode = image.mode
     except UNREADABLE:
         return
