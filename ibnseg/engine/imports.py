@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 
 from ibnseg.runs.kinds import as_list
 from ibnseg.support.errors import UserError
+from ibnseg.support.reading import MOST_TEXT, read_bytes
 
 
 def import_modules(cfg: Config) -> None:
@@ -130,7 +131,8 @@ def _describe(name: str) -> dict[str, str]:
         files, folder = sorted(package.rglob("*.py")), package.parent
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(read_bytes(path, MOST_TEXT))
     return dict(name=name, folder=str(folder.resolve()), sha256=digest.hexdigest())
 
 

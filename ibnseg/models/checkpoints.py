@@ -115,17 +115,15 @@ def _verify(path: Path) -> None:
         return
     try:
         archive = zipfile.ZipFile(path)
+        _require_stored_tensors(archive, path)
         require_plain_archive(archive, path.stat().st_size)
     except DAMAGED as error:
         raise UserError(f"{path}: truncated or not a checkpoint ({_line(error)})") from error
-    with archive:
-        _require_stored_tensors(archive, path)
-        try:
+    try:
+        with archive:
             verify_checksums(archive)
-        except DAMAGED as error:
-            raise UserError(
-                f"{path}: damaged ({_line(error)}); copy or download it again"
-            ) from error
+    except DAMAGED as error:
+        raise UserError(f"{path}: damaged ({_line(error)}); copy or download it again") from error
 
 
 def _require_stored_tensors(archive: zipfile.ZipFile, path: Path) -> None:

@@ -54,10 +54,11 @@ def load_classifier(name: str, weights: Mapping[str, Tensor], source: str) -> Cl
             "weights of a whole network, as published"
         )
     weight, bias = weights[f"{found[0]}weight"], weights[f"{found[0]}bias"]
-    if weight.shape != (len(bias), backbone.out_channels[-1]):
+    expected = (bias.numel(), backbone.out_channels[-1])
+    if bias.ndim != 1 or weight.shape != expected:
         raise UserError(
-            f"{source}: {found[0]}weight is {tuple(weight.shape)}, expected "
-            f"{(len(bias), backbone.out_channels[-1])}"
+            f"{source}: {found[0]}weight is {tuple(weight.shape)} and {found[0]}bias "
+            f"{tuple(bias.shape)}, expected {expected} and {expected[:1]}"
         )
     network = Classifier(backbone, len(bias))
     load_exactly(network.fc, dict(weight=weight, bias=bias), source)

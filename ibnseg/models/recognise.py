@@ -21,6 +21,13 @@ def recognise(weights: Mapping[str, Tensor]) -> str | None:
         The family, the depth by the number of layers, and the variant; this package need not have
         such a network (``resnet26``). ``None`` for the weights of anything else.
     """
+    try:
+        return _recognise(weights)
+    except (LookupError, TypeError):  # a layer or an axis of one is missing
+        return None
+
+
+def _recognise(weights: Mapping[str, Tensor]) -> str | None:
     if "features.denseblock1.denselayer1.conv1.weight" in weights:
         layers = _count(weights, r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
         # every layer has two convolutions; stem, three transitions and classifier add five

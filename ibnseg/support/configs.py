@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folders
+from ibnseg.support.reading import MOST_TEXT, regular_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -41,11 +42,11 @@ def find_config(config: str | Path) -> Path:
         config: a path, or the name of a config.
 
     Raises:
-        UserError: if there is no such config.
+        UserError: if there is no such config, or it is not a regular file.
     """
     path, known = Path(config).expanduser(), config_files()
-    if path.is_file():
-        return path
+    if path.exists() and not path.is_dir():
+        return regular_file(path, MOST_TEXT)
     if path.suffix or len(path.parts) > 1:
         what = "config" if path.suffix else "run folder or config"
         raise UserError(f"{path}: no such {what}; {_nearest(path, known)}")

@@ -83,3 +83,10 @@ def test_recognition_of_an_incomplete_network_does_not_crash(name, data):
     lost = data.draw(st.sets(st.sampled_from(early)))
     found = recognise({key: value for key, value in state.items() if key not in lost})
     assert found is None or found.startswith(("resnet", "densenet"))
+
+
+def test_tensors_without_the_axes_of_their_layer_are_not_recognised():
+    state = state_of("resnet18_ibn_a&d")
+    for key in ("layer1.0.conv2.weight", "layer1.0.bn1.IN.weight", "conv1.weight"):
+        with case(key=key):
+            assert recognise(state | {key: torch.tensor(1.0)}) in (None, "resnet18_ibn_a&d")

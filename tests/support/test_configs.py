@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def test_a_config_that_does_not_exist_is_refused_with_the_nearest(here: Path) ->
     ):
         with pytest.raises(UserError, match=f"{config}.*{nearest}"):
             find_config(config)
+
+
+def test_a_config_that_is_no_regular_file_is_refused(here: Path) -> None:
+    os.mkfifo("pipe.py")
+    for path, kind in (("pipe.py", "a named pipe"), ("/dev/zero", "a device")):
+        with pytest.raises(UserError, match=f"^{path}: is {kind}, expected a file$"):
+            find_config(path)
 
 
 def test_runs_are_known_by_their_config(here: Path) -> None:
