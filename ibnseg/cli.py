@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -81,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.raiseExceptions = False  # a log that cannot be written is reported below, once
     try:
         command.run(args)
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if _is_interrupt(error):
             hint = f"; to continue: {command.go_on}" if command.go_on else ""
@@ -106,8 +109,22 @@ def _message(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return _line(error)
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        place = error.filename
+        if place is None and error.errno == errno.ENOSPC and _output_fails():
+            place = "standard output"
+        return f"{place}: {error.strerror}" if place else error.strerror
     return None
+
+
+def _output_fails() -> bool:
+    """Whether the standard output cannot be written, e.g. to a full disk; what is left of it is
+    then dropped."""
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _line(error: UserError) -> str:

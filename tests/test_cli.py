@@ -78,6 +78,20 @@ def test_an_error_is_reported_in_one_line(
     assert capsys.readouterr().err == f"ibnseg: error: {line}\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_output_that_does_not_fit_on_the_disk_is_reported_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ibnseg.cli", "completion", "bash"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "ibnseg: error: standard output: No space left on device\n"
+
+
 def test_errors_of_the_program_are_not_hidden(command_raises) -> None:
     for error in (OSError("a program's own"), ValueError("x"), RuntimeError("x")):
         command_raises("train", error)

@@ -153,7 +153,8 @@ class Runner(mmengine.runner.Runner):
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Runs a step of all hooks.
 
-        Some, such as ``EMAHook``, check their arguments only when the training begins.
+        Some, such as ``EMAHook``, check their arguments only when the training begins. What they
+        log may not fit on the disk; libraries do not say which file that is.
         """
         try:
             super().call_hook(fn_name, **kwargs)
@@ -161,6 +162,10 @@ class Runner(mmengine.runner.Runner):
             if fn_name != "before_run" or "unexpected keyword argument" not in str(error):
                 raise
             raise UserError(f"custom_hooks: cannot be built from the config ({error})") from error
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            raise UserError(f"{self.log_dir}: cannot be written ({error.strerror})") from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):

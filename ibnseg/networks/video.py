@@ -81,12 +81,13 @@ def write_video(path: str | Path, pictures: Iterator[np.ndarray], rate: float) -
         rate: frames per second.
 
     Raises:
-        UserError: if this build of OpenCV cannot write it.
+        UserError: if this build of OpenCV cannot write it, or the disk is full.
     """
-    writer = None
+    writer, frames = None, 0
     with written_whole(path) as temporary:
         try:
             for picture in pictures:
+                frames += 1
                 height, width = picture.shape[:2]
                 even = cv2.copyMakeBorder(
                     picture, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=(255,) * 3
@@ -101,3 +102,14 @@ def write_video(path: str | Path, pictures: Iterator[np.ndarray], rate: float) -
         finally:
             if writer is not None:
                 writer.release()
+        if frames and not _can_be_read(temporary, frames):  # OpenCV does not report a full disk
+            raise OSError("OpenCV has not written all frames")
+
+
+def _can_be_read(path: Path, frames: int) -> bool:
+    """Whether a video has a number of frames, the last of which can be read."""
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened() or round(video.get(cv2.CAP_PROP_FRAME_COUNT)) != frames:
+        return False
+    video.set(cv2.CAP_PROP_POS_FRAMES, frames - 1)
+    return video.read()[0]

@@ -100,3 +100,18 @@ def test_weights_that_cannot_be_downloaded_are_one_line(
         UserError, match=r"cannot be downloaded \(no route to host\); set model.pre"
     ):
         runner.train()
+
+
+def test_a_log_that_does_not_fit_on_the_disk_is_named(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mmengine writes ``scalars.json``; the system's error names no file."""
+
+    def full(*args, **kwargs) -> None:
+        with Path("/dev/full").open("w") as file:
+            file.write("loss")
+
+    monkeypatch.setattr(runner.hooks[0], "after_val_iter", full)
+    with pytest.raises(UserError) as error:
+        runner.call_hook("after_val_iter", batch_idx=0)
+    assert str(error.value) == f"{runner.log_dir}: cannot be written (No space left on device)"

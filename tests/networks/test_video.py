@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +45,34 @@ def test_a_video_that_is_not_finished_does_not_appear(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         video.write_video(tmp_path / "a.mp4", broken(), 10)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_a_video_of_which_frames_are_not_written_does_not_appear(
+    tmp_path: Path, monkeypatch, kept: int
+) -> None:
+    """OpenCV says nothing if the disk is full."""
+    writer = cv2.VideoWriter
+
+    class Full:
+        fourcc = writer.fourcc
+
+        def __init__(self, *args) -> None:
+            self.writer, self.left = writer(*args), kept
+
+        def write(self, frame: np.ndarray) -> None:
+            if self.left:
+                self.writer.write(frame)
+            self.left = max(self.left - 1, 0)
+
+        def __getattr__(self, name: str):
+            return getattr(self.writer, name)
+
+    monkeypatch.setattr(cv2, "VideoWriter", Full)
+    frames = np.zeros((5, 32, 32, 3), np.uint8)
+    with pytest.raises(UserError, match=r"x\.mp4: cannot be written \(OpenCV has not written all"):
+        video.write_video(tmp_path / "x.mp4", iter(frames), 5)
     assert not list(tmp_path.iterdir())
 
 

@@ -6,12 +6,15 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ibnseg.support import files
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, cache_folder, is_locked, written_whole
+from ibnseg.support.files import alone_in, cache_folder, in_turn, is_locked, written_whole
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -111,6 +114,71 @@ def test_a_disk_that_fills_while_the_caller_writes_keeps_the_old_file(tmp_path):
     with pytest.raises(UserError, match=r"a\.txt: cannot be written \(No space left"):
         write()
     assert contents(tmp_path) == {"a.txt": "old"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("encoder error -2 when writing image file"),
+        RuntimeError("PytorchStreamWriter failed"),
+    ],
+    ids=["Pillow", "torch"],
+)
+def test_a_full_disk_is_named_if_the_library_only_says_that_it_failed(tmp_path, monkeypatch, error):
+    def write():
+        with written_whole(tmp_path / "a.png"):
+            raise error
+
+    reason = str(error) if isinstance(error, OSError) else None
+    with pytest.raises((UserError, RuntimeError), match=reason):  # there is room
+        write()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match=r"a\.png: cannot be written \(No space left on device\)"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_new_name_and_new_folders_survive_a_loss_of_power(tmp_path, monkeypatch):
+    """The folder is synced after the file has its name, and the parents of new folders are too."""
+    synced, fsync = [], os.fsync
+
+    def record(handle):
+        synced.append((os.readlink(f"/proc/self/fd/{handle}"), (tmp_path / "x/y/a.txt").exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", record)
+    with written_whole(tmp_path / "x/y/a.txt") as temporary:
+        temporary.write_text("new")
+    (file, _), *names = sorted(synced, key=lambda each: ".tmp" not in each[0])
+    assert file == str(temporary)
+    assert sorted(names) == [
+        (str(tmp_path), False),
+        (str(tmp_path / "x"), False),
+        (str(tmp_path / "x/y"), True),
+    ]
+
+
+def test_processes_change_a_file_in_turn(tmp_path, monkeypatch):
+    """The second waits for the first, but not forever."""
+    path = tmp_path / "a.txt"
+    entered = threading.Event()
+
+    def hold():
+        with in_turn(path):
+            entered.set()
+            time.sleep(0.2)
+            path.write_text("first")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    entered.wait()
+    with in_turn(path):
+        assert path.read_text() == "first"
+        monkeypatch.setattr(files, "PATIENCE", 0.01)
+        message = r"a\.txt: has been locked by another process for 0 s"
+        with pytest.raises(UserError, match=message), in_turn(path):
+            pass
+    other.join()
 
 
 def test_a_folder_that_is_a_file_is_an_error(tmp_path):
