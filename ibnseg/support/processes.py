@@ -52,7 +52,7 @@ def _end_after(wait: Callable[[], object]) -> None:
 
 _LOADER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited)")
 _NO_SHARED_MEMORY = re.compile(r"unable to (?:allocate shared memory|write to file </torch_)")
-_PEER = re.compile(r"Connection (?:closed|reset) by peer.*?(?=\. |$)|(?<=gloo/).*\] (.*)")
+_PEER = re.compile(r"gloo/\S+\] (.*?)(?:\. |$)|Connection (?:closed|reset) by peer")
 
 
 @contextmanager

@@ -58,10 +58,16 @@ def test_a_killed_worker_of_a_loader_is_reported_in_one_line(tmp_path: Path) -> 
             "found no room in shared memory (/dev/shm)",
         ),
         (
-            "[pair.cc:561] Connection closed by peer [127.0.0.1]:25515. This is typically caused "
-            "by a remote worker crashing. Check the logs.",
+            "[/x/gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:25515. This "
+            "is typically caused by a remote worker crashing. Check the logs.",
             "cannot be reached (Connection closed by peer [127.0.0.1]:25515); its own message",
         ),
+        (
+            "[/x/gloo/transport/tcp/pair.cc:551] Read error [127.0.0.1]:54955: Connection reset by "
+            "peer. This is typically caused by a remote worker hanging.",
+            "cannot be reached (Read error [127.0.0.1]:54955: Connection reset by peer); its own",
+        ),
+        ("Connection reset by peer", "cannot be reached (Connection reset by peer); its own"),
         (
             "[/x/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv",
             "cannot be reached (Timed out waiting 1800000ms for recv); its own message",
