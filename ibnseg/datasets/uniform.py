@@ -124,7 +124,9 @@ def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
     file = index_file(dataset, tile)
     if file.exists():
         with suppress(*DAMAGED, UserError):
-            return read_npy(file)
+            index = read_npy(file)
+            if _is_index(index, len(dataset)):
+                return index
     index = class_index(dataset, tile)
     try:
         with in_turn(file), written_whole(file) as temporary:
@@ -132,6 +134,15 @@ def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
     except UserError as error:
         print_log(f"{error}; the next run searches classes again", "current", logging.WARNING)
     return index
+
+
+def _is_index(array: np.ndarray, images: int) -> bool:
+    """Whether an array has the form of :func:`class_index`, for a dataset of so many images."""
+    if array.dtype != np.int32 or array.ndim != 2 or array.shape[1] != 4:
+        return False
+    return bool(
+        (array >= 0).all() and (array[:, 0] < IGNORE).all() and (array[:, 1] < images).all()
+    )
 
 
 @DATA_SAMPLERS.register_module()

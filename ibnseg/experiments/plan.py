@@ -16,6 +16,7 @@ from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_d
 from ibnseg.runs.revisions import REVISIONS, revisions_of
 from ibnseg.support.configs import config_files, read_config
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.reading import MOST_TEXT, regular_file
 
 ENTRY = ("config", "title", "options", "seeds", "start")
 """The keys that an entry in a suite's list may have."""
@@ -76,10 +77,11 @@ def read_suite(source: str | Path) -> Suite:
             twice.
     """
     path = Path(source)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         if str(source) not in suites():
             raise unknown_name("suite", str(source), suites())
         path = suites()[str(source)]
+    regular_file(path, MOST_TEXT)
     try:
         cfg = read_config(path)
     except Exception as error:  # it is code: anything may be wrong with it

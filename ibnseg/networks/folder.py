@@ -23,6 +23,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, written_whole
 from ibnseg.support.ledger import Ledger, begin, stamp
 from ibnseg.support.progress import bar
+from ibnseg.support.reading import regular_file
 
 Item = TypeVar("Item")
 
@@ -211,7 +212,8 @@ def find_images(source: Path, out: Path) -> dict[str, Path]:
         UserError: if there are none, if two have one name, or if a folder has the name of a video.
     """
     known = (*SUFFIXES, *video.SUFFIXES)
-    if source.is_file():
+    if source.exists() and not source.is_dir():
+        regular_file(source)
         if source.suffix.lower() not in known:
             raise UserError(f"{source} is not an image or video ({', '.join(known)})")
         return {source.stem: source}

@@ -215,7 +215,7 @@ def read_runs(runs: Sequence[str | Path], recipe_of: RecipeOf | None = None) -> 
 
 def _read(path: Path, recipe_of: RecipeOf | None) -> list[TestRecord]:
     file = path / RESULTS if path.is_dir() else path
-    if not file.is_file():
+    if not file.exists() or file.is_dir():
         below = sorted(each.parent.name for each in path.glob(f"*/{RESULTS}"))
         if below:
             raise UserError(

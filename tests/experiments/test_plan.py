@@ -217,6 +217,11 @@ def test_the_suite_in_the_docs_can_be_read(tmp_path):
         assert own.model == start.model
 
 
+def test_a_suite_that_is_no_regular_file_is_refused():
+    with pytest.raises(UserError, match="^/dev/zero: is a device, expected a file"):
+        read_suite("/dev/zero")
+
+
 def test_an_unknown_suite_is_answered_by_the_nearest():
     with pytest.raises(UserError, match="unknown suite 'table7'; did you mean table"):
         read_suite("table7")

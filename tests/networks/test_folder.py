@@ -68,6 +68,8 @@ def test_a_folder_that_cannot_be_predicted_is_refused_with_the_reason(
     out = tmp_path / "out"
     with pytest.raises(UserError, match="nowhere: no such folder or image"):
         predict_folder(config, run / "latest.pth", tmp_path / "nowhere", out)
+    with pytest.raises(UserError, match="^/dev/zero: is a device, expected a file"):
+        predict_folder(config, run / "latest.pth", Path("/dev/zero"), out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no images or videos"):
         predict_folder(config, run / "latest.pth", tmp_path / "empty", out)

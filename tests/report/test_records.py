@@ -1,6 +1,7 @@
 """Runs that are read for comparison, and runs that cannot be compared."""
 
 import json
+import os
 
 import pytest
 
@@ -107,6 +108,15 @@ def test_a_folder_that_is_no_tested_run_is_named(tmp_path):
         read_runs([tmp_path / "x"])
     with pytest.raises(UserError, match="is not a tested run"):
         read_runs([tmp_path])
+
+
+def test_results_that_are_no_regular_file_are_refused(tmp_path):
+    run = save_run(tmp_path, {"gta5": IMAGES})
+    (run / "results.json").unlink()
+    os.mkfifo(run / "results.json")
+    for path in (run, run / "results.json"):
+        with pytest.raises(UserError, match="results.json: is a named pipe, expected a file"):
+            read_runs([path])
 
 
 def test_a_run_without_a_test_of_its_last_checkpoint_is_refused(tmp_path):
