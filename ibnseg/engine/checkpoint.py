@@ -20,7 +20,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ibnseg.engine.divergence import advice, bare, state_of
+from ibnseg.engine.non_finite import advice, bare, state_of
 from ibnseg.registry import HOOKS
 from ibnseg.runs.recipe import domain_label
 from ibnseg.runs.run import BEST, LATEST

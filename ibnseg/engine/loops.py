@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ibnseg.engine.divergence import FirstNonFinite
+from ibnseg.engine.non_finite import FirstNonFinite
 from ibnseg.engine.parts import LoggedMeans, SharedDivisors
 from ibnseg.engine.precision import autocast
 from ibnseg.engine.values import layers_fit, pools_whole_images

@@ -62,8 +62,8 @@ class Runner(mmengine.runner.Runner):
     - Several CPU processes work (gloo), each with batch statistics of its own, because torch's
       SyncBN is for GPUs.
     - The expanded config is ``config.py`` in the work dir.
-    - The console shows single lines only, or with ``console='bar'`` a bar and errors; the log file
-      has everything.
+    - The console shows single lines only, or with ``console='bar'`` a bar, warnings and errors; the
+      log file has everything.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -84,7 +84,7 @@ class Runner(mmengine.runner.Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: "\n" not in record.getMessage())
                 if self.cfg.get("console") == "bar":
-                    handler.setLevel(logging.ERROR)
+                    handler.setLevel(logging.WARNING)
         return logger
 
     def set_randomness(

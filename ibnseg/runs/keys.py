@@ -229,7 +229,7 @@ KEYS = {
             "log",
             one_of("log", "bar"),
             'what a training or test shows: `"log"`, its lines; `"bar"`, how far it is, the time '
-            "left, and errors",
+            "left, warnings and errors",
         ),
         Key("tensorboard", False, SWITCH, "also log for TensorBoard (`pip install tensorboard`)"),
         Key("log_interval", 50, COUNT, "iterations between two lines of the log"),

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
-from ibnseg.engine.divergence import FirstNonFinite
+from ibnseg.engine.non_finite import FirstNonFinite
 from ibnseg.engine.run import train
 from ibnseg.registry import HOOKS, OPTIM_WRAPPERS
 from ibnseg.support.errors import UserError
