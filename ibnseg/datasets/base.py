@@ -24,6 +24,7 @@ from ibnseg.datasets.pictures import CHANNELS, read_label
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.datasets.upstream import BaseSegDataset
+from ibnseg.support.data_files import is_foreign
 from ibnseg.support.errors import UserError, unknown_name
 
 SUBSETS = {
@@ -138,7 +139,10 @@ class DrivingDataset(BaseSegDataset):
             raise UserError(
                 f"{type(self).__name__}: no folder {root}; expected the layout {self.LAYOUT}"
             )
-        images, labels = self.pairs(root)
+        images, labels = (
+            {key: path for key, path in paths.items() if not is_foreign(path.name)}
+            for paths in self.pairs(root)
+        )
         if not images and not labels:
             raise UserError(
                 f"{type(self).__name__}: no images of split '{self.split}' in {root}; "

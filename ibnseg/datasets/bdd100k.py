@@ -12,6 +12,7 @@ from ibnseg.datasets.drivable import maps_of_another_release, release_of
 from ibnseg.datasets.labels import BDD100K_IDS, DRIVABLE, DRIVABLE_2018_IDS, DRIVABLE_IDS
 from ibnseg.datasets.transforms import read_label
 from ibnseg.registry import DATASETS
+from ibnseg.support.data_files import files_by_name, has_suffix, list_files
 from ibnseg.support.errors import UserError, unknown_name
 
 
@@ -47,24 +48,24 @@ class Released(DrivingDataset):
         public."""
         folders = [root / each.images / split for each in cls._releases(release)]
         folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-        return {path.stem: path for path in folder.glob("*.jpg")}
+        return files_by_name(folder, ".jpg")
 
     @classmethod
     def labels(cls, root: Path, split: str, release: str | None = None) -> dict[str, Path]:
         """Lists a split's labels by the names of their images; ``test`` has none."""
         if split not in cls.SPLITS:
             return {}
-        found, expected = {}, cls._release(root, release)
-        for path in (root / expected.labels / split).glob("*.png"):
+        expected = cls._release(root, release)
+        folder = root / expected.labels / split
+        for path in list_files(folder, ".png"):
             cls._require_suffix(path, expected)
-            found[path.name.removesuffix(expected.suffix)] = path
-        return found
+        return files_by_name(folder, expected.suffix)
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         release = self._release(root, self.release)
         self.label_ids = release.ids
-        images = (root / release.images / self.split).glob("*.jpg")
-        return {path.stem: path for path in images}, self.labels(root, self.split, self.release)
+        images = files_by_name(root / release.images / self.split, ".jpg")
+        return images, self.labels(root, self.split, self.release)
 
     def may_be_unpaired(self, root: Path) -> Fraction:
         return self._release(root, self.release).unpaired
@@ -105,7 +106,7 @@ class Released(DrivingDataset):
     def _require_suffix(cls, path: Path, release: Release) -> None:
         """Raises a UserError if a label is named like those of another release."""
         suffixes = sorted((r.suffix for r in cls.RELEASES.values()), key=len, reverse=True)
-        found = next(suffix for suffix in suffixes if path.name.endswith(suffix))
+        found = next(suffix for suffix in suffixes if has_suffix(path, [suffix]))
         if found != release.suffix:
             raise UserError(
                 f"{path}: is named like labels of another release, <name>{found}, but "

@@ -9,7 +9,8 @@ from pathlib import Path
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CAMVID_IDS
 from ibnseg.registry import DATASETS
-from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.data_files import files_by_name
+from ibnseg.support.errors import unknown_name
 
 
 @DATASETS.register_module()
@@ -35,14 +36,14 @@ class CamVid(DrivingDataset):
         super().__init__(*args, **kwargs)
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        images = _by_stem(root / self.split, ".png", ".jpg")
-        labels = _by_stem(root / f"{self.split}annot", ".png")
+        images = files_by_name(root / self.split, ".png", ".jpg")
+        labels = files_by_name(root / f"{self.split}annot", ".png")
         if self.sequences is None or not images:
             return images, labels
         everywhere = {
             stem.split("_")[0]
             for split in self.SPLITS
-            for stem in _by_stem(root / split, ".png", ".jpg")
+            for stem in files_by_name(root / split, ".png", ".jpg")
         }
         for sequence in self.sequences:
             if sequence not in everywhere:
@@ -52,16 +53,3 @@ class CamVid(DrivingDataset):
             for paths in (images, labels)
         )
         return images, labels
-
-
-def _by_stem(folder: Path, *suffixes: str) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    for suffix in suffixes:
-        for path in folder.glob(f"*{suffix}"):
-            if path.stem in paths:
-                other = paths[path.stem].name
-                raise UserError(
-                    f"{path}: the same frame also exists as {other}; remove one of them"
-                )
-            paths[path.stem] = path
-    return paths

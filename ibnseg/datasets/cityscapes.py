@@ -7,6 +7,7 @@ from pathlib import Path
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.registry import DATASETS
+from ibnseg.support.data_files import files_by_name, list_folders
 
 
 @DATASETS.register_module()
@@ -43,6 +44,7 @@ class Cityscapes(DrivingDataset):
 
 def _by_frame(folder: Path, suffix: str) -> dict[str, Path]:
     return {
-        f"{path.parent.name}/{path.name.removesuffix(suffix)}": path
-        for path in folder.glob(f"*/*{suffix}")
+        f"{city.name}/{frame}": path
+        for city in list_folders(folder)
+        for frame, path in files_by_name(city, suffix).items()
     }

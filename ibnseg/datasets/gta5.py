@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import GTA5_COLORS, GTA5_IDS, GTA5_IDS_BY_COLOR
 from ibnseg.registry import DATASETS
+from ibnseg.support.data_files import files_by_name
 from ibnseg.support.errors import UserError
 from ibnseg.support.reading import read_json
 
@@ -111,9 +112,14 @@ class GTA5(DrivingDataset):
         own = _has_own_split(root)
         splits = read_split(root / OWN_SPLIT) if own else official_split()
         names = set(_names(*splits.get(self.split, ())))
+        if not names:
+            raise UserError(
+                f"{root / OWN_SPLIT}: lists no images of split '{self.split}', only of "
+                f"{', '.join(name for name in splits if splits[name]) or 'none'}"
+            )
         images, labels = (
-            {path.name: path for path in (root / folder).glob("*.png") if path.name in names}
-            for folder in ("images", "labels")
+            {f"{name}.png": path for name, path in found.items() if f"{name}.png" in names}
+            for found in (files_by_name(root / folder, ".png") for folder in ("images", "labels"))
         )
         usable = names - self.defects(root).keys()
         absent = usable - images.keys() - labels.keys()

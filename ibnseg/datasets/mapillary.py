@@ -7,6 +7,7 @@ from pathlib import Path
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import MAPILLARY_IDS, MAPILLARY_OPENSEG_IDS
 from ibnseg.registry import DATASETS
+from ibnseg.support.data_files import files_by_name
 
 FOLDERS = {"train": "training", "val": "validation"}
 """The folder of each split."""
@@ -32,7 +33,4 @@ class MapillaryVistas(DrivingDataset):
         folder = root / FOLDERS[self.split]
         newer = folder / "v1.2" / "labels"
         labels = newer if newer.is_dir() else folder / "labels"
-        return (
-            {path.stem: path for path in (folder / "images").glob("*.jpg")},
-            {path.stem: path for path in labels.glob("*.png")},
-        )
+        return files_by_name(folder / "images", ".jpg"), files_by_name(labels, ".png")

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ibnseg.runs.kinds import as_list
+from ibnseg.support.data_files import list_files_below
 from ibnseg.support.errors import UserError
 from ibnseg.support.reading import MOST_TEXT, read_bytes
 
@@ -128,7 +129,7 @@ def _describe(name: str) -> dict[str, str]:
         files, folder = [file], file.parent
     else:
         package = file.parent if file else Path(next(iter(module.__path__)))
-        files, folder = sorted(package.rglob("*.py")), package.parent
+        files, folder = list_files_below(package, ".py"), package.parent
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())

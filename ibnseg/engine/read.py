@@ -13,7 +13,7 @@ from ibnseg.runs.keys import check_names, check_options, is_expanded
 from ibnseg.runs.literal import read_value
 from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run
-from ibnseg.support.configs import find_config, read_config, require_network
+from ibnseg.support.configs import find_config, imports_types, read_config, require_network
 from ibnseg.support.errors import UserError
 
 
@@ -34,8 +34,7 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
     """
     path = find_config(config)
     try:
-        imports_types = Config._is_lazy_import(str(path))
-        cfg = None if imports_types else read_config(path, import_custom_modules=False)
+        cfg = None if imports_types(path) else read_config(path, import_custom_modules=False)
     except Exception as error:  # a config is code: anything may be wrong with it
         raise UserError(f"{path}: cannot be read as a config ({error})") from error
     if cfg is None:

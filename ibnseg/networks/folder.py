@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -17,19 +17,21 @@ from ibnseg.engine.precision import warn_if_emulated
 from ibnseg.engine.read import find_network
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend, overlay
+from ibnseg.networks.inputs import find_images, is_video
 from ibnseg.networks.network import describe_network, load_network, predict_images
 from ibnseg.networks.outputs import Output, Prediction, chosen_outputs
+from ibnseg.support.data_files import count_by_suffix
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, written_whole
 from ibnseg.support.ledger import Ledger, begin, stamp
 from ibnseg.support.progress import bar
-from ibnseg.support.reading import regular_file
 
 Item = TypeVar("Item")
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 RECORD = "predictions.json"
 """The file beside predictions that lists the network and the images."""
+MOST_SHOWN = 5
+"""The most unreadable inputs that are named."""
 
 
 def predict_folder(
@@ -54,8 +56,9 @@ def predict_folder(
 
     Args:
         source, checkpoint, options: the network, as for :func:`ibnseg.load`.
-        images: PNG and JPEG images and videos, in subfolders too; or one image or video. Images
-            are turned upright as their EXIF orientation says, and so are their predictions.
+        images: a folder of images and videos, in subfolders and linked folders too; or one image
+            or video. Images are turned upright as their EXIF orientation says, and so are their
+            predictions.
         out: folder of the predictions.
         write: further outputs, by their names in :data:`~ibnseg.networks.outputs.OUTPUTS`.
         batch: images of one size that go through the network at a time, at most.
@@ -65,11 +68,12 @@ def predict_folder(
         The number of images and videos.
 
     Raises:
-        UserError: for wrong input: no images, two of one name, an unreadable one, an ``out`` that
-            holds files of another network or not of this command.
+        UserError: for wrong input: no images, two of one name, an ``out`` that holds files of
+            another network or not of this command; and at the end, if some inputs could not be
+            predicted.
     """
     out = Path(out)
-    found = find_images(Path(images), out)
+    found, left_out = find_images(Path(images), out)
     cfg, checkpoint = find_network(source, checkpoint, options)
     stamps = {name: stamp(path) for name, path in found.items()}
     network = load_network(cfg, checkpoint)
@@ -77,7 +81,7 @@ def predict_folder(
     targets = {name: _targets(out, name, path, outputs) for name, path in found.items()}
     identity = dict(describe_network(cfg, checkpoint), precision=precision)
     ledger = Ledger(out / RECORD, "predictions", identity, 1, {"precision": "float32"})
-    predictor = _Predictor(network, outputs, batch, precision)
+    predictor = _Predictor(network, outputs, batch, precision, {})
     warn_if_emulated(precision)
     with alone_in(out, "is being written"):
         left = begin(ledger, stamps, targets)
@@ -88,11 +92,32 @@ def predict_folder(
             _predict_images(predictor, ((found[name], targets[name]) for name in pictures))
             for name in left:
                 if is_video(found[name]):
-                    _predict_video(predictor, found[name], targets[name], progress)
+                    try:
+                        _predict_video(predictor, found[name], targets[name], progress)
+                    except video.UnreadableError as error:
+                        predictor.failed[found[name]] = str(error)
+    failed = predictor.failed
     before = f" ({len(found) - len(left)} of them there already)" if len(left) < len(found) else ""
     folders = ", ".join(f"{out}/{each.folder}" for each in outputs)
-    print(f"{len(found)} predictions{before}: {folders}, {out}/overlays")
+    skipped = _skipped(left_out, list(failed))
+    print(f"{len(found) - len(failed)} predictions{before}: {folders}, {out}/overlays{skipped}")
+    if failed:
+        shown = "; ".join(list(failed.values())[:MOST_SHOWN])
+        more = f"; and {len(failed) - MOST_SHOWN} more" if len(failed) > MOST_SHOWN else ""
+        raise UserError(
+            f"{len(failed)} of {len(found)} inputs could not be predicted: {shown}{more}; the same "
+            "command predicts them once they are mended"
+        )
     return len(found)
+
+
+def _skipped(left_out: Sequence[Path], failed: Sequence[Path]) -> str:
+    """Says how many files have no prediction, and why; nothing if there are none."""
+    parts = [count_by_suffix(left_out)] if left_out else []
+    if failed:
+        names = ", ".join(path.name for path in failed[:MOST_SHOWN])
+        parts.append(f"{len(failed)} unreadable ({names}{', ...' * (len(failed) > MOST_SHOWN)})")
+    return f"; {len(left_out) + len(failed)} skipped: {', '.join(parts)}" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,8 @@ class _Predictor:
     outputs: Sequence[Output]
     batch: int
     precision: str
+    failed: dict[Path, str]
+    """What is wrong with inputs that could not be predicted, which stop no others."""
 
     def predict(self, images: Sequence[np.ndarray], name: Path) -> list[Prediction]:
         """Predicts (H, W, 3) uint8 BGR images of one size; errors call the first one ``name``."""
@@ -128,12 +155,22 @@ def _predict_images(predictor: _Predictor, todo: Iterable[tuple[Path, Sequence[P
     def read() -> Iterator[tuple[Path, Sequence[Path], np.ndarray]]:
         nonlocal turned, count
         for path, files in todo:
-            image, is_turned = read_upright(path)
+            try:
+                image, is_turned = read_upright(path)
+            except UserError as error:
+                predictor.failed[path] = str(error)
+                continue
             turned, count = turned + is_turned, count + 1
             yield path, files, image
 
     for group in in_batches(read(), predictor.batch, lambda item: item[2].shape):
-        predictions = predictor.predict([image for *_, image in group], group[0][0])
+        try:
+            predictions = predictor.predict([image for *_, image in group], group[0][0])
+        except UserError as error:  # too little memory, of one image or of a whole batch
+            if len(group) > 1:
+                raise
+            predictor.failed[group[0][0]] = str(error)
+            continue
         for (_, (*files, overlay_file), image), prediction in zip(group, predictions, strict=True):
             predictor.write(prediction, files)
             picture = overlay(image[..., ::-1], prediction.train_ids, predictor.network.class_set)
@@ -193,59 +230,6 @@ def in_batches(
             group = []
     if group:
         yield group
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file's name ends like a video's."""
-    return path.suffix.lower() in video.SUFFIXES
-
-
-def find_images(source: Path, out: Path) -> dict[str, Path]:
-    """Finds the images and videos to predict, by the names of their predictions: relative paths
-    without suffix.
-
-    Args:
-        source: a folder, or one image or video.
-        out: the folder of the predictions, which is left out if it lies in ``source``.
-
-    Raises:
-        UserError: if there are none, if two have one name, or if a folder has the name of a video.
-    """
-    known = (*SUFFIXES, *video.SUFFIXES)
-    if source.exists() and not source.is_dir():
-        regular_file(source)
-        if source.suffix.lower() not in known:
-            raise UserError(f"{source} is not an image or video ({', '.join(known)})")
-        return {source.stem: source}
-    if not source.is_dir():
-        raise UserError(f"{source}: no such folder or image")
-    images = [
-        path
-        for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in known
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-        and not path.resolve().is_relative_to(out.resolve())
-    ]
-    if not images:
-        raise UserError(f"{source}: no images or videos ({', '.join(known)}) in it")
-    found: dict[str, Path] = {}
-    for path in images:
-        name = path.relative_to(source).with_suffix("").as_posix()
-        if name in found:
-            raise UserError(
-                f"{source}: two images are called {name}, as their predictions would be; rename one"
-            )
-        found[name] = path
-    for name, path in found.items():
-        folders = [found.get(folder.as_posix()) for folder in PurePosixPath(name).parents]
-        video_file = next((each for each in folders if each and is_video(each)), None)
-        if video_file:
-            raise UserError(
-                f"{path} lies in a folder with the name of {video_file}, and so would the label "
-                "maps of that video's frames; rename one, or give each its own --out"
-            )
-    return found
 
 
 def _targets(out: Path, name: str, source: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from PIL import Image
 from torch import nn
 
 from ibnseg.datasets.domain import Domains
@@ -26,12 +27,19 @@ from ibnseg.models.augmented import Augmented
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fitting import load_exactly, state_dict_of
+from ibnseg.networks.images import as_rgb
 from ibnseg.registry import TRANSFORMS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building
 from ibnseg.support.files import sha256
 from ibnseg.support.memory import enough_memory, enough_memory_for_image
+
+SINGLE = (np.ndarray, torch.Tensor, Image.Image, bytes, Mapping)
+"""Types that can be iterated, and are still no iterables of images."""
+
+ImageLike = "str | Path | np.ndarray | torch.Tensor | Image.Image"
+Result = "np.ndarray | tuple[np.ndarray, np.ndarray]"
 
 
 def load(
@@ -54,42 +62,45 @@ def load(
 
 
 def predict(
-    network: nn.Module, image: np.ndarray | str | Path, probabilities: bool = False
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """Predicts the class of each pixel of an image.
+    network: nn.Module, image: ImageLike | Iterable[ImageLike], probabilities: bool = False
+) -> Result | list[Result] | Iterator[Result]:
+    """Predicts the class of each pixel of an image, or of several.
 
     Args:
         network: from :func:`load`.
-        image: (H, W, 3) uint8, RGB; or the path of an image, which is turned upright if its EXIF
-            data give an orientation, and so are its classes.
+        image: the path of an image, which is turned upright if its EXIF data give an orientation,
+            and so are its classes; a PIL image, whose pixels stay where they are; an array,
+            (H, W, 3) uint8 in RGB, or (H, W, 4) with alpha, or (H, W) of grey; or a tensor,
+            (3, H, W) in RGB, of uint8 or of floats in [0, 1]. Or several of these, of any sizes.
         probabilities: whether to return the classes' probabilities, too.
 
     Returns:
         (H, W) uint8 train ids, which are never 255; with ``probabilities`` also (K, H, W)
-        float32, each pixel's softmax in [0, 1], largest for the pixel's train id.
+        float32, each pixel's softmax in [0, 1], largest for the pixel's train id. A list of such
+        results for a list or tuple; for another iterable an iterator, which predicts an image when
+        it is asked for the next result.
 
     Raises:
-        UserError: for an array of another dtype or shape, an image that cannot be read, and too
+        UserError: for an image of another type, dtype or shape, one that cannot be read, and too
             little memory.
     """
     if isinstance(image, (str, Path)):
-        return predict_image(network, read_upright(image)[0], image, probabilities)
-    require_image(image)
-    return predict_image(network, image[..., ::-1], None, probabilities)
+        path = Path(image).expanduser()
+        return predict_image(network, read_upright(path)[0], path, probabilities)
+    if isinstance(image, (list, tuple)):
+        return list(_predict_each(network, image, probabilities))
+    if isinstance(image, Iterable) and not isinstance(image, SINGLE):
+        return _predict_each(network, image, probabilities)
+    return predict_image(network, as_rgb(image)[..., ::-1], None, probabilities)
 
 
-def require_image(image: object) -> None:
-    """Raises a UserError, naming what was found, for all but an (H, W, 3) uint8 array."""
-    expected = "expected a path, or an (H, W, 3) uint8 array in RGB"
-    if not isinstance(image, np.ndarray):
-        raise UserError(f"image: found a {type(image).__name__}, {expected}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise UserError(f"image: found an array of shape {image.shape}, {expected}")
-    if image.dtype != np.uint8:
-        values = ""
-        if image.dtype.kind in "biuf":
-            values = f" with values from {float(image.min()):.4g} to {float(image.max()):.4g}"
-        raise UserError(f"image: found {image.dtype}{values}, {expected}, 0 to 255")
+def _predict_each(
+    network: nn.Module, images: Iterable[ImageLike], probabilities: bool
+) -> Iterator[Result]:
+    for i, image in enumerate(images):
+        if not isinstance(image, (str, Path)):
+            image = as_rgb(image, f"image {i}")
+        yield predict(network, image, probabilities)
 
 
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:

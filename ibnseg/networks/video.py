@@ -15,9 +15,13 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
 from ibnseg.support.reading import regular_file
 
-SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 CODEC = "mp4v"
 """MPEG-4 part 2, which every build of OpenCV writes."""
+
+
+class UnreadableError(UserError):
+    """A video of which no frame can be read."""
 
 
 class Facts(NamedTuple):
@@ -31,7 +35,7 @@ def read_facts(path: str | Path) -> Facts:
     """Reads what a video file states of itself; a rate that makes no sense is taken as 25.
 
     Raises:
-        UserError: if it cannot be opened.
+        UnreadableError: if it cannot be opened.
     """
     video = _open(path)
     try:
@@ -45,7 +49,7 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     """Yields the frames of a video, (H, W, 3) uint8, BGR; warns if there are fewer than announced.
 
     Raises:
-        UserError: if it cannot be opened, or has no frame that can be read.
+        UnreadableError: if it cannot be opened, or has no frame that can be read.
     """
     announced, count, video = read_facts(path).frames, 0, _open(path)
     try:
@@ -58,7 +62,7 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     finally:
         video.release()
     if not count:
-        raise UserError(f"{path}: none of its frames can be read; is it a whole video file?")
+        raise UnreadableError(f"{path}: none of its frames can be read; is it a whole video file?")
     if count < announced:
         message = f"{path}: {count} of {announced} frames could be read; the file may be truncated"
         print_log(message, "current", logging.WARNING)
@@ -67,7 +71,7 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
 def _open(path: str | Path) -> cv2.VideoCapture:
     video = cv2.VideoCapture(str(regular_file(path)))
     if not video.isOpened():
-        raise UserError(f"{path}: cannot be opened as a video; is it a whole video file?")
+        raise UnreadableError(f"{path}: cannot be opened as a video; is it a whole video file?")
     return video
 
 

@@ -56,7 +56,7 @@ class PublishedRow(NamedTuple):
 def read_published() -> tuple[Published, ...]:
     """Reads all published numbers, in the order of the file."""
     path = files("ibnseg.report") / "published.csv"
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return tuple(
             Published(**{**row, "train": tuple(row["train"].split("+"))})
             for row in csv.DictReader(file)

@@ -17,6 +17,7 @@ from ibnseg.evaluation.per_image import PerImage, read_per_image
 from ibnseg.runs.recipe import differences
 from ibnseg.runs.revisions import REVISION
 from ibnseg.runs.run import CONFIG, RESULTS
+from ibnseg.support.data_files import list_folders
 from ibnseg.support.errors import UserError
 
 PROTOCOL = ("name", "version", "inference")
@@ -216,7 +217,7 @@ def read_runs(runs: Sequence[str | Path], recipe_of: RecipeOf | None = None) -> 
 def _read(path: Path, recipe_of: RecipeOf | None) -> list[TestRecord]:
     file = path / RESULTS if path.is_dir() else path
     if not file.exists() or file.is_dir():
-        below = sorted(each.parent.name for each in path.glob(f"*/{RESULTS}"))
+        below = [each.name for each in list_folders(path) if (each / RESULTS).is_file()]
         if below:
             raise UserError(
                 f"{path}: not a run but a folder of runs: {', '.join(below)}; give these"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ibnseg.evaluation import results
 from ibnseg.runs.run import CONFIG, RESULTS, Run
+from ibnseg.support.data_files import walk_folders
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import is_locked
 
@@ -35,10 +35,9 @@ def list_runs(folder: str | Path) -> str:
 
 def find_runs(folder: Path) -> Iterator[Run]:
     """Finds the runs below a folder, itself included, in order of their paths."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != "." and name != LOGS)
-        if CONFIG in files:
-            yield Run(Path(place))
+    for place in walk_folders(folder):
+        if place.name != LOGS and (place / CONFIG).is_file():
+            yield Run(place)
 
 
 def run_state(run: Run) -> str:

@@ -19,6 +19,7 @@ from ibnseg.streets.disk import LAYOUTS_ON_DISK, MOST, OWN_LAYOUT, Counts, Pictu
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
 from ibnseg.streets.render import APPEARANCES, render
+from ibnseg.support.data_files import list_files, list_folders
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import alone_in, written_whole
 from ibnseg.support.ledger import Ledger
@@ -141,7 +142,8 @@ def _begin(root: Path, ledger: Ledger) -> Iterator[tuple[str, Picture]]:
 
 def _refuse_others(root: Path, ledger: Ledger) -> None:
     """Raises a UserError if a folder holds anything but streets of this ledger."""
-    is_new = not root.exists() or (root.is_dir() and not [*root.glob("[!.]*")])
+    holds = root.is_dir() and (list_files(root) or list_folders(root))
+    is_new = not root.exists() or (root.is_dir() and not holds)
     if not is_new and ledger.read(dict) is None:
         raise UserError(f"{root} is not a folder of streets; give another, or remove it")
 

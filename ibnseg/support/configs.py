@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from ibnseg.support.data_files import list_files, list_folders
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folders
 from ibnseg.support.reading import MOST_TEXT, regular_file
@@ -30,7 +32,7 @@ def first_by_name(folders: Iterable[Path]) -> dict[str, Path]:
     name counts. Hidden files are left out."""
     files = {}
     for folder in folders:
-        for path in sorted(folder.glob("[!.]*.py")):
+        for path in list_files(folder, ".py"):
             files.setdefault(path.stem, path)
     return files
 
@@ -57,7 +59,11 @@ def find_config(config: str | Path) -> Path:
 
 def _nearest(path: Path, known: Iterable[str]) -> str:
     """A hint for a missing path: what lies beside it under a similar name, else all configs."""
-    beside = {str(each) for each in path.parent.glob(f"*{path.suffix}")}
+    beside = {
+        str(each)
+        for each in (*list_files(path.parent, path.suffix), *list_folders(path.parent))
+        if each.suffix == path.suffix
+    }
     near = difflib.get_close_matches(str(path), beside, n=3, cutoff=0.8)
     if near:
         return f"did you mean {' or '.join(near)}?"
@@ -92,9 +98,34 @@ def read_config(path: str | Path, **kwargs: bool) -> Config:
 
     Config._get_cfg_path = staticmethod(anywhere)
     try:
-        return Config.fromfile(path, **kwargs)
+        with _skipping_marks():
+            return Config.fromfile(path, **kwargs)
     finally:
         Config._get_cfg_path = staticmethod(beside)
+
+
+def imports_types(path: str | Path) -> bool:
+    """Whether a config imports its bases or types (mmengine's ``read_base``), instead of naming
+    them as texts."""
+    from mmengine.config import Config
+
+    with _skipping_marks():
+        return Config._is_lazy_import(str(path))
+
+
+@contextmanager
+def _skipping_marks() -> Iterator[None]:
+    """Lets mmengine read config files that begin with a byte-order mark, as some editors write."""
+    from mmengine.config import config
+
+    def skipping(name: str, mode: str = "r", encoding: str = "utf-8") -> IO[str]:
+        return open(name, mode, encoding="utf-8-sig" if mode == "r" else encoding)
+
+    config.open = skipping
+    try:
+        yield
+    finally:
+        config.__dict__.pop("open", None)
 
 
 def require_run(folder: str | Path) -> None:
@@ -107,7 +138,7 @@ def require_run(folder: str | Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the folder of a run")
     if not (folder / "config.py").is_file():
-        below = sorted(each.parent.name for each in folder.glob("*/config.py"))
+        below = [each.name for each in list_folders(folder) if (each / "config.py").is_file()]
         hint = f"; it holds the runs {', '.join(below)}: give one of these" if below else ""
         raise UserError(f"{folder} is not a run folder (no config.py){hint}")
 

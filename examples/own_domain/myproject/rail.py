@@ -5,6 +5,7 @@ from pathlib import Path
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import IGNORE, ClassSet
 from ibnseg.registry import DATASETS
+from ibnseg.support.data_files import files_by_name
 
 RAIL = ClassSet(
     "rail",
@@ -23,12 +24,12 @@ class RailDrives(DrivingDataset):
     LABEL_IDS = {10: 0, 20: 1, 30: 2, 31: 3, 0: IGNORE}
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-        drives = [root / name for name in (root / f"{self.split}.txt").read_text().split()]
+        drives = (root / f"{self.split}.txt").read_text(encoding="utf-8-sig").split()
         return tuple(
             {
-                f"{path.parent.name}/{path.name.removesuffix(suffix)}": path
+                f"{drive}/{frame}": path
                 for drive in drives
-                for path in drive.glob(f"*{suffix}")
+                for frame, path in files_by_name(root / drive, suffix).items()
             }
             for suffix in (".jpg", ".mask.png")
         )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from ibnseg.datasets.pictures import MOST_BYTES, UNREADABLE, unreadable, verify
+from ibnseg.support.data_files import IMAGE_SUFFIXES, list_files_below, list_folders
 from ibnseg.support.errors import UserError
 from ibnseg.support.reading import read_bytes
 
@@ -48,7 +47,7 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected one with a sub-folder for each class")
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    classes = [each.name for each in list_folders(folder)]
     if not classes:
         raise UserError(f"{folder}: has no sub-folders; expected one for each class")
     if like is not None:
@@ -59,15 +58,18 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
                     "classes"
                 )
         classes = like.classes
-    indices = {name: i for i, name in enumerate(classes)}
-    found = make_dataset(folder, indices, IMG_EXTENSIONS, allow_empty=True)
+    found = [
+        (path, index)
+        for index, name in enumerate(classes)
+        for path in list_files_below(folder / name, *IMAGE_SUFFIXES)
+    ]
     if not found:
-        raise UserError(f"{folder}: no images ({', '.join(IMG_EXTENSIONS)}) in its sub-folders")
-    stats = [os.stat(path) for path, _ in found]
+        raise UserError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in its sub-folders")
+    stats = [path.stat() for path, _ in found]
     return Listing(
         folder,
         classes,
-        [Path(path).relative_to(folder).as_posix() for path, _ in found],
+        [path.relative_to(folder).as_posix() for path, _ in found],
         np.array([index for _, index in found], np.int64),
         np.array([(stat.st_size, stat.st_mtime_ns) for stat in stats], np.int64),
     )

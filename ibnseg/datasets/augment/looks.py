@@ -17,11 +17,10 @@ from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, look_o
 from ibnseg.datasets.pictures import UNREADABLE, read_image, read_upright
 from ibnseg.datasets.transforms import FurtherView
 from ibnseg.registry import TRANSFORMS
+from ibnseg.support.data_files import IMAGE_SUFFIXES, list_files_below
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.reading import regular_file
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-"""The suffixes of the images that a look is measured on, in lower case."""
 MOST = 200
 """The most images that a look is measured on; if there are more, evenly spaced ones are taken."""
 
@@ -143,16 +142,16 @@ def _share(name: str, prob: float) -> float:
 
 @cache
 def look_of_folder(folder: str) -> Look:
-    """Measures the look of the PNG and JPEG images in a folder and below, once in each process.
+    """Measures the look of the images in a folder and below, once in each process.
 
     Raises:
         UserError: if the folder has no images, or one of them has no colours (e.g. a label).
     """
-    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = list_files_below(folder, *IMAGE_SUFFIXES)
     if not paths:
         raise UserError(
-            f"{folder}: no images ({', '.join(SUFFIXES)}) to take the look of; give a folder of "
-            "images"
+            f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) to take the look of; give a folder "
+            "of images"
         )
     return look_of_files(paths, upright=True)
 

@@ -106,7 +106,7 @@ def test_label_images_are_refused_as_a_look(folder: Path) -> None:
 
 
 def test_an_empty_folder_and_a_broken_image_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no images \(.png, .jpg, .jpeg\) to take"):
+    with pytest.raises(UserError, match=r"no images \(.png, .jpg, .* to take"):
         LookOf(str(tmp_path))
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"x\.png: truncated or not an image"):
