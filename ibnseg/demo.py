@@ -25,7 +25,7 @@ from ibnseg.report.matrix import Row
 from ibnseg.report.terminal import as_terminal
 from ibnseg.streets.render import APPEARANCES
 from ibnseg.streets.write import write_streets
-from ibnseg.support.files import written_whole
+from ibnseg.support.files import as_path, written_whole
 from ibnseg.support.progress import bar
 
 CONFIGS = ("streets_r18", "streets_ibn18a", "streets_ibn18b")
@@ -61,7 +61,7 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     Raises:
         UserError: if ``out`` holds a demo of another scale, or something else.
     """
-    out, scale = Path(out), QUICK if quick else FULL
+    out, scale = as_path(out), QUICK if quick else FULL
     counts = {look: (scale.train if look == "virtual" else 0, scale.val) for look in APPEARANCES}
     folders = write_streets(out / "data", counts)
     roots = {folder.name: str(folder) for folder in folders}

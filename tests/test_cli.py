@@ -245,7 +245,7 @@ for line in {lines!r}:
     for message in (
         "unknown command 'trian'; did you mean train or matrix?",
         "unknown config 'no_such_config'; known: ",
-        "no/such/run: no such run folder or config; ",
+        "no/such/run is not a run folder (no such folder)",
         "empty is not a run folder (no config.py)",
         "gta2city_r50: a config needs a checkpoint",
     ):

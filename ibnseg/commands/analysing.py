@@ -72,11 +72,12 @@ def robustness_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="1,3,5",
         help="severities of the conditions (default: 1,2,3,4,5)",
     )
-    arguments.add_names(
-        parser,
+    parser.add_argument(
         "--look",
-        "domains, or folders of images, whose look the images are given",
+        type=arguments.paths,
         default=[],
+        metavar="A,B",
+        help="domains, or folders of images, whose look the images are given",
     )
     parser.add_argument(
         "--protocol", default="native", metavar="NAME", help="test protocol (default: native)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 
 from ibnseg.support.configs import config_files, require_network, require_run
@@ -40,12 +41,12 @@ _ibnseg_configs() {{
 
 def add_file(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:
     """Adds an argument that shells complete with files; ``kwargs`` are argparse's."""
-    parser.add_argument(name, **kwargs).complete = FILES
+    parser.add_argument(name, type=path, **kwargs).complete = FILES
 
 
 def add_folder(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:
     """Adds an argument that shells complete with folders; ``kwargs`` are argparse's."""
-    parser.add_argument(name, **kwargs).complete = FOLDERS
+    parser.add_argument(name, type=path, **kwargs).complete = FOLDERS
 
 
 def add_names(parser: argparse.ArgumentParser, name: str, help: str, **kwargs: object) -> None:
@@ -55,7 +56,7 @@ def add_names(parser: argparse.ArgumentParser, name: str, help: str, **kwargs: o
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds CONFIG and ``--cfg-options``."""
-    config = parser.add_argument("config", help="path of a config, or the name of one")
+    config = parser.add_argument("config", type=path, help="path of a config, or the name of one")
     config.complete = configs_and_files()
     add_options(parser)
 
@@ -65,6 +66,7 @@ def add_network(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
     network = parser.add_argument(
         "network",
         nargs=nargs,
+        type=path,
         metavar="RUN|CONFIG",
         help="folder of a run; or a config, with a checkpoint",
     )
@@ -199,6 +201,16 @@ def _use_device(args: argparse.Namespace) -> None:
 # ---- types of values ---------------------------------------------------------------------------
 
 
+def path(text: str) -> str:
+    """Reads a path, in which ``~`` is the home folder; an address or a name stays as it is."""
+    return os.path.expanduser(text)
+
+
+def paths(text: str) -> list[str]:
+    """Reads paths or names between commas, one at least."""
+    return [path(name) for name in names(text)]
+
+
 def names(text: str) -> list[str]:
     """Reads names between commas, one at least."""
     found = [name for name in text.split(",") if name]
@@ -253,4 +265,4 @@ def roots(text: str) -> list[tuple[str, str]]:
     pairs = [pair.split("=", 1) for pair in names(text)]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise argparse.ArgumentTypeError(f"'{text}': expected NAME=PATH")
-    return [(name, path) for name, path in pairs]
+    return [(name, path(folder)) for name, folder in pairs]

@@ -15,7 +15,7 @@ from ibnseg.datasets.labels import ClassSet
 from ibnseg.registry import DATASETS
 from ibnseg.support.configs import first_by_name, read_config
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import config_folders
+from ibnseg.support.files import as_path, config_folders
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,11 @@ class Domain:
         """
         for given in (self.name, self.data_root):
             if given in roots:
-                return [Path(roots[given]).expanduser()]
-        found = [Path("data") / self.data_root]
+                return [as_path(roots[given])]
+        own = as_path(self.data_root)
+        found = [Path("data") / own]
         if "IBNSEG_DATA" in os.environ:
-            found.insert(0, Path(os.environ["IBNSEG_DATA"]).expanduser() / self.data_root)
+            found.insert(0, as_path(os.environ["IBNSEG_DATA"]) / own)
         return found
 
     def root(self, roots: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from ibnseg.runs.recipe import contracted, domain_label, train_domains
 from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import LATEST
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
 
 
 def expand(
@@ -101,7 +102,7 @@ def _start_of(cfg: Config) -> str | None:
     """The checkpoint whose weights a training starts from."""
     if cfg.get("start_from") is None:
         return None
-    path = Path(cfg.start_from).expanduser()
+    path = as_path(cfg.start_from)
     path = path / LATEST if path.is_dir() else path
     if not path.is_file():
         raise UserError(

@@ -15,6 +15,7 @@ from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run
 from ibnseg.support.configs import find_config, imports_types, read_config, require_network
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
 
 
 def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object] = ()) -> Config:
@@ -77,17 +78,17 @@ def find_network(
         UserError: for a folder that is not a run, a run without a checkpoint to test, and a config
             that is given without one.
     """
-    source = Path(source).expanduser()
+    source = as_path(source)
     require_network(source, checkpoint)
     if not source.is_dir():
-        return load_config(source, options), Path(checkpoint).expanduser()
+        return load_config(source, options), as_path(checkpoint)
     run = Run.open(source)
     cfg = load_config(source / CONFIG, options)
     if checkpoint is None:
         checkpoint = run.tested
         if not checkpoint.is_file():
             raise UserError(f"{source} is a run without {checkpoint.name}; go on training it")
-    return cfg, Path(checkpoint)
+    return cfg, as_path(checkpoint)
 
 
 def _parsed(options: Iterable[str]) -> dict[str, object]:

@@ -23,7 +23,7 @@ from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.revisions import REVISION, why_not_resumed
 from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, require_writable
+from ibnseg.support.files import alone_in, as_path, require_writable
 from ibnseg.support.processes import losses_in_one_line
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -72,7 +72,7 @@ def train(
     cfg = load_config(config, options)
     is_auto = cfg.get("precision") == "auto"
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
-    folder = Path(work_dir or _default_folder(cfg, seed))
+    folder = as_path(work_dir or _default_folder(cfg, seed))
     if dry:
         print(dry_run.describe_training(cfg, folder))
         return {}
@@ -128,7 +128,7 @@ def test(
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
     cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
-    folder = Path(work_dir or _folder_of(checkpoint) or _default_folder(cfg, None))
+    folder = as_path(work_dir or _folder_of(checkpoint) or _default_folder(cfg, None))
     runner = _build_runner(cfg, folder)
     warn_if_emulated(cfg.test_precision)
     return _test_and_report(runner, checkpoint, resume)

@@ -16,6 +16,7 @@ from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_d
 from ibnseg.runs.revisions import REVISIONS, revisions_of
 from ibnseg.support.configs import config_files, read_config
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import as_path
 from ibnseg.support.reading import MOST_TEXT, regular_file
 
 ENTRY = ("config", "title", "options", "seeds", "start")
@@ -76,7 +77,7 @@ def read_suite(source: str | Path) -> Suite:
         UserError: if there is no such suite, its file is not as above, or a training is in it
             twice.
     """
-    path = Path(source)
+    path = as_path(source)
     if not path.exists() or path.is_dir():
         if str(source) not in suites():
             raise unknown_name("suite", str(source), suites())

@@ -24,7 +24,7 @@ from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import train_domains
 from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import sha256, written_whole
+from ibnseg.support.files import as_path, sha256, written_whole
 from ibnseg.support.processes import tied_to_stdin
 
 OUT = Path("work_dirs", "suites")
@@ -58,7 +58,7 @@ def suite(
         UserError: for a suite that cannot be read, an index out of range, a run to start from that
             is not finished, or runs that failed.
     """
-    plan, out = read_suite(source), Path(out)
+    plan, out = read_suite(source), as_path(out)
     if task is not None and not 0 <= task < len(plan.runs):
         raise UserError(f"--task {task}: the suite has runs 0 to {len(plan.runs) - 1}")
     begin, failed = time.monotonic(), []
@@ -205,7 +205,7 @@ def report(plan: Suite, out: Path) -> None:
 
 def list_suite(source: str | Path, out: str | Path = OUT) -> str:
     """Returns a line for each run of a suite: index, state, title, seed, folder."""
-    plan, out = read_suite(source), Path(out)
+    plan, out = read_suite(source), as_path(out)
     width = max(len(run.title) for run in plan.runs)
     return "\n".join(
         f"{i:3d}  {state(run, out):8s}  {run.title:{width}s}  seed {run.seed}  {out / run.name}"

@@ -22,13 +22,8 @@ from mmengine.runner.checkpoint import (
 from ibnseg.models.inert import inert_objects
 from ibnseg.models.zoo import SCHEME, get_published, hash_in
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import sha256
-from ibnseg.support.reading import (
-    DAMAGED,
-    regular_file,
-    require_plain_archive,
-    verify_checksums,
-)
+from ibnseg.support.files import as_path, sha256
+from ibnseg.support.reading import DAMAGED, regular_file, require_plain_archive, verify_checksums
 
 REMOTE = ("http://", "https://")
 
@@ -184,7 +179,7 @@ def locate(source: str | Path) -> tuple[str, Path]:
         source = urls[name]
     if source.startswith(REMOTE):
         return source, hub_folder() / Path(urlsplit(source).path).name
-    return source, Path(source).expanduser()
+    return source, as_path(source)
 
 
 def hub_folder() -> Path:

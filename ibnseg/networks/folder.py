@@ -22,7 +22,7 @@ from ibnseg.networks.network import describe_network, load_network, predict_imag
 from ibnseg.networks.outputs import Output, Prediction, chosen_outputs
 from ibnseg.support.data_files import count_by_suffix
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, written_whole
+from ibnseg.support.files import alone_in, as_path, written_whole
 from ibnseg.support.ledger import Ledger, begin, stamp
 from ibnseg.support.progress import bar
 
@@ -72,8 +72,8 @@ def predict_folder(
             another network or not of this command; and at the end, if some inputs could not be
             predicted.
     """
-    out = Path(out)
-    found, left_out = find_images(Path(images), out)
+    out = as_path(out)
+    found, left_out = find_images(as_path(images), out)
     cfg, checkpoint = find_network(source, checkpoint, options)
     stamps = {name: stamp(path) for name, path in found.items()}
     network = load_network(cfg, checkpoint)

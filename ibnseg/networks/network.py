@@ -32,7 +32,7 @@ from ibnseg.registry import TRANSFORMS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building
-from ibnseg.support.files import sha256
+from ibnseg.support.files import as_path, sha256
 from ibnseg.support.memory import enough_memory, enough_memory_for_image
 
 SINGLE = (np.ndarray, torch.Tensor, Image.Image, bytes, Mapping)
@@ -85,7 +85,7 @@ def predict(
             little memory.
     """
     if isinstance(image, (str, Path)):
-        path = Path(image).expanduser()
+        path = as_path(image)
         return predict_image(network, read_upright(path)[0], path, probabilities)
     if isinstance(image, (list, tuple)):
         return list(_predict_each(network, image, probabilities))

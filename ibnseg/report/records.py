@@ -19,6 +19,7 @@ from ibnseg.runs.revisions import REVISION
 from ibnseg.runs.run import CONFIG, RESULTS
 from ibnseg.support.data_files import list_folders
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
 
 PROTOCOL = ("name", "version", "inference")
 """The keys that identify a protocol; results under different ones never share a column."""
@@ -207,7 +208,7 @@ def read_runs(runs: Sequence[str | Path], recipe_of: RecipeOf | None = None) -> 
             domain with the same seed, or trained differently; and for runs that were tested over
             different classes in one domain.
     """
-    found = [_read(Path(path), recipe_of) for path in runs]
+    found = [_read(as_path(path), recipe_of) for path in runs]
     check_seeds((tests[0].folder, tests[0].run) for tests in found)
     tests = [test for tests in found for test in tests]
     _check_classes(tests)

@@ -9,7 +9,7 @@ from ibnseg.evaluation import results
 from ibnseg.runs.run import CONFIG, RESULTS, Run
 from ibnseg.support.data_files import walk_folders
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import is_locked
+from ibnseg.support.files import as_path, is_locked
 
 LOGS = "vis_data"
 """The folder of mmengine's logs in a run. It holds a copy of the config, and is not a run."""
@@ -21,7 +21,7 @@ def list_runs(folder: str | Path) -> str:
     Raises:
         UserError: if there is no such folder, or no run in it.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; runs are kept in work_dirs by default")
     rows = [(str(run.folder), run_state(run), scores(run)) for run in find_runs(folder)]

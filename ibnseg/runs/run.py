@@ -13,6 +13,7 @@ from ibnseg.runs.literal import read_config_data
 from ibnseg.runs.recipe import hash_of, recipe_values
 from ibnseg.support.configs import require_run
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
 
 CONFIG = "config.py"
 RESULTS = "results.json"
@@ -35,7 +36,7 @@ class Run:
         Raises:
             UserError: if the folder is missing, or has no ``config.py``.
         """
-        folder = Path(path).expanduser()
+        folder = as_path(path)
         require_run(folder)
         return cls(folder)
 
@@ -46,7 +47,7 @@ class Run:
         Returns:
             None if there is none.
         """
-        path = Path(checkpoint)
+        path = as_path(checkpoint)
         for folder in (path.parent, path.parent.parent):
             if (folder / CONFIG).is_file():
                 return cls(folder)

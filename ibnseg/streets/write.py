@@ -21,7 +21,7 @@ from ibnseg.streets.raster import rasterise
 from ibnseg.streets.render import APPEARANCES, render
 from ibnseg.support.data_files import list_files, list_folders
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import alone_in, written_whole
+from ibnseg.support.files import alone_in, as_path, written_whole
 from ibnseg.support.ledger import Ledger
 from ibnseg.support.processes import end_with_parent
 from ibnseg.support.progress import bar
@@ -77,7 +77,7 @@ def write_streets(
             size=list(size),
             **images._asdict(),
         )
-        root = Path(out) / name
+        root = as_path(out) / name
         ledgers[root] = Ledger(
             root / RECORD,
             "streets",

@@ -23,7 +23,7 @@ from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
 from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, remove_leftovers_of, written_whole
+from ibnseg.support.files import alone_in, as_path, remove_leftovers_of, written_whole
 from ibnseg.support.ledger import Ledger, begin, recorded_stamps, stamp
 from ibnseg.support.progress import bar
 
@@ -66,7 +66,7 @@ def submit(
         UserError: for wrong input: an archive that is there already, a network of other classes, a
             split that is not whole, an image that cannot be read.
     """
-    target, out = get_target(to), Path(out)
+    target, out = get_target(to), as_path(out)
     if out.suffix != ".zip":
         raise UserError(f"{out}: an archive is called .zip; give another --out")
     _require_absent(out)
@@ -142,7 +142,7 @@ def check(
         UserError: naming what is wrong.
     """
     target = get_target(to)
-    source = source and Path(source)
+    path, source = as_path(path), source and as_path(source)
     cfg = load_config(source / "config.py" if source.is_dir() else source) if source else Config()
     images = split_images(target, cfg, domain, split, roots or {})
     sizes = image_sizes(target, images, is_official=domain in (None, target.domain))

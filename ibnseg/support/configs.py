@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from ibnseg.support.data_files import list_files, list_folders
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import config_folders
+from ibnseg.support.files import as_path, config_folders
 from ibnseg.support.reading import MOST_TEXT, regular_file
 
 if TYPE_CHECKING:
@@ -44,30 +44,21 @@ def find_config(config: str | Path) -> Path:
         config: a path, or the name of a config.
 
     Raises:
-        UserError: if there is no such config, or it is not a regular file.
+        UserError: if there is no such config (it names the nearest ones), or it is not a regular
+            file.
     """
-    path, known = Path(config).expanduser(), config_files()
+    path, known = as_path(config), config_files()
     if path.exists() and not path.is_dir():
         return regular_file(path, MOST_TEXT)
-    if path.suffix or len(path.parts) > 1:
-        what = "config" if path.suffix else "run folder or config"
-        raise UserError(f"{path}: no such {what}; {_nearest(path, known)}")
-    if str(config) not in known:
+    if str(config) in known:
+        return known[str(config)]
+    if not path.suffix and len(path.parts) == 1:
         raise unknown_name("config", str(config), known)
-    return known[str(config)]
-
-
-def _nearest(path: Path, known: Iterable[str]) -> str:
-    """A hint for a missing path: what lies beside it under a similar name, else all configs."""
-    beside = {
-        str(each)
-        for each in (*list_files(path.parent, path.suffix), *list_folders(path.parent))
-        if each.suffix == path.suffix
-    }
+    beside = {str(each): each for each in list_files(path.parent, path.suffix)}
     near = difflib.get_close_matches(str(path), beside, n=3, cutoff=0.8)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"these go by name: {', '.join(sorted(known))}"
+    near += difflib.get_close_matches(path.stem, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "none nearby has a similar name"
+    raise UserError(f"{path}: no such config; {hint}")
 
 
 def read_config(path: str | Path, **kwargs: bool) -> Config:
@@ -86,7 +77,7 @@ def read_config(path: str | Path, **kwargs: bool) -> Config:
     beside = Config._get_cfg_path
 
     def anywhere(name: str, filename: str) -> tuple[str, str | None]:
-        found, scope = beside(name, filename)
+        found, scope = beside(str(as_path(name)) if name.startswith("~") else name, filename)
         if scope is None and not Path(found).is_file():
             _, base, after = Path(found).as_posix().rpartition("/_base_/")
             below = f"_base_/{after}" if base else name
@@ -134,13 +125,36 @@ def require_run(folder: str | Path) -> None:
     Raises:
         UserError: if it is not; it names the runs in it, if there are some.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected the folder of a run")
+        raise no_such_run(folder)
     if not (folder / "config.py").is_file():
         below = [each.name for each in list_folders(folder) if (each / "config.py").is_file()]
         hint = f"; it holds the runs {', '.join(below)}: give one of these" if below else ""
         raise UserError(f"{folder} is not a run folder (no config.py){hint}")
+
+
+def no_such_run(folder: Path) -> UserError:
+    """Makes the error for a run's folder that is not there; it names the nearest folder."""
+    if folder.exists():
+        return UserError(f"{folder} is not a run folder (it is a file)")
+    near = _nearest(folder)
+    return UserError(
+        f"{folder} is not a run folder (no such folder{f'; nearest: {near}' if near else ''})"
+    )
+
+
+def _nearest(folder: Path) -> Path | None:
+    """The folder whose path is most like that of a missing one, part by part; None if none is."""
+    found = Path(folder.anchor)
+    for part in folder.parts[bool(folder.anchor) :]:
+        if not (found / part).is_dir():
+            beside = [each.name for each in list_folders(found)]
+            part = next(iter(difflib.get_close_matches(part, beside, n=1)), None)
+            if part is None:
+                return None
+        found /= part
+    return found
 
 
 def require_network(source: str | Path, checkpoint: str | Path | None) -> None:
@@ -155,8 +169,14 @@ def require_network(source: str | Path, checkpoint: str | Path | None) -> None:
     Raises:
         UserError: if there is no such run or config, or a config comes without a checkpoint.
     """
-    if Path(source).expanduser().is_dir():
-        require_run(source)
+    path = as_path(source)
+    is_name = len(path.parts) == 1 and str(source) in config_files()
+    if path.is_dir():
+        require_run(path)
+    elif not (path.suffix or path.is_file() or is_name):
+        near = difflib.get_close_matches(str(source), config_files(), n=3, cutoff=0.5)
+        nor = f" nor a config; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"{no_such_run(path)}{nor}")
     else:
         find_config(source)
         if checkpoint is None:

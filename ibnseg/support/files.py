@@ -33,12 +33,16 @@ def config_folder() -> Path:
 def config_folders() -> list[Path]:
     """The folders in which configs, suites and domains go by name, in this order: ``./configs``,
     each folder of ``$IBNSEG_CONFIGS``, the package's."""
-    own = [
-        Path(name).expanduser()
-        for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep)
-        if name
-    ]
+    own = [as_path(name) for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep) if name]
     return [Path("configs"), *own, config_folder()]
+
+
+def as_path(path: str | Path) -> Path:
+    """Makes a path of one that a user gave, in which ``~`` is the home folder.
+
+    Every function that takes paths of users makes them so.
+    """
+    return Path(path).expanduser()
 
 
 def cache_folder() -> Path:

@@ -57,9 +57,10 @@ def test_a_config_that_does_not_exist_is_refused_with_the_nearest(here: Path) ->
     (here / "configs/mine.py").touch()
     for config, nearest in (
         ("streets_r81", "did you mean streets_r18"),
-        ("no/such.py", "these go by name: .*streets_r18"),
+        ("no/such.py", "no such config; none nearby has a similar name$"),
+        ("no/streets_r81.py", "no such config; did you mean streets_r18"),
         ("configs/mines.py", "did you mean configs/mine.py"),
-        ("configs/myne", "did you mean configs/mine"),
+        ("configs/myne.py", "did you mean configs/mine.py"),
     ):
         with pytest.raises(UserError, match=f"{config}.*{nearest}"):
             find_config(config)
@@ -73,13 +74,35 @@ def test_a_config_that_is_no_regular_file_is_refused(here: Path) -> None:
 
 
 def test_runs_are_known_by_their_config(here: Path) -> None:
-    with pytest.raises(UserError, match="run: no such folder; expected the folder of a run"):
+    with pytest.raises(UserError, match=r"run is not a run folder \(no such folder\)$"):
         require_run("run")
     (here / "run").mkdir()
     with pytest.raises(UserError, match=r"run is not a run folder \(no config.py\)"):
         require_network("run", None)
     (here / "run/config.py").touch()
     require_network("run", None)
+
+
+def test_a_mistyped_run_folder_is_called_that_with_the_nearest_one(here: Path) -> None:
+    (here / "work_dirs/night/seed0").mkdir(parents=True)
+    for wrong, near in (
+        ("work_dirs/nihgt/seed0", "work_dirs/night/seed0"),
+        ("workdirs/night", "work_dirs/night"),
+        (str(here / "work_dirs/night/seed1"), str(here / "work_dirs/night/seed0")),
+    ):
+        for check in (require_run, lambda folder: require_network(folder, None)):
+            with pytest.raises(UserError) as error:
+                check(wrong)
+            assert str(error.value) == (
+                f"{wrong} is not a run folder (no such folder; nearest: {near})"
+            )
+    with pytest.raises(UserError, match=r"^zzz is not a run folder \(no such folder\)$"):
+        require_network("zzz", None)
+    with pytest.raises(UserError, match=r"such folder\) nor a config; did you mean streets_r18"):
+        require_network("streets_r81", None)
+    (here / "notes").touch()
+    with pytest.raises(UserError, match=r"notes is not a run folder \(it is a file\)"):
+        require_run("notes")
 
 
 def test_a_config_needs_a_checkpoint(here: Path) -> None:

@@ -32,7 +32,7 @@ from ibnseg.report.records import check_seeds
 from ibnseg.report.statistics import CONFIDENCE
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import alone_in, require_writable
+from ibnseg.support.files import alone_in, as_path, require_writable
 from ibnseg.support.memory import enough_memory
 from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.progress import bar
@@ -107,7 +107,7 @@ def measure_divergence(
     Raises:
         UserError: for wrong input; before any image is read, unless an image itself is wrong.
     """
-    out = Path(out)
+    out, runs = as_path(out), [as_path(run) for run in runs]
     if (len(domains), bool(transform), bool(content)) not in (
         (2, False, False),
         (1, True, False),
@@ -128,10 +128,10 @@ def measure_divergence(
         for cfg, checkpoint in (find_network(run, None, ()) for run in runs)
     ]
     described = [
-        describe_run(cfg, checkpoint, read_checkpoint(checkpoint), Path(run))
+        describe_run(cfg, checkpoint, read_checkpoint(checkpoint), run)
         for run, (cfg, checkpoint) in zip(runs, found, strict=True)
     ]
-    check_seeds(zip(map(Path, runs), described, strict=True))
+    check_seeds(zip(runs, described, strict=True))
     question = _question(found[0][0], domains, transform, content, min_share, roots or {})
     for cfg, checkpoint in found:  # errors of the last are found before the first is run
         find_layers(load_network(cfg, checkpoint), layers)

@@ -14,6 +14,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from ibnseg.datasets.pictures import MOST_BYTES, UNREADABLE, unreadable, verify
 from ibnseg.support.data_files import IMAGE_SUFFIXES, list_files_below, list_folders
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
 from ibnseg.support.reading import read_bytes
 
 RESIZE, CROP = 256, 224
@@ -44,7 +45,7 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
         UserError: for a missing folder, one without sub-folders or images, and a sub-folder that is
             no class of ``like``.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected one with a sub-folder for each class")
     classes = [each.name for each in list_folders(folder)]

@@ -21,7 +21,7 @@ from ibnseg.models.zoo import PUBLISHED, SCHEME
 from ibnseg.report.terminal import sheet_text
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import alone_in, sha256, written_whole
+from ibnseg.support.files import alone_in, as_path, sha256, written_whole
 from ibnseg.support.processes import losses_in_one_line
 
 
@@ -65,7 +65,7 @@ def measure_imagenet(
     if checkpoint is None and model not in PUBLISHED:
         raise UserError(f"{model}: no weights are published for it; give some with --checkpoint")
     source = str(checkpoint or f"{SCHEME}{model}")
-    out = Path(out or Path("work_dirs", "imagenet", model))
+    out = as_path(out or Path("work_dirs", "imagenet", model))
     listings = {"ranks": list_images(folder)}
     looks: dict[str, Changes] = {"ranks": PAPER}
     if styled is not None:

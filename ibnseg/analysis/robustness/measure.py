@@ -29,7 +29,7 @@ from ibnseg.runs.recipe import hash_of, train_domains
 from ibnseg.support.configs import require_run
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in
+from ibnseg.support.files import alone_in, as_path
 from ibnseg.support.ledger import Ledger, stamp
 from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.progress import bar
@@ -75,8 +75,8 @@ def measure_robustness(
         UserError: for wrong input: a folder that is not a run, an unknown domain or condition,
             missing data.
     """
-    out, roots = Path(out), roots or {}
-    plans = [_plan(Path(folder), domains, protocol, roots, out, seed) for folder in runs]
+    out, roots = as_path(out), roots or {}
+    plans = [_plan(as_path(folder), domains, protocol, roots, out, seed) for folder in runs]
     described = [own[0].run for own in plans]
     check_seeds((Path(run["folder"]), run) for run in described)
     work, titles, compared = [each for own in plans for each in own], {}, set()
@@ -171,8 +171,9 @@ def find_look(name: str, cfg: Config, roots: Mapping[str, str]) -> tuple[str, Lo
     Raises:
         UserError: if it is neither.
     """
-    if Path(name).is_dir():
-        return Path(name).resolve().name, look_of_folder(str(Path(name).resolve()))
+    if as_path(name).is_dir():
+        folder = as_path(name).resolve()
+        return folder.name, look_of_folder(str(folder))
     domains = Domains.of(cfg)
     if name not in domains:
         raise UserError(

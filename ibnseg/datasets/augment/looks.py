@@ -3,7 +3,6 @@ stay as they are."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from ibnseg.datasets.transforms import FurtherView
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.data_files import IMAGE_SUFFIXES, list_files_below
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.files import as_path
 from ibnseg.support.reading import regular_file
 
 MOST = 200
@@ -94,7 +94,7 @@ class LookOf(BaseTransform):
     def __init__(self, folder: str, names: Sequence[str] = tuple(LOOKS), prob: float = 1.0) -> None:
         self.names = _known("look", names, LOOKS)
         self.prob = _share("LookOf", prob)
-        self.look = look_of_folder(os.path.realpath(folder))
+        self.look = look_of_folder(str(as_path(folder).resolve()))
 
     def transform(self, results: dict) -> dict:
         if np.random.random() >= self.prob:

@@ -18,7 +18,7 @@ from tests.analysis.robustness.conftest import record
 
 
 def test_wrong_runs_and_options_are_refused(trained, roots, tmp_path) -> None:
-    with pytest.raises(UserError, match="no such folder; expected the folder of a run"):
+    with pytest.raises(UserError, match="is not a run folder"):
         measure_robustness([trained[0]], out=tmp_path / "out")
     with pytest.raises(UserError, match="both are trained with seed 0; give one of them"):
         measure_robustness([trained[1]] * 2, ["gta5"], tmp_path / "out", roots=roots)
