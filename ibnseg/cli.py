@@ -15,13 +15,14 @@ from ibnseg.commands.table import COMMANDS
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.processes import end_with_stdin
 from ibnseg.support.stack import check_opencv
+from ibnseg.support.terminal import clean_logs, say, visible
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line and name the nearest choices."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, visible(f"{self.prog}: error: {message} (see {self.prog} --help)\n"))
 
     def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:
         """Reports what is left over here, where a command's own options are known."""
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     command = COMMANDS[args.command]
+    clean_logs()
     logging.raiseExceptions = False  # a log that cannot be written is reported below, once
     try:
         command.run(args)
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = _message(error)
         if message is None:
             raise
-        print(f"ibnseg: error: {message}", file=sys.stderr)
+        say(f"ibnseg: error: {message}", sys.stderr)
         return 1
     return 0
 

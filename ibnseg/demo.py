@@ -27,6 +27,7 @@ from ibnseg.streets.render import APPEARANCES
 from ibnseg.streets.write import write_streets
 from ibnseg.support.files import as_path, written_whole
 from ibnseg.support.progress import bar
+from ibnseg.support.terminal import say
 
 CONFIGS = ("streets_r18", "streets_ibn18a", "streets_ibn18b")
 """The experiments; the first is what the others are compared with."""
@@ -89,7 +90,8 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     shown = ", ".join(os.path.relpath(path) for path in (out / "table.md", *sheets))
     matrix = report.matrices[0]
     said = summary(matrix.blocks[0].rows, [column.domain for column in matrix.columns])
-    print(f"\n{as_terminal(report)}\n\nResults: {shown}, {os.path.relpath(out / 'runs')}/\n{said}")
+    print(f"\n{as_terminal(report)}\n")
+    say(f"Results: {shown}, {os.path.relpath(out / 'runs')}/\n{said}")
 
 
 def summary(rows: Sequence[Row], domains: Sequence[str]) -> str:

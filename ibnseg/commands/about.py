@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ibnseg.commands import arguments
 from ibnseg.support.errors import UserError
 from ibnseg.support.stack import check_stack
+from ibnseg.support.terminal import say
 
 
 def runs_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def runs(args: argparse.Namespace) -> None:
     """Prints a line for each run."""
     from ibnseg.runs.listing import list_runs
 
-    print(list_runs(args.folder))
+    say(list_runs(args.folder))
 
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def env(args: argparse.Namespace) -> None:
     """Prints versions, devices, and where the data is."""
     from ibnseg.support.environment import aligned, devices, versions
 
-    print(aligned([versions(), devices(), domains(dict(args.data_root))]))
+    say(aligned([versions(), devices(), domains(dict(args.data_root))]))
 
 
 def domains(roots: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 
 from ibnseg.support.configs import config_files, require_network, require_run
@@ -16,7 +17,8 @@ FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 
 def configs_and_files() -> dict:
     """Returns what completes an argument with the names of configs and with files, by shell."""
-    names = " ".join(sorted(config_files()))
+    plain = re.compile(r"[\w.+-]+")  # others would be read as commands by the shell
+    names = " ".join(name for name in sorted(config_files()) if plain.fullmatch(name))
     bash = f"""
 _ibnseg_configs() {{
   compgen -W "{names}" -- "$1"

@@ -8,6 +8,7 @@ import sys
 
 from ibnseg.commands import arguments
 from ibnseg.support.stack import check_stack
+from ibnseg.support.terminal import say
 
 
 def matrix_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def matrix(args: argparse.Namespace) -> None:
     )
     print(FORMATS[args.format](report))
     if args.published and not report.has_published:
-        print(f"ibnseg: no published {args.metric} for these domains", file=sys.stderr)
+        say(f"ibnseg: no published {args.metric} for these domains", sys.stderr)
 
 
 def suite_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +99,7 @@ def suite(args: argparse.Namespace) -> None:
 
     roots = dict(args.data_root)
     if args.list:
-        print(suite.list_suite(args.suite, args.out))
+        say(suite.list_suite(args.suite, args.out))
     elif args.slurm:
         print(suite.slurm(args.suite, args.out, roots))
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ibnseg.commands import arguments
 from ibnseg.support.stack import check_stack
+from ibnseg.support.terminal import say
 
 
 def streets_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def streets(args: argparse.Namespace) -> None:
     folders = write_streets(args.out, counts, layout=args.layout, size=args.size, seed=args.seed)
     sheet = Path(args.out) / "streets_sheet.png"
     draw_streets_sheet(sheet, list(counts), args.seed)
-    print(f"Streets: {', '.join(map(str, folders))}; some of them: {sheet}")
+    say(f"Streets: {', '.join(map(str, folders))}; some of them: {sheet}")
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:

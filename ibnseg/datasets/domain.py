@@ -15,7 +15,7 @@ from ibnseg.datasets.labels import ClassSet
 from ibnseg.registry import DATASETS
 from ibnseg.support.configs import first_by_name, read_config
 from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import as_path, config_folders
+from ibnseg.support.files import as_path, config_folders, is_file_name
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,12 @@ def _is_size(value: object) -> bool:
 
 KINDS = {
     **dict.fromkeys(
-        ("name", "title", "data_root", "train_split", "test_split", "group"),
+        ("title", "data_root", "train_split", "test_split", "group"),
         (_is_text, "a text that is not empty"),
+    ),
+    "name": (
+        lambda value: _is_text(value) and is_file_name(value),
+        "a short text without slashes, because files are called by it",
     ),
     "dataset": (
         lambda value: isinstance(value, Mapping) and _is_text(value.get("type")),

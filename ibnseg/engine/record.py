@@ -23,6 +23,7 @@ from ibnseg.runs.run import RESULTS, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import in_turn, remove_leftovers_of, sha256, written_whole
 from ibnseg.support.stack import versions_of_stack
+from ibnseg.support.terminal import say
 
 
 class Recorder(Hook):
@@ -187,4 +188,4 @@ def _write_tables(folder: Path, content: dict, show: bool) -> None:
             temporary.write_text(text)
     if show:
         folder = os.path.relpath(folder)
-        print(f"\n{table}\nResults: {folder}/{RESULTS}, results.md, results.csv, per_image/")
+        say(f"\n{table}\nResults: {folder}/{RESULTS}, results.md, results.csv, per_image/")

@@ -25,6 +25,7 @@ from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, require_writable
 from ibnseg.support.processes import losses_in_one_line
+from ibnseg.support.terminal import say
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """The scales of test-time augmentation in mmseg's configs, which ``--tta`` takes."""
@@ -74,7 +75,7 @@ def train(
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = as_path(work_dir or _default_folder(cfg, seed))
     if dry:
-        print(dry_run.describe_training(cfg, folder))
+        say(dry_run.describe_training(cfg, folder))
         return {}
     require_writable(folder)
     with alone_in(folder, "is being trained") if is_main_process() else nullcontext():

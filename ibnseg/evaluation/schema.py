@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ibnseg.support.files import stays_inside
+
 
 class Expected(NamedTuple):
     """What a value has to be."""
@@ -49,6 +51,10 @@ NUMBER = Expected("a number", _is_number)
 FRACTION = Expected("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 OBJECT = Expected("an object", lambda value: isinstance(value, dict))
 LIST = Expected("a list", lambda value: isinstance(value, list))
+FILE = Expected(
+    "the path of a file in the run's folder",
+    lambda value: isinstance(value, str) and stays_inside(value),
+)
 RECIPE = Expected("a text, or hash and values", _is_recipe)
 
 PARTS: dict[str, dict[str, Expected]] = {
@@ -76,7 +82,7 @@ PARTS: dict[str, dict[str, Expected]] = {
         metrics=_each(_or_null(NUMBER)),
         confusion=LIST,
         counts=OBJECT,
-        per_image=_or_null(TEXT),
+        per_image=_or_null(FILE),
         checkpoint_sha256=TEXT,
     ),
     "protocol": dict(name=TEXT, version=WHOLE, inference=TEXT),

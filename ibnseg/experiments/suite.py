@@ -17,7 +17,7 @@ from ibnseg.evaluation import results
 from ibnseg.experiments.plan import PlannedRun, Suite, read_suite, waves
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.report.gather import gather
-from ibnseg.report.markdown import as_markdown
+from ibnseg.report.markdown import as_markdown, escaped
 from ibnseg.report.terminal import as_terminal
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.kinds import as_list
@@ -26,6 +26,7 @@ from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path, sha256, written_whole
 from ibnseg.support.processes import tied_to_stdin
+from ibnseg.support.terminal import say
 
 OUT = Path("work_dirs", "suites")
 """The folder in which the runs of all suites lie, each once."""
@@ -72,7 +73,7 @@ def suite(
         if run.start is not None and state(run.start, out) != "finished":
             failed.append(f"{run.name} (starts from {run.start.name}, which is not finished)")
             continue
-        print(f"[{i + 1}/{len(chosen)}] {run.title}, seed {run.seed}: {out / run.name}", flush=True)
+        say(f"[{i + 1}/{len(chosen)}] {run.title}, seed {run.seed}: {out / run.name}")
         with _ending_in_order():
             code = _train(run, out, roots or {}, left)
         if code == 0 and state(run, out) == "finished":
@@ -196,11 +197,12 @@ def report(plan: Suite, out: Path) -> None:
         titles = {out / run.name: run.title for run in plan.runs}
         table = gather(finished, networks=titles)
         with written_whole(out / f"{plan.name}.md") as temporary:
-            temporary.write_text(f"# {plan.title}\n\n{as_markdown(table)}\n")
-        print(f"\n{as_terminal(table)}\n\nResults: {out / f'{plan.name}.md'}")
+            temporary.write_text(f"# {escaped(plan.title)}\n\n{as_markdown(table)}\n")
+        print(f"\n{as_terminal(table)}\n")
+        say(f"Results: {out / f'{plan.name}.md'}")
     counts = ", ".join(f"{states.count(s)} {s}" for s in STATES if s in states)
     more = "" if len(finished) == len(states) else "; the same command continues"
-    print(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")
+    say(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")
 
 
 def list_suite(source: str | Path, out: str | Path = OUT) -> str:

@@ -25,6 +25,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, written_whole
 from ibnseg.support.ledger import Ledger, begin, stamp
 from ibnseg.support.progress import bar
+from ibnseg.support.terminal import say
 
 Item = TypeVar("Item")
 
@@ -100,7 +101,7 @@ def predict_folder(
     before = f" ({len(found) - len(left)} of them there already)" if len(left) < len(found) else ""
     folders = ", ".join(f"{out}/{each.folder}" for each in outputs)
     skipped = _skipped(left_out, list(failed))
-    print(f"{len(found) - len(failed)} predictions{before}: {folders}, {out}/overlays{skipped}")
+    say(f"{len(found) - len(failed)} predictions{before}: {folders}, {out}/overlays{skipped}")
     if failed:
         shown = "; ".join(list(failed.values())[:MOST_SHOWN])
         more = f"; and {len(failed) - MOST_SHOWN} more" if len(failed) > MOST_SHOWN else ""

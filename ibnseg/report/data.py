@@ -8,11 +8,13 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
+from ibnseg.report.cells import harmless_record
 from ibnseg.report.gather import Report
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Row
 from ibnseg.report.published import PublishedRow
 from ibnseg.report.records import PROTOCOL
 from ibnseg.report.statistics import Interval
+from ibnseg.support.terminal import CONTROLS
 
 COLUMNS = (
     "kind",  # cell, unseen (the mean over unseen domains), or published
@@ -63,7 +65,8 @@ def as_json(report: Report) -> str:
         ],
         published=[_printed(row) for rows in report.apart.values() for row in rows],
     )
-    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _matrix(matrix: Matrix) -> dict:
@@ -129,7 +132,7 @@ def as_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_records(report))
+    writer.writerows(map(harmless_record, _records(report)))
     return text.getvalue().rstrip("\n")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import NOTHING, Best, Lines, Sheet
 from ibnseg.report.sheets import report_sheets
+from ibnseg.support.terminal import visible
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -65,9 +66,10 @@ def _text(text: str) -> str:
     shown = _escaped(text)
     if text[:1] in ("-", "[") and text != NOTHING:
         shown = shown.replace("-", "$-$")  # a minus, not a hyphen
-    shown = f"{{{shown}}}" if text.startswith("[") else shown
+    shown = f"{{{shown}}}" if text.startswith(("[", "*")) else shown  # those belong to \\
     return f"\\textbf{{{shown}}}" if isinstance(text, Best) else shown
 
 
 def _escaped(text: str) -> str:
-    return "".join(SPECIAL.get(mark, mark) for mark in text)
+    """Returns a text in which nothing is taken for a command or the end of a paragraph."""
+    return "".join(SPECIAL.get(mark, mark) for mark in " ".join(visible(text).split()))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import Best, Sheet
 from ibnseg.report.sheets import report_sheets
+from ibnseg.support.terminal import visible
 
 
 def as_markdown(report: Report) -> str:
@@ -15,9 +18,9 @@ def as_markdown(report: Report) -> str:
 def sheet_markdown(sheet: Sheet) -> str:
     """Writes a table with its title above it and its notes, a list, below it."""
     rows = [tuple(map(_text, line)) for part in sheet.parts for row in part for line in row]
-    notes = "\n".join(f"- {_escaped(note)}" for note in sheet.notes)
+    notes = "\n".join(f"- {escaped(note)}" for note in sheet.notes)
     head = tuple(map(_text, sheet.head))
-    return f"**{_escaped(sheet.title)}**\n\n{table(head, rows, sheet.left)}\n\n{notes}"
+    return f"**{escaped(sheet.title)}**\n\n{table(head, rows, sheet.left)}\n\n{notes}"
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
@@ -42,11 +45,20 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
 
 
 def _text(text: str) -> str:
-    shown = _escaped(text)
+    shown = escaped(text)
     return f"**{shown}**" if isinstance(text, Best) else shown
 
 
-def _escaped(text: str) -> str:
-    for mark in "\\|*_<":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+def escaped(text: str) -> str:
+    """Returns a text in which nothing is taken for Markdown, HTML, mathematics or a new line."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(visible(text).split()))
+
+
+_MARKS = re.compile(
+    r"[\\|*`<$]"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # those within a word mean nothing
+    r"|~(?=~)|(?<=~)~"
+    r"|\](?=[(\[:])"  # of links and pictures
+    r"|&(?=#?\w+;)"
+    r"|^[#>]|^[-+](?=\s)|^=+$"
+)

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from ibnseg.evaluation.metrics import METRICS, PERCENT
 from ibnseg.evaluation.results import trained_in
+from ibnseg.report.cells import harmless_row
 from ibnseg.report.gaps import drop
-from ibnseg.report.markdown import table
+from ibnseg.report.markdown import escaped, table
 from ibnseg.report.sheet import NOTHING, percent, shown
 
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
@@ -33,27 +34,27 @@ def run_markdown(results: Mapping) -> str:
         results: a results file's content.
     """
     run, tests = results["run"], results["tests"]
-    title = {name: facts["title"] for name, facts in results["domains"].items()}
+    names = (*trained_in(run), *(test["domain"] for test in tests))
+    title = {name: escaped(results["domains"].get(name, {}).get("title", name)) for name in names}
     rows = [
         (
-            " + ".join(title.get(name, name) for name in trained_in(run)),
-            title.get(test["domain"], test["domain"]),
-            run["title"],
+            " + ".join(title[name] for name in trained_in(run)),
+            title[test["domain"]],
+            escaped(run["title"]),
             *(percent(test["metrics"].get(name)) for name in FIRST),
             percent(lost),
-            "{name} v{version}".format(**test["protocol"]),
+            escaped("{name} v{version}".format(**test["protocol"])),
             _images(test),
         )
         for test, lost in zip(tests, drops(results), strict=True)
     ]
     several = len({test["protocol"]["name"] for test in tests}) > 1
     names = [
-        title.get(test["domain"], test["domain"])
-        + (f", {test['protocol']['name']}" if several else "")
+        title[test["domain"]] + (f", {escaped(test['protocol']['name'])}" if several else "")
         for test in tests
     ]
     class_rows = [
-        (name, *(_class_iou(test, name) for test in tests))
+        (escaped(name), *(_class_iou(test, name) for test in tests))
         for name in _classes(tests)
         if any(test["iou"].get(name) is not None for test in tests)
     ]
@@ -89,25 +90,28 @@ def run_csv(results: Mapping) -> str:
     writer = csv.writer(text, lineterminator="\n")
     facts = ("train", "test", "split", "model", "seed", "iteration", "protocol", "version")
     counts = ("images", "skipped")
-    writer.writerow([*facts, *counts, *FIRST, "drop", *classes, *further])
+    head = [*facts, *counts, *FIRST, "drop", *classes, *further]
+    writer.writerow(harmless_row(head))
     for test, lost in zip(tests, drops(results), strict=True):
         writer.writerow(
-            [
-                run["train_domain"],
-                test["domain"],
-                test["split"],
-                run["title"],
-                run["seed"],
-                run["iteration"],
-                test["protocol"]["name"],
-                test["protocol"]["version"],
-                test["images"],
-                len(test["skipped"]),
-                *(test["metrics"].get(name) for name in FIRST),
-                lost,
-                *(test["iou"].get(name) for name in classes),
-                *(test["metrics"].get(name) for name in further),
-            ]
+            harmless_row(
+                [
+                    run["train_domain"],
+                    test["domain"],
+                    test["split"],
+                    run["title"],
+                    run["seed"],
+                    run["iteration"],
+                    test["protocol"]["name"],
+                    test["protocol"]["version"],
+                    test["images"],
+                    len(test["skipped"]),
+                    *(test["metrics"].get(name) for name in FIRST),
+                    lost,
+                    *(test["iou"].get(name) for name in classes),
+                    *(test["metrics"].get(name) for name in further),
+                ]
+            )
         )
     return text.getvalue()
 
@@ -129,7 +133,7 @@ def _metric_row(name: str, tests: Sequence[Mapping], facts: Mapping) -> tuple[st
     else:
         recorded = facts.get(name) or dict(title=name, unit=PERCENT)
         title, unit = recorded["title"], recorded["unit"]
-    return title, *(shown(test["metrics"].get(name), unit) for test in tests)
+    return escaped(title), *(shown(test["metrics"].get(name), unit) for test in tests)
 
 
 def _class_iou(test: Mapping, name: str) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 from ibnseg.report.gather import Report
 from ibnseg.report.sheet import Best, Sheet
 from ibnseg.report.sheets import report_sheets
+from ibnseg.support.terminal import visible
 
 WIDTH = 100
 """Characters in a line of the notes; tables are as wide as they need to be."""
@@ -31,7 +32,7 @@ def sheet_text(sheet: Sheet) -> str:
     """Writes a table with its title above it and its notes, wrapped, below it."""
     table = Table(box=box.HORIZONTALS, pad_edge=False)
     for i, head in enumerate(sheet.head):
-        table.add_column(Text(head), justify="left" if i < sheet.left else "right", no_wrap=True)
+        table.add_column(_text(head), justify="left" if i < sheet.left else "right", no_wrap=True)
     for part in sheet.parts:
         for i, row in enumerate(part):
             if i and len(row) > 1:
@@ -50,9 +51,14 @@ def sheet_text(sheet: Sheet) -> str:
     wrap = textwrap.TextWrapper(
         WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
     )
-    notes = map(wrap.fill, sheet.notes)
-    return "\n".join([sheet.title, *lines, *notes])
+    notes = (wrap.fill(_line(note)) for note in sheet.notes)
+    return "\n".join([_line(sheet.title), *lines, *notes])
 
 
 def _text(text: str) -> Text:
-    return Text(f"{text} *", "bold") if isinstance(text, Best) else Text(text)
+    shown = _line(text)
+    return Text(f"{shown} *", "bold") if isinstance(text, Best) else Text(shown)
+
+
+def _line(text: str) -> str:
+    return " ".join(visible(text).split("\n"))

@@ -14,6 +14,7 @@ from ibnseg.runs.kinds import (
     COUNT,
     DICT,
     DIFFERENT,
+    FILE_NAME,
     FRACTION,
     IMAGES,
     NAME,
@@ -254,7 +255,12 @@ KEYS = {
             or_none(NAME),
             "the split of the training domain that `save_best` looks at",
         ),
-        Key("name", None, or_none(NAME), "what results call the run; the file's name by default"),
+        Key(
+            "name",
+            None,
+            or_none(FILE_NAME),
+            "what results call the run; the file's name by default",
+        ),
         Key("model_name", None, or_none(NAME), "what results call the network"),
         Key("model_title", None, or_none(NAME), "what tables call the network"),
         Key(

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from ibnseg.support.files import stays_inside
+
 MOST = 2**31 - 1
 """The largest count."""
 
@@ -124,6 +126,11 @@ RESIZE = Kind(
     f"'domain', None, or (width, height), whole numbers from 1 to {LARGEST_SIDE}",
 )
 NAME = Kind(is_text, "a name, in quotes if it is a number: \"'18'\"")
+FILE_NAME = Kind(
+    lambda value: is_text(value) and stays_inside(value),
+    "a short name without '..' or a leading slash, because the run's folder is called by it; in "
+    "quotes if it is a number: \"'18'\"",
+)
 PATH = Kind(is_text, "a path")
 NAMES = Kind(_is_names, "a name, or a list of names")
 DIFFERENT = Kind(

@@ -26,6 +26,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, remove_leftovers_of, written_whole
 from ibnseg.support.ledger import Ledger, begin, recorded_stamps, stamp
 from ibnseg.support.progress import bar
+from ibnseg.support.terminal import say
 
 RECORD = "predictions.json"
 """The file among the parts that lists the network and the images."""
@@ -110,7 +111,7 @@ def submit(
         )
         shutil.rmtree(parts)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
-    print(
+    say(
         f"{out}: {describe_archive(summary, target)}{before}, checked (a form {target.basis})"
         f"{_warning(summary, target)}"
     )
@@ -147,7 +148,7 @@ def check(
     images = split_images(target, cfg, domain, split, roots or {})
     sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
     summary = check_archive(path, target, sizes)
-    print(
+    say(
         f"{path}: {describe_archive(summary, target)}, as {target.title} takes them (a form "
         f"{target.basis}){_warning(summary, target)}"
     )

@@ -11,8 +11,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PureWindowsPath
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
@@ -43,6 +43,30 @@ def as_path(path: str | Path) -> Path:
     Every function that takes paths of users makes them so.
     """
     return Path(path).expanduser()
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a name, or a relative path, can only be of a file below the folder that it is put
+    in: it has no ``..``, root, drive or NUL, and no part that is too long for file systems."""
+    path = PureWindowsPath(name)  # which knows the separators and drives of all systems
+    parts = [part.encode("utf-8", "replace") for part in path.parts]
+    return (
+        bool(parts)
+        and not path.anchor
+        and b".." not in parts
+        and "\0" not in name
+        and all(len(part) <= LONGEST_NAME for part in parts)
+        and len(name) <= 4 * LONGEST_NAME
+    )
+
+
+LONGEST_NAME = 150
+"""The most bytes in a name that files are called by, which leaves room for what is added to it."""
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name :func:`stays_inside` a folder, and directly in it."""
+    return stays_inside(name) and len(PureWindowsPath(name).parts) == 1
 
 
 def cache_folder() -> Path:
@@ -154,6 +178,16 @@ def is_locked(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Removes temporary files of ``path`` that killed processes left; only for a process that
+    knows that no other one is writing the file now."""
+    with suppress(OSError):
+        for each in path.parent.iterdir():
+            own = each.name.startswith(f".{path.stem}-") and each.name.endswith(path.suffix)
+            if own and _TEMPORARY.fullmatch(each.name):
+                each.unlink(missing_ok=True)
 
 
 _TEMPORARY = re.compile(r"\..*-[a-z0-9_]{8}\.tmp(\..*)?")

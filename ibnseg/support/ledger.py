@@ -15,6 +15,7 @@ import numpy as np
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
 from ibnseg.support.reading import DAMAGED, MOST_JSON, read_bytes, read_npz
+from ibnseg.support.terminal import say
 
 Done = TypeVar("Done")
 
@@ -54,7 +55,7 @@ class Ledger:
         """Reads as :meth:`read` does, but a file that cannot be used is reported and ignored."""
         done, problem = self._read(parse)
         if problem:
-            print(f"{self.path}: {problem}; starting anew")
+            say(f"{self.path}: {problem}; starting anew")
         return done
 
     def write(self, **done: object) -> None:

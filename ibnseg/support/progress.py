@@ -6,7 +6,25 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from ibnseg.support.terminal import visible
+
+
+class _Name(ProgressColumn):
+    """What is under way, such as a file's name; nothing in it is taken for markup."""
+
+    def render(self, task: Task) -> Text:
+        return Text(visible(task.description))
+
 
 T = TypeVar("T")
 
@@ -20,8 +38,7 @@ def bar(hidden: bool = False) -> Progress:
     Args:
         hidden: whether nothing is shown, because something else reports the progress.
     """
-    name = TextColumn("{task.description}")
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (_Name(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, disable=hidden)
 
 

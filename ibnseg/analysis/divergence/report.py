@@ -13,11 +13,13 @@ import numpy as np
 from ibnseg.analysis.divergence.formula import LayerDivergence, over_seeds, ratio
 from ibnseg.analysis.divergence.plot import write_plot
 from ibnseg.analysis.networks import labels
+from ibnseg.report.cells import harmless_row
 from ibnseg.report.markdown import sheet_markdown
 from ibnseg.report.records import network_of
 from ibnseg.report.sheet import NOTHING, Sheet
 from ibnseg.report.terminal import sheet_text
 from ibnseg.support.files import written_whole
+from ibnseg.support.terminal import say
 
 COLUMNS = (
     "network", "seeds", "layer", "channels", "divergence", "low", "high", "constant_a",
@@ -134,11 +136,11 @@ def write_divergence(out: Path, result: Mapping) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(_rows(result))
+        writer.writerows(map(harmless_row, _rows(result)))
     lines = {network["name"]: network["layers"] for network in result["networks"]}
     write_plot(out / "divergence", result["title"], lines)
     print("\n" + "\n\n".join(map(sheet_text, shown)))
-    print(f"\nDivergence: {out}/divergence.png, .svg, .md, .csv, .json")
+    say(f"\nDivergence: {out}/divergence.png, .svg, .md, .csv, .json")
 
 
 def _rows(result: Mapping) -> list[tuple]:

@@ -12,7 +12,13 @@ from torch.utils.data import Dataset
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from ibnseg.datasets.pictures import MOST_BYTES, UNREADABLE, unreadable, verify
-from ibnseg.support.data_files import IMAGE_SUFFIXES, list_files_below, list_folders
+from ibnseg.support.data_files import (
+    IMAGE_SUFFIXES,
+    count_by_suffix,
+    has_suffix,
+    list_files_below,
+    list_folders,
+)
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path
 from ibnseg.support.reading import read_bytes
@@ -32,6 +38,8 @@ class Listing(NamedTuple):
     """(N,) int64 indices of their classes."""
     stamps: np.ndarray
     """(N, 2) int64: size in bytes and time of change in ns; they show that an image has changed."""
+    left_out: str = ""
+    """What else lies in the sub-folders, counted in words."""
 
 
 def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
@@ -59,11 +67,13 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
                     "classes"
                 )
         classes = like.classes
-    found = [
+    there = [
         (path, index)
         for index, name in enumerate(classes)
-        for path in list_files_below(folder / name, *IMAGE_SUFFIXES)
+        for path in list_files_below(folder / name)
     ]
+    found = [(path, index) for path, index in there if has_suffix(path, IMAGE_SUFFIXES)]
+    left_out = [path for path, _ in there if not has_suffix(path, IMAGE_SUFFIXES)]
     if not found:
         raise UserError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in its sub-folders")
     stats = [path.stat() for path, _ in found]
@@ -73,6 +83,7 @@ def list_images(folder: str | Path, like: Listing | None = None) -> Listing:
         [path.relative_to(folder).as_posix() for path, _ in found],
         np.array([index for _, index in found], np.int64),
         np.array([(stat.st_size, stat.st_mtime_ns) for stat in stats], np.int64),
+        count_by_suffix(left_out),
     )
 
 

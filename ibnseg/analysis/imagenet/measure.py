@@ -23,6 +23,7 @@ from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import alone_in, as_path, sha256, written_whole
 from ibnseg.support.processes import losses_in_one_line
+from ibnseg.support.terminal import say
 
 
 @losses_in_one_line("--workers 0")
@@ -71,6 +72,9 @@ def measure_imagenet(
     if styled is not None:
         listings["ranks_styled"] = list_images(styled, listings["ranks"])
         looks["ranks_styled"] = {STYLED: PAPER["origin"]}
+    for listing in listings.values():
+        if listing.left_out:
+            say(f"{listing.folder}: {listing.left_out} are no images and left out")
     network = load_classifier(model, state_dict_of(read_checkpoint(source), source), source)
     _require_outputs(network.fc.out_features, listings["ranks"], source)
     network = network.to(get_device(), memory_format=torch.channels_last)
@@ -95,7 +99,8 @@ def measure_imagenet(
         with written_whole(out / "imagenet.json") as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
     files = ", ".join(f"{out / name}.npz" for name in listings)
-    print(f"\n{sheet_text(sheet(result))}\n\nResults: {out / 'imagenet.json'}, {files}")
+    print(f"\n{sheet_text(sheet(result))}\n")
+    say(f"Results: {out / 'imagenet.json'}, {files}")
     return result
 
 

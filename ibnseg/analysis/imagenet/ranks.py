@@ -18,6 +18,7 @@ from ibnseg.appearance import IMAGENET_MEAN
 from ibnseg.support.ledger import Ledger
 from ibnseg.support.memory import enough_memory
 from ibnseg.support.progress import bar
+from ibnseg.support.terminal import say
 
 IMAGENET_STD = (58.395, 57.12, 57.375)
 SAVE_EVERY = 60.0
@@ -111,7 +112,7 @@ def rank_images(
     left = np.flatnonzero((ranks == NOT_YET).any(axis=0)).tolist()
     count, done = ranks.shape[1], ranks.shape[1] - len(left)
     if done:
-        print(f"{file}: {done} of {count} images are there already")
+        say(f"{file}: {done} of {count} images are there already")
     if not left:
         return ranks
     loader = DataLoader(

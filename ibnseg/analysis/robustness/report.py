@@ -16,12 +16,14 @@ from ibnseg.analysis.robustness.plot import corruption_sheet, plot_robustness
 from ibnseg.analysis.robustness.records import by_seed, called, network_of_record, values_over_seeds
 from ibnseg.analysis.style import STYLE, save
 from ibnseg.appearance import CONDITIONS
+from ibnseg.report.cells import harmless_record
 from ibnseg.report.markdown import sheet_markdown
 from ibnseg.report.records import Network
 from ibnseg.report.sheet import NOTHING, Sheet
 from ibnseg.report.statistics import CONFIDENCE, Interval, interval_of_seeds
 from ibnseg.report.terminal import sheet_text
 from ibnseg.support.files import written_whole
+from ibnseg.support.terminal import say
 
 COLUMNS = (
     "run", "model", "train_domain", "seed", "domain", "appearance", "severity", "parameter",
@@ -59,8 +61,8 @@ def write_robustness(
     save(figure, out / "robustness")
     save(sheet, out / "conditions", ["png"])
     print("\n" + "\n\n".join(map(sheet_text, shown)))
-    print(f"\nResults: {', '.join(str(out / name) for name in texts)}")
-    print(f"Plot: {out}/robustness.png, .svg; what was shown: {out / 'conditions.png'}")
+    say(f"\nResults: {', '.join(str(out / name) for name in texts)}")
+    say(f"Plot: {out}/robustness.png, .svg; what was shown: {out / 'conditions.png'}")
 
 
 def robustness_csv(records: Sequence[Mapping]) -> str:
@@ -71,7 +73,8 @@ def robustness_csv(records: Sequence[Mapping]) -> str:
     writer.writeheader()
     for record in records:
         condition = CONDITIONS.get(record["appearance"])
-        writer.writerow({**record, "parameter_is": condition.parameter if condition else None})
+        own = {**record, "parameter_is": condition.parameter if condition else None}
+        writer.writerow(harmless_record(own))
     return file.getvalue()
 
 

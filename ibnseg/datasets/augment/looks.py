@@ -16,7 +16,12 @@ from ibnseg.appearance import CONDITIONS, LOOKS, PAPER, SEVERITIES, Look, look_o
 from ibnseg.datasets.pictures import UNREADABLE, read_image, read_upright
 from ibnseg.datasets.transforms import FurtherView
 from ibnseg.registry import TRANSFORMS
-from ibnseg.support.data_files import IMAGE_SUFFIXES, list_files_below
+from ibnseg.support.data_files import (
+    IMAGE_SUFFIXES,
+    count_by_suffix,
+    has_suffix,
+    list_files_below,
+)
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import as_path
 from ibnseg.support.reading import regular_file
@@ -147,12 +152,16 @@ def look_of_folder(folder: str) -> Look:
     Raises:
         UserError: if the folder has no images, or one of them has no colours (e.g. a label).
     """
-    paths = list_files_below(folder, *IMAGE_SUFFIXES)
+    there = list_files_below(folder)
+    paths = [path for path in there if has_suffix(path, IMAGE_SUFFIXES)]
     if not paths:
         raise UserError(
             f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) to take the look of; give a folder "
             "of images"
         )
+    if len(paths) < len(there):
+        others = count_by_suffix(path for path in there if not has_suffix(path, IMAGE_SUFFIXES))
+        print_log(f"{folder}: {others} are no images and left out of the look", "current")
     return look_of_files(paths, upright=True)
 
 
