@@ -6,6 +6,7 @@ import math
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 import torch
@@ -206,9 +207,9 @@ def point(link: Path, target: str) -> None:
     Raises:
         UserError: if neither can be written.
     """
-    temporary = link.with_name(f".{link.name}.tmp")
+    name = f".{link.stem}-{token_hex(4)}.tmp{link.suffix}"  # as alone_in finds it, if it is left
+    temporary = link.with_name(name)
     try:
-        temporary.unlink(missing_ok=True)
         try:
             temporary.symlink_to(target)
         except (OSError, NotImplementedError):

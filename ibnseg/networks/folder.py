@@ -76,13 +76,18 @@ def predict_folder(
     out = as_path(out)
     found, left_out = find_images(as_path(images), out)
     cfg, checkpoint = find_network(source, checkpoint, options)
-    stamps = {name: stamp(path) for name, path in found.items()}
+    stamps, failed = {}, {}
+    for name, path in found.items():
+        try:
+            stamps[name] = stamp(path)
+        except OSError as error:  # e.g. a link whose file is gone
+            failed[path] = f"{path}: cannot be read ({error.strerror})"
     network = load_network(cfg, checkpoint)
     outputs = chosen_outputs(write, network.class_set)
-    targets = {name: _targets(out, name, path, outputs) for name, path in found.items()}
+    targets = {name: _targets(out, name, found[name], outputs) for name in stamps}
     identity = dict(describe_network(cfg, checkpoint), precision=precision)
     ledger = Ledger(out / RECORD, "predictions", identity, 1, {"precision": "float32"})
-    predictor = _Predictor(network, outputs, batch, precision, {})
+    predictor = _Predictor(network, outputs, batch, precision, failed)
     warn_if_emulated(precision)
     with alone_in(out, "is being written"):
         left = begin(ledger, stamps, targets)
@@ -97,8 +102,8 @@ def predict_folder(
                         _predict_video(predictor, found[name], targets[name], progress)
                     except video.UnreadableError as error:
                         predictor.failed[found[name]] = str(error)
-    failed = predictor.failed
-    before = f" ({len(found) - len(left)} of them there already)" if len(left) < len(found) else ""
+    done = len(stamps) - len(left)
+    before = f" ({done} of them there already)" if done else ""
     folders = ", ".join(f"{out}/{each.folder}" for each in outputs)
     skipped = _skipped(left_out, list(failed))
     say(f"{len(found) - len(failed)} predictions{before}: {folders}, {out}/overlays{skipped}")

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
 from filelock import FileLock, Timeout
@@ -33,7 +33,11 @@ def config_folder() -> Path:
 def config_folders() -> list[Path]:
     """The folders in which configs, suites and domains go by name, in this order: ``./configs``,
     each folder of ``$IBNSEG_CONFIGS``, the package's."""
-    own = [as_path(name) for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep) if name]
+    own = [
+        as_path(name)
+        for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep)
+        if name
+    ]
     return [Path("configs"), *own, config_folder()]
 
 
@@ -178,16 +182,6 @@ def is_locked(folder: Path) -> bool:
             return False
     except Timeout:
         return True
-
-
-def remove_leftovers_of(path: Path) -> None:
-    """Removes temporary files of ``path`` that killed processes left; only for a process that
-    knows that no other one is writing the file now."""
-    with suppress(OSError):
-        for each in path.parent.iterdir():
-            own = each.name.startswith(f".{path.stem}-") and each.name.endswith(path.suffix)
-            if own and _TEMPORARY.fullmatch(each.name):
-                each.unlink(missing_ok=True)
 
 
 _TEMPORARY = re.compile(r"\..*-[a-z0-9_]{8}\.tmp(\..*)?")
