@@ -194,7 +194,7 @@ def predict_images(
         What :func:`predict` returns, for each image.
 
     Raises:
-        UserError: for too little memory.
+        UserError: for too little memory, and images that are too small for the network.
     """
     size = images[0].shape[:2]
     samples = [dict(img=each, img_path=name, ori_shape=size, img_shape=size) for each in images]
@@ -206,6 +206,13 @@ def predict_images(
         network.test_cfg.logits = probabilities
         try:
             results = shown.test_step(pseudo_collate(samples))
+        except ValueError as error:
+            if "spatial element" not in str(error):
+                raise
+            raise UserError(  # instance normalisation has nothing to compare
+                f"{name or 'image'}: {size[1]}x{size[0]} pixels are too few for this network, "
+                "which leaves one of them; give a larger image"
+            ) from error
         finally:
             network.test_cfg.logits = wanted
         train_ids = [each.pred_sem_seg.data.squeeze(0).cpu().numpy() for each in results]

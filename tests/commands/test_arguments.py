@@ -1,10 +1,12 @@
 """Arguments on the command line reach the functions that they are for."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from ibnseg import cli
+from ibnseg.cli import build_parser
 
 CALLS = [
     (
@@ -121,3 +123,48 @@ def test_formats_are_those_of_the_reports() -> None:
     parser = cli.build_parser()
     for name in FORMATS:
         assert parser.parse_args(["matrix", "--format", name]).format == name
+
+
+NO_PATHS = {
+    "cfg_options",  # the keys that take paths read ~ themselves
+    "device",
+    "domains",
+    "protocol",
+    "write",
+    "to",
+    "domain",
+    "split",
+    "imports",
+    "metric",
+    "transform",
+    "content",
+    "layers",
+    "conditions",
+    "appearances",
+    "model",
+}
+"""Arguments that are texts and no paths."""
+
+
+def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> None:
+    """Written as ``--out=~/x``, which shells leave as it is."""
+    monkeypatch.setenv("HOME", "/home/me")
+    (commands,) = (each.choices for each in build_parser()._actions if each.dest == "command")
+    found = set()
+    for command, parser in commands.items():
+        for action in parser._actions:
+            is_text = action.nargs != 0 and action.choices is None and action.dest != "help"
+            if not is_text or action.dest in NO_PATHS or action.type in (int, float):
+                continue
+            text = "gta5=~/x,camvid=~/y" if action.dest == "data_root" else "~/x"
+            try:
+                value = parser._get_value(action, text)
+            except argparse.ArgumentError:
+                continue  # it takes numbers
+            assert "/home/me/x" in str(value), (command, action.dest)
+            assert "~" not in str(value), (command, action.dest)
+            found.add(action.dest)
+    assert found == {
+        "runs", "folder", "config", "network", "checkpoint", "images", "out", "check", "styled",
+        "data_root", "look", "work_dir", "suite",
+    }  # fmt: skip

@@ -68,7 +68,7 @@ def test_a_frame_in_two_formats_is_an_error(data, tmp_path):
     shutil.copytree(data / "camvid", tmp_path / "camvid")
     folder = tmp_path / "camvid" / "val"
     shutil.copy(folder / "0016E5_000000.png", folder / "0016E5_000000.jpg")
-    with pytest.raises(UserError, match=r"0016E5_000000.jpg: the same frame also exists as .*png"):
+    with pytest.raises(UserError, match=r"0016E5_000000.png: the same name also exists as .*jpg"):
         CamVid(tmp_path / "camvid", "val")
 
 

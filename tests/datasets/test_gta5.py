@@ -161,7 +161,8 @@ def test_frames_of_other_splits_and_other_files_are_not_mixed_in(tmp_path):
 
 
 def test_a_split_of_which_no_frame_is_there_is_refused(data, official):
-    with pytest.raises(UserError, match="no images of split 'test' in"):
+    message = "split.json: lists no images of split 'test', only of train, val"
+    with pytest.raises(UserError, match=message):
         GTA5(data / "gta5", "test")
     with pytest.raises(UserError, match="no images of split 'train'"):
         GTA5(official((15188,), train=(15188,)), "train")  # a defect

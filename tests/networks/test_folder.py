@@ -78,13 +78,50 @@ def test_a_folder_that_cannot_be_predicted_is_refused_with_the_reason(
         predict_folder(config, run / "latest.pth", folder, out)
     (folder / "a.jpg").write_bytes(b"\xff\xd8 cut")
     (folder / "a.png").unlink()
-    with pytest.raises(UserError, match="a.jpg: truncated or not an image"):
-        predict_folder(config, run / "latest.pth", folder, out)
-    assert [path.name for path in out.rglob("[!.]*.*")] == [RECORD]
     with pytest.raises(UserError, match=r"model.decode_head.num_classes is 21"):
         predict_folder(
             config, run / "latest.pth", folder, out, options=["model.decode_head.num_classes=21"]
         )
+
+
+def test_an_unreadable_image_does_not_stop_the_others(trained, folder: Path, capsys) -> None:
+    """Nor does a link to nothing; what is left out is counted, hidden files are not."""
+    _, run, _ = trained
+    out = folder.parent / "out"
+    (folder / "b.jpg").write_bytes(b"\xff\xd8 cut")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    for name in ("._a.png", "Thumbs.db", "x.gif", "y.GIF"):
+        (folder / name).write_bytes(b"none")
+    with pytest.raises(UserError) as error:
+        predict_folder(run, None, folder, out)
+    assert str(error.value).startswith("2 of 4 inputs could not be predicted: ")
+    assert f"{folder / 'b.jpg'}: truncated or not an image" in str(error.value)
+    assert f"{folder / 'gone.png'}: cannot be read (No such file or directory)" in str(error.value)
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"2 predictions: {out}/labels, {out}/overlays; 5 skipped: 2 .gif, 1 .txt"
+    )
+    assert "2 unreadable (gone.png, b.jpg)" in said
+    assert {"labels/a.png", "labels/night/a.png"} <= contents(out).keys()
+    save_rgb(folder / "b.jpg", scene(1)[0])
+    (folder / "gone.png").unlink()
+    assert predict_folder(run, None, folder, out) == 3
+    assert "3 predictions (2 of them there already)" in capsys.readouterr().out
+
+
+def test_images_of_all_formats_and_in_linked_folders_are_predicted(trained, tmp_path) -> None:
+    _, run, _ = trained
+    names = ("a.bmp", "b.tif", "c.WEBP", "d.ppm", "e.TIFF", "f.pgm", "g.Jpeg")
+    for i, name in enumerate(names):
+        save_rgb(tmp_path / "far" / name, scene(i)[0])
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "far")
+    (tmp_path / "far/back").symlink_to(tmp_path / "photos")
+    assert predict_folder(run, None, tmp_path / "photos", tmp_path / "out") == len(names)
+    written = {path.stem for path in (tmp_path / "out/labels/linked").iterdir()}
+    assert written == {name[0] for name in names}
+    upper = np.asarray(Image.open(tmp_path / "out/labels/linked/d.png"))
+    np.testing.assert_array_equal(upper, predict(load(run), scene(3)[0]))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ibnseg
 from ibnseg import load, predict
@@ -99,17 +100,84 @@ def test_probabilities_agree_with_the_label_where_rounding_ties(network, monkeyp
 
 
 WRONG_IMAGES = (
-    (np.zeros((4, 5), np.uint8), r"found an array of shape \(4, 5\), expected a path, or an"),
+    (np.zeros((1, 4, 5, 3), np.uint8), r"found an array of shape \(1, 4, 5, 3\), expected a path"),
     (np.zeros((3, 4, 5), np.uint8), r"found an array of shape \(3, 4, 5\)"),
-    (np.zeros((4, 5, 4), np.uint8), r"shape \(4, 5, 4\)"),
+    (np.zeros((4, 5, 2), np.uint8), r"shape \(4, 5, 2\)"),
     (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
-    (np.full((4, 5, 3), 0.5), "found float64 with values from 0.5 to 0.5, .* 0 to 255"),
+    (np.full((4, 5, 3), 0.5), "found float64 with values from 0.5 to 0.5, .* a uint8 array"),
     (np.full((4, 5, 3), 300, np.int64), "found int64 with values from 300 to 300"),
     (np.ones((4, 5, 3), bool), "found bool with values from 1 to 1"),
     (np.full((4, 5, 3), "x"), "found <U1, expected"),
-    ([[1]], "found a list"),
-    (torch.zeros(4, 5, 3), "found a Tensor"),
+    ([[1]], "image 0: found a list"),
+    ([np.zeros((4, 5, 3), np.uint8), None], "image 1: found a NoneType"),
+    (torch.zeros(4, 5, 3), r"found a tensor of shape \(4, 5, 3\), .* tensor \(3, H, W\)"),
+    (torch.full((3, 4, 5), 255.0), "found a tensor with values from 255 to 255"),
+    (torch.full((3, 4, 5), float("nan")), "found a tensor with values from nan to nan"),
+    (torch.zeros(3, 4, 5, dtype=torch.int64), "found int64 with values from 0 to 0"),
+    (Image.new("I;16", (5, 4)), "found a PIL image of mode I;16"),
+    (None, "image: found a NoneType"),
+    (b"street.png", "image: found a bytes"),
+    ({"a.png": 1}, "image: found a dict"),
 )
+
+
+def test_images_of_other_kinds_are_predicted_as_their_arrays(network, tmp_path) -> None:
+    rgb = scene(3)[0]
+    expected = predict(network, rgb)
+    tensor = torch.from_numpy(rgb).permute(2, 0, 1)
+    alpha = np.dstack([rgb, np.arange(rgb[..., 0].size, dtype=np.uint8).reshape(rgb.shape[:2])])
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
+    for image in (
+        Image.fromarray(rgb),
+        Image.fromarray(alpha),
+        alpha,
+        tensor,
+        tensor / 255,
+        (tensor / 255).double().requires_grad_(),
+        torch.from_numpy(alpha).permute(2, 0, 1),
+        tmp_path / "alpha.png",
+    ):
+        np.testing.assert_array_equal(predict(network, image), expected)
+    grey = np.asarray(Image.fromarray(rgb).convert("L"))
+    expected = predict(network, np.dstack([grey] * 3))
+    for image in (grey, grey[..., None], Image.fromarray(grey), torch.from_numpy(grey)):
+        np.testing.assert_array_equal(predict(network, image), expected)
+
+
+def test_several_images_are_predicted_in_order(network) -> None:
+    images = [scene(1)[0], Image.fromarray(scene(2)[0][:, :40])]
+    expected = [predict(network, image) for image in images]
+    for several in (images, tuple(images)):
+        found = predict(network, several)
+        assert [each.tolist() for each in found] == [each.tolist() for each in expected]
+    asked = []
+    lazy = predict(network, (asked.append(i) or image for i, image in enumerate(images)))
+    assert asked == []
+    np.testing.assert_array_equal(next(lazy), expected[0])
+    assert asked == [0]
+    ((train_ids, shares),) = predict(network, images[1:], probabilities=True)
+    assert train_ids.shape == shares.shape[1:] == (48, 40)
+    assert predict(network, []) == []
+
+
+def test_an_image_that_leaves_one_pixel_is_refused(network) -> None:
+    with pytest.raises(UserError, match="image: 5x4 pixels are too few for this network"):
+        predict(network, np.zeros((4, 5, 3), np.uint8))
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run, _ = trained
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(run)
+    save_rgb(tmp_path / "a.png", scene(0)[0])
+    for network in (
+        load("~/run"),
+        load(config, Path("~/run/latest.pth")),
+        load(run, "~/run/latest.pth"),
+    ):
+        np.testing.assert_array_equal(predict(network, "~/a.png"), predict(network, scene(0)[0]))
 
 
 def test_an_image_of_another_shape_or_range_is_refused(network) -> None:

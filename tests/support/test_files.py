@@ -14,7 +14,7 @@ import pytest
 
 from ibnseg.support import files
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, cache_folder, in_turn, is_locked, written_whole
+from ibnseg.support.files import alone_in, cache_folder, in_turn, is_file_name, is_locked, remove_leftovers_of, stays_inside, written_whole
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -290,3 +290,31 @@ def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / ".cache" / "ibnseg"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / ".cache" / "ibnseg"
+
+
+def test_names_of_files_cannot_leave_their_folder():
+    for name in ("gta5", "städte v2", "native-tta0.5-flip", "a..b", "..a", "x" * 150):
+        assert is_file_name(name), name
+        assert stays_inside(f"night/{name}"), name
+    outside = ("", ".", "..", "../x", "a/../../x", "/etc/x", "a\\..\\x", "C:\\x", "C:x", "a\0b")
+    for name in (*outside, "x" * 151, "ß" * 76, f"a/{'x' * 151}", "/".join("abcdefgh" * 80)):
+        assert not is_file_name(name), name
+        assert not stays_inside(name), name
+    assert not is_file_name("a/b")
+    assert not is_file_name("a\\b")
+
+
+def test_leftovers_of_a_file_go_when_they_are_old_enough(tmp_path):
+    left = [tmp_path / ".a-12345678.tmp.npy", tmp_path / ".a-abcd_x12.tmp.npy"]
+    kept = [
+        tmp_path / name
+        for name in (".b-12345678.tmp.npy", ".a-12345678.tmp.txt", "a.npy", ".a.npy")
+    ]
+    for path in (*left, *kept):
+        path.touch()
+    os.utime(left[0], (1, 1))
+    remove_leftovers_of(tmp_path / "a.npy", older_than=60)
+    assert {*tmp_path.iterdir()} == {left[1], *kept}
+    remove_leftovers_of(tmp_path / "a.npy")
+    assert {*tmp_path.iterdir()} == {*kept}
+    remove_leftovers_of(tmp_path / "none" / "a.npy")

@@ -44,7 +44,7 @@ def test_a_folder_without_images_by_class_is_refused(tmp_path: Path) -> None:
         list_images(tmp_path)
     (tmp_path / "red").mkdir()
     (tmp_path / "red" / "notes.txt").touch()
-    with pytest.raises(UserError, match=r"no images \(.jpg, .*\) in its sub-folders"):
+    with pytest.raises(UserError, match=r"no images \(.png, .jpg, .*\) in its sub-folders"):
         list_images(tmp_path)
 
 
