@@ -51,6 +51,26 @@ def test_an_unknown_group_is_refused_with_the_nearest_name(tmp_path: Path) -> No
         Domains.of(Config.fromfile(tmp_path / "my.py"))["gta5"]
 
 
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "/etc", "..", "a\\b", "C:x", "a\0b", "x" * 300, "", 5, None]
+)
+def test_a_name_that_could_leave_the_runs_folder_is_refused(name: object) -> None:
+    """Files of results are called by it."""
+    with pytest.raises(UserError, match="^here: name is .*, expected a short text without slashes"):
+        domain(name=name)
+    assert domain(name="gta5 v2.1_night-x").name == "gta5 v2.1_night-x"
+
+
+def test_a_data_root_may_begin_with_a_tilde(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("IBNSEG_DATA", raising=False)
+    (tmp_path / "x").mkdir()
+    assert domain(data_root="~/x").root({}) == str(tmp_path / "x")
+    assert domain().root({"gta5": "~/x"}) == str(tmp_path / "x")
+    monkeypatch.setenv("IBNSEG_DATA", "~")
+    assert domain(data_root="x").root({}) == str(tmp_path / "x")
+
+
 def test_an_unknown_domain_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(UserError, match="unknown domain 'citiscapes'; did you mean cityscapes"):
         Domains()["citiscapes"]

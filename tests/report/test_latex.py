@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from ibnseg.report.gather import gather
-from ibnseg.report.latex import as_latex
+from ibnseg.report.latex import _text, as_latex
 from tests.conftest import save_run
 from tests.report.conftest import road
 
@@ -36,6 +36,16 @@ def test_negative_numbers_have_a_minus(tmp_path):
     ]
     assert "& $-$40.0 &" in as_latex(gather(runs, "road"))
     assert "{[$-$40.0, $-$40.0]}" in as_latex(gather(runs, "road"))
+
+
+def test_titles_can_end_no_row_and_no_paragraph(tmp_path):
+    run = save_run(tmp_path, {"gta5": road(8, 9)}, title='* a\n\n\\end{tabular}\x1b[2J "')
+    text = as_latex(gather([run], "road"))
+    assert r"* a \textbackslash{}end\{tabular\}\textbackslash{}x1b[2J" in text
+    assert text.count(r"\end{tabular}") == 1
+    assert "\x1b" not in text
+    assert _text("*") == r"{*}"
+    assert _text("[1.0, -2.0]") == r"{[1.0, $-$2.0]}"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")

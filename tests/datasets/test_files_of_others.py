@@ -1,0 +1,115 @@
+"""What other programs leave among data is no data, in every adapter; suffixes may be upper-case."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ibnseg.datasets import GTA5, CamVid, Cityscapes, MapillaryVistas
+from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.bdd100k import BDD100K
+from ibnseg.datasets.gta5 import read_split
+from ibnseg.registry import DATASETS
+from tests.conftest import (
+    save_ids,
+    save_rgb,
+    scene,
+    write_bdd100k,
+    write_camvid,
+    write_cityscapes,
+    write_gta5,
+)
+
+MARK = b"\xef\xbb\xbf"
+
+
+def write_mapillary(root: Path) -> None:
+    for i in range(3):
+        save_rgb(root / "validation/images" / f"x{i}.jpg", scene(i)[0])
+        save_ids(root / "validation/labels" / f"x{i}.png", np.zeros((48, 64), np.uint8))
+
+
+def write_sem_seg(root: Path) -> None:
+    ids = np.zeros((48, 64), np.uint8)
+    write_bdd100k(root, "images/10k", "labels/sem_seg/masks", ".png", ids)
+
+
+ADAPTERS = [
+    (GTA5, write_gta5),
+    (Cityscapes, write_cityscapes),
+    (CamVid, write_camvid),
+    (BDD100K, write_sem_seg),
+    (MapillaryVistas, write_mapillary),
+]
+each_adapter = pytest.mark.parametrize(
+    ("adapter", "write"), ADAPTERS, ids=[adapter.__name__ for adapter, _ in ADAPTERS]
+)
+
+
+def names(dataset: DrivingDataset) -> list[str]:
+    samples = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return [Path(sample[key]).name for sample in samples for key in ("img_path", "seg_map_path")]
+
+
+@each_adapter
+@pytest.mark.parametrize("which", ["images", "both"])
+def test_files_of_others_change_no_split(
+    adapter: type[DrivingDataset], write: Callable, which: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    expected = names(adapter(tmp_path, "val"))
+    for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.jpg")]:
+        if which == "both" or "abel" not in str(path.relative_to(tmp_path)):
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+            path.with_name(f".{path.stem}-abcd1234.tmp{path.suffix}").touch()
+            for folder in (".ipynb_checkpoints", "__MACOSX"):
+                (path.parent / folder).mkdir(exist_ok=True)
+                (path.parent / folder / path.name).touch()
+            for folder in (".ipynb_checkpoints", "__MACOSX"):  # as if it were a city
+                (path.parents[1] / folder).mkdir(exist_ok=True)
+                shutil.copy(path, path.parents[1] / folder)
+        (path.parent / "Thumbs.db").touch()
+    assert names(adapter(tmp_path, "val")) == expected
+
+
+@each_adapter
+def test_upper_case_suffixes_are_read(
+    adapter: type[DrivingDataset], write: Callable, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    before = adapter(tmp_path, "val")
+    expected, skipped = names(before), before.skipped
+    for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.jpg")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    after = adapter(tmp_path, "val")
+    assert names(after) == [name[:-3] + name[-3:].upper() for name in expected]
+    assert after.skipped == skipped
+
+
+def test_a_split_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    write_gta5(tmp_path)
+    path = tmp_path / "split.json"
+    expected = read_split(path)
+    path.write_bytes(MARK + path.read_bytes())
+    assert read_split(path) == expected
+    path.write_bytes(json.dumps({"train": [[1, 2]]}).encode("utf-8-sig"))
+    assert read_split(path) == {"train": (1, 2)}
+
+
+def test_an_adapter_of_others_need_not_leave_out_hidden_files(tmp_path: Path) -> None:
+    class Globbing(GTA5):
+        def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+            return tuple(
+                {path.stem: path for path in (root / folder).glob("*")}
+                for folder in ("images", "labels")
+            )
+
+    write_gta5(tmp_path)
+    expected = len(Globbing(tmp_path, "val"))
+    (tmp_path / "images/._00022.png").touch()
+    (tmp_path / "labels/Thumbs.db").touch()
+    assert len(Globbing(tmp_path, "val")) == expected
+    assert "Globbing" not in DATASETS.module_dict
