@@ -35,7 +35,8 @@ def test_titles_cannot_command_the_terminal(tmp_path, monkeypatch):
     run = save_run(tmp_path, {"gta5": road(9, 8)}, title="\x1b]0;owned\x07\rx\u202ey")
     text = as_terminal(gather([run], "road"))
     assert r"\x1b]0;owned\x07\rx\u202ey" in text
-    assert not {"\x1b]", "\x07", "\r", "\u202e"} & {*text, *map("".join, zip(text, text[1:]))}
+    for mark in ("\x1b]", "\x07", "\r", "\u202e"):
+        assert mark not in text
     sheet = Sheet("a\x1b[2J", ("b\x1b[2J",), 1, (((("c\x1b[2J",),),),), ("d\x1b[2J",))
     text = sheet_text(sheet)
     for mark in "abcd":
