@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from ibnseg.engine import Runner, checkpoint, expand
 from ibnseg.engine.checkpoint import point
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import alone_in
 
 
 def make(cfg: Config, folder: Path, **changes) -> Runner:
@@ -78,6 +79,24 @@ def test_without_the_memory_of_a_process_the_progress_line_lacks_it(
     monkeypatch.undo()
     checkpoint.HostMemory().after_train_iter(runner)
     assert runner.message_hub.get_scalar("train/memory").current() > 10
+
+
+def test_a_link_that_a_killed_process_left_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def kill(self: Path, target: Path) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(Path, "replace", kill)
+    with pytest.raises(KilledError):
+        point(tmp_path / "latest.pth", "checkpoints/iter_2.pth")
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".latest-")
+    with alone_in(tmp_path, "is being trained"):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_the_last_checkpoints_are_kept(tiny: Config, in_data: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ibnseg.engine.read import load_config
+from ibnseg.runs.literal import read_config_data
 from ibnseg.support.errors import UserError
 
 
@@ -32,6 +33,16 @@ def test_unknown_configs_and_keys_are_refused_with_the_nearest(in_data: Path) ->
     ):
         with pytest.raises(UserError, match=message):
             load_config(config, options)
+
+
+def test_configs_with_a_byte_order_mark_are_read(in_data: Path, monkeypatch) -> None:
+    """Of the file, and of one that it is based on."""
+    monkeypatch.setenv("HOME", str(in_data))
+    for name, text in (("base.py", "batch = 3\n"), ("mine.py", "_base_ = '~/base.py'\nseed = 5\n")):
+        Path(name).write_bytes(text.encode("utf-8-sig"))
+    cfg = load_config("~/mine.py")
+    assert (cfg.batch, cfg.seed) == (3, 5)
+    assert read_config_data("base.py") == dict(batch=3)
 
 
 def test_a_broken_config_is_named(in_data: Path) -> None:

@@ -317,6 +317,22 @@ def test_a_file_whose_run_or_tests_are_damaged_is_refused(tmp_path):
         assert "results.json: damaged" in said, change
 
 
+def test_counts_outside_of_the_run_are_not_read(tmp_path):
+    for file in ("../x.npz", "/etc/x.npz", "per_image/../../x.npz"):
+        content = results.merge(None, run(), [{**record(), "per_image": file}])
+        results.write(tmp_path / "results.json", content)
+        with pytest.raises(UserError, match=r"results\.json: damaged"):
+            results.read(tmp_path / "results.json")
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    content = results.merge(None, run(), [record()])
+    results.write(tmp_path / "results.json", content)
+    path = tmp_path / "results.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert results.read(path) == content
+
+
 def test_a_file_with_the_same_test_twice_is_refused(tmp_path):
     content = results.merge(None, run(), [record(), record(split="test")])
     results.write(tmp_path / "results.json", content)

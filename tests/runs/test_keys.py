@@ -91,6 +91,10 @@ WRONG = [
     ("tta_scales", [1, 1]),
     ("extra", "width"),
     ("deterministic", 1),
+    ("name", "../mine"),
+    ("name", "/tmp/mine"),
+    ("name", "a\0b"),
+    ("name", "x" * 300),
 ]
 
 

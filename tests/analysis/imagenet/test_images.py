@@ -48,6 +48,17 @@ def test_a_folder_without_images_by_class_is_refused(tmp_path: Path) -> None:
         list_images(tmp_path)
 
 
+def test_files_of_others_are_no_classes_and_no_images(tmp_path: Path) -> None:
+    for name in ("red/a.JPG", "red/._a.jpg", "__MACOSX/a.jpg", ".ipynb_checkpoints/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("x.gif", "y.GIF", "Thumbs.db"):
+        (tmp_path / "red" / name).touch()
+    (tmp_path / "red/loop").symlink_to(tmp_path / "red")
+    listing = list_images(tmp_path)
+    assert (listing.classes, listing.paths, listing.left_out) == (["red"], ["red/a.JPG"], "2 .gif")
+
+
 def test_crops_are_the_centre_of_the_resized_image(tmp_path: Path) -> None:
     """Of an image of twice the size, its columns numbered: 512x1024 becomes 256x512, of which the
     columns from 144 and the rows from 16 on are shown."""

@@ -105,6 +105,19 @@ def test_label_images_are_refused_as_a_look(folder: Path) -> None:
         LookOf(str(folder))
 
 
+def test_a_look_is_that_of_every_image_and_of_nothing_else(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_rgb(tmp_path / "far/b.BMP", scene(22)[0] // 2)
+    save_rgb(tmp_path / "own/a.png", scene(20)[0] // 2)
+    (tmp_path / "own/far").symlink_to(tmp_path / "far")
+    (tmp_path / "far/own").symlink_to(tmp_path / "own")
+    for name in ("._a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/a.png", "notes.txt"):
+        (tmp_path / "own" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "own" / name).write_text("no image")
+    expected = look_of_images([scene(20)[0] // 2, scene(22)[0] // 2])
+    np.testing.assert_array_equal(LookOf("~/own").look.mean, expected.mean)
+
+
 def test_an_empty_folder_and_a_broken_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no images \(.png, .jpg, .* to take"):
         LookOf(str(tmp_path))
