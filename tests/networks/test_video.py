@@ -91,7 +91,7 @@ def test_frames_beside_their_video_are_refused(clip: Path, tmp_path: Path, name:
     with pytest.raises(UserError, match=rf"{name} lies in a folder with the name of .*clip.mp4"):
         predict.find_images(clip.parent, tmp_path / "out")
     (clip.parent / "clip").rename(clip.parent / "frames")
-    assert len(predict.find_images(clip.parent, tmp_path / "out")) == 2
+    assert len(predict.find_images(clip.parent, tmp_path / "out").files) == 2
 
 
 def test_each_frame_gets_a_label_map_and_the_video_an_overlay(trained, clip: Path) -> None:
