@@ -157,7 +157,10 @@ def test_an_interrupted_submission_continues_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         submit(run, None, out=out, **own)
     assert not out.exists()
+    left = tmp_path / ".a-abcd1234.tmp.zip"  # of a process that was killed while it wrote
+    left.touch()
     submit(run, None, out=out, **own)
+    assert not left.exists()
     names = [f"02000000-{i:08d}" for i in range(4)]
     assert seen == [*names[:3], *names[2:]]
     assert "(2 of them there already)" in capsys.readouterr().out
