@@ -33,11 +33,7 @@ def config_folder() -> Path:
 def config_folders() -> list[Path]:
     """The folders in which configs, suites and domains go by name, in this order: ``./configs``,
     each folder of ``$IBNSEG_CONFIGS``, the package's."""
-    own = [
-        as_path(name)
-        for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep)
-        if name
-    ]
+    own = [as_path(name) for name in os.environ.get("IBNSEG_CONFIGS", "").split(os.pathsep) if name]
     return [Path("configs"), *own, config_folder()]
 
 

@@ -14,7 +14,15 @@ import pytest
 
 from ibnseg.support import files
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import alone_in, cache_folder, in_turn, is_file_name, is_locked, remove_leftovers_of, stays_inside, written_whole
+from ibnseg.support.files import (
+    alone_in,
+    cache_folder,
+    in_turn,
+    is_file_name,
+    is_locked,
+    stays_inside,
+    written_whole,
+)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -302,19 +310,3 @@ def test_names_of_files_cannot_leave_their_folder():
         assert not stays_inside(name), name
     assert not is_file_name("a/b")
     assert not is_file_name("a\\b")
-
-
-def test_leftovers_of_a_file_go_when_they_are_old_enough(tmp_path):
-    left = [tmp_path / ".a-12345678.tmp.npy", tmp_path / ".a-abcd_x12.tmp.npy"]
-    kept = [
-        tmp_path / name
-        for name in (".b-12345678.tmp.npy", ".a-12345678.tmp.txt", "a.npy", ".a.npy")
-    ]
-    for path in (*left, *kept):
-        path.touch()
-    os.utime(left[0], (1, 1))
-    remove_leftovers_of(tmp_path / "a.npy", older_than=60)
-    assert {*tmp_path.iterdir()} == {left[1], *kept}
-    remove_leftovers_of(tmp_path / "a.npy")
-    assert {*tmp_path.iterdir()} == {*kept}
-    remove_leftovers_of(tmp_path / "none" / "a.npy")
