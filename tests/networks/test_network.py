@@ -109,7 +109,7 @@ WRONG_IMAGES = (
     (np.ones((4, 5, 3), bool), "found bool with values from 1 to 1"),
     (np.full((4, 5, 3), "x"), "found <U1, expected"),
     ([[1]], "image 0: found a list"),
-    ([np.zeros((4, 5, 3), np.uint8), None], "image 1: found a NoneType"),
+    ([np.zeros((32, 40, 3), np.uint8), None], "image 1: found a NoneType"),
     (torch.zeros(4, 5, 3), r"found a tensor of shape \(4, 5, 3\), .* tensor \(3, H, W\)"),
     (torch.full((3, 4, 5), 255.0), "found a tensor with values from 255 to 255"),
     (torch.full((3, 4, 5), float("nan")), "found a tensor with values from nan to nan"),
@@ -140,7 +140,7 @@ def test_images_of_other_kinds_are_predicted_as_their_arrays(network, tmp_path) 
         np.testing.assert_array_equal(predict(network, image), expected)
     grey = np.asarray(Image.fromarray(rgb).convert("L"))
     expected = predict(network, np.dstack([grey] * 3))
-    for image in (grey, grey[..., None], Image.fromarray(grey), torch.from_numpy(grey)):
+    for image in (grey, grey[..., None], Image.fromarray(grey), torch.from_numpy(grey.copy())):
         np.testing.assert_array_equal(predict(network, image), expected)
 
 
