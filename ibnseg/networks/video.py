@@ -21,7 +21,7 @@ CODEC = "mp4v"
 
 
 class UnreadableError(UserError):
-    """A video of which no frame can be read."""
+    """A video that is no file, or of which no frame can be read."""
 
 
 class Facts(NamedTuple):
@@ -69,7 +69,10 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def _open(path: str | Path) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(str(regular_file(path)))
+    try:
+        video = cv2.VideoCapture(str(regular_file(path)))
+    except UserError as error:
+        raise UnreadableError(str(error)) from error
     if not video.isOpened():
         raise UnreadableError(f"{path}: cannot be opened as a video; is it a whole video file?")
     return video
