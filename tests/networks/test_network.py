@@ -110,7 +110,7 @@ WRONG_IMAGES = (
     (np.full((4, 5, 3), "x"), "found <U1, expected"),
     ([[1]], "image 0: found a list"),
     ([np.zeros((32, 40, 3), np.uint8), None], "image 1: found a NoneType"),
-    (torch.zeros(4, 5, 3), r"found a tensor of shape \(4, 5, 3\), .* tensor \(3, H, W\)"),
+    (torch.zeros(5, 4, 3), r"found a tensor of shape \(5, 4, 3\), .* tensor \(3, H, W\)"),
     (torch.full((3, 4, 5), 255.0), "found a tensor with values from 255 to 255"),
     (torch.full((3, 4, 5), float("nan")), "found a tensor with values from nan to nan"),
     (torch.zeros(3, 4, 5, dtype=torch.int64), "found int64 with values from 0 to 0"),
