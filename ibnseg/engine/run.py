@@ -201,8 +201,9 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
             f"{before.folder}: no {CONFIG}, so its recipe is unknown; train again in another "
             "--work-dir"
         )
+    config = before.config
     try:
-        was = recipe_values(before.config)
+        was = recipe_values(config)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     was["seed"] = before.config.get("seed", KEYS["seed"].default)
