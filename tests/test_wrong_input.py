@@ -362,4 +362,6 @@ def test_a_log_that_cannot_be_written_is_an_error_of_one_line(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(LocalVisBackend, "add_scalars", fill)
-    assert fail(TRAIN, capsys) == "No space left on device"
+    error = fail(TRAIN, capsys)
+    assert error.startswith(str(here / "new")), error
+    assert error.endswith(": cannot be written (No space left on device)"), error
