@@ -22,6 +22,9 @@ from PIL import Image, UnidentifiedImageError
 from ibnseg.support.errors import UserError
 from ibnseg.support.reading import read_bytes
 
+# what OpenCV would print of a damaged file, the error says
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 EXACT = ("PNG", "TIFF", "BMP")
 """The formats, by Pillow's names, that labels may have."""
 

@@ -386,3 +386,13 @@ def test_a_pipe_a_device_and_a_folder_are_no_images(tmp_path, read):
     for name, kind in (("pipe.png", "a named pipe"), ("zero.png", "a device"), (".", "a folder")):
         with pytest.raises(UserError, match=f": is {kind}, expected a file$"):
             read(tmp_path / name)
+
+
+def test_opencv_prints_nothing_of_a_damaged_image(tmp_path, capfd):
+    """Its warnings would stand beside the one line of the error."""
+    whole = chunks(encoded(np.zeros((4, 5, 3), np.uint8)))
+    path = tmp_path / "a.png"
+    for kind in (b"IHDR", b"IDAT"):
+        path.write_bytes(png([chunk for chunk in whole if chunk[0] != kind]))
+        refused(read_image, path)
+    assert capfd.readouterr().err == ""
