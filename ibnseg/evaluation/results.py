@@ -214,7 +214,8 @@ def read(path: str | Path) -> dict:
 
     Raises:
         UserError: if it is missing, of another schema or damaged
-            (:func:`~ibnseg.evaluation.schema.problem_in`).
+            (:func:`~ibnseg.evaluation.schema.problem_in`), or has a score that does not follow from
+            the confusion.
     """
     advice = "remove it and test again"
     results = read_json(path, advice)
@@ -226,10 +227,28 @@ def read(path: str | Path) -> dict:
         )
     if found == 1:
         results = _of_schema_2(results)
-    problem = problem_in(results)
+    problem = problem_in(results) or _contradiction_in(results["tests"])
     if problem:
         raise UserError(f"{path}: damaged ({problem}); {advice}")
     return _with_metrics(results) if found == 1 else results
+
+
+def _contradiction_in(tests: Sequence[Mapping]) -> str | None:
+    """Names the first score that does not follow from the confusion of its test."""
+    for i, test in enumerate(tests):
+        counted, classes = np.array(test["confusion"], np.int64), test["classes"]
+        averaged = [classes.index(name) for name in test["eval_classes"]]
+        recorded = {key: test[key] for key in ("mIoU", "pixel_accuracy")}
+        follows = dict(mIoU=mean_iou(counted, averaged), pixel_accuracy=pixel_accuracy(counted))
+        recorded |= {f"iou.{name}": test["iou"][name] for name in classes}
+        follows |= {f"iou.{n}": score for n, score in zip(classes, iou(counted), strict=True)}
+        for key, score in follows.items():
+            is_same = np.isclose(
+                np.nan if recorded[key] is None else recorded[key], score, 0, 1e-9, equal_nan=True
+            )
+            if not is_same:
+                return f"tests[{i}].{key} is {recorded[key]}, by its confusion it is {score}"
+    return None
 
 
 def _of_schema_2(results: Mapping) -> dict:

@@ -55,13 +55,20 @@ class TestRecord:
         """The counts of each image; None if their file is missing.
 
         Raises:
-            UserError: if the file is damaged, or does not add up to the record.
+            UserError: if the file is damaged, does not add up to the record, or has another number
+                of images.
         """
         name = self.record["per_image"]
         if name is None or not (self.folder / name).is_file():
             return None
         others = {name: counts for name, counts in self.counts.items() if name != CONFUSION}
-        return read_per_image(self.folder / name, self.counts[CONFUSION], others)
+        found = read_per_image(self.folder / name, self.counts[CONFUSION], others)
+        if len(found.names) != self.record["images"]:
+            raise UserError(
+                f"{self.folder / name}: has {len(found.names)} images, {RESULTS} has "
+                f"{self.record['images']}; test again to write both"
+            )
+        return found
 
     @cached_property
     def sample(self) -> str | None:

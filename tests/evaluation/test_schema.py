@@ -112,3 +112,24 @@ def test_damaged_results_of_either_schema_are_refused_when_they_are_read(tmp_pat
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"not JSON \(it has NaN\)"):
         results.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda test: test.update(mIoU=test["mIoU"] + 1e-6), "tests[0].mIoU is "),
+        (lambda test: test.update(pixel_accuracy=None), "tests[0].pixel_accuracy is None, "),
+        (lambda test: test["iou"].update(road=0.5), "tests[0].iou.road is 0.5, "),
+        (lambda test: test["confusion"][0].__setitem__(0, 10**6), "tests[0].mIoU is "),
+        (lambda test: test["eval_classes"].pop(0), "tests[0].mIoU is "),
+    ],
+)
+def test_a_score_that_does_not_follow_from_the_confusion_is_refused(tmp_path, change, named):
+    path, content = tmp_path / "results.json", whole()
+    path.write_text(json.dumps(content))
+    assert results.read(path) == content
+    change(content["tests"][0])
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as error:
+        results.read(path)
+    assert str(error.value).startswith(f"{path}: damaged ({named}")

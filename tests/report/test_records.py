@@ -176,3 +176,14 @@ def test_damaged_results_are_refused(tmp_path):
         except UserError as error:
             said = str(error)
         assert "results.json: damaged" in said, (place, key, value)
+
+
+def test_counts_of_another_number_of_images_are_refused(tmp_path):
+    run = save_run(tmp_path / "run", {"gta5": IMAGES})
+    path = run / "results.json"
+    content = json.loads(path.read_text())
+    content["tests"][0]["images"] = 3
+    path.write_text(json.dumps(content))
+    (test,) = read_runs([run])
+    with pytest.raises(UserError, match=r"gta5-native.npz: has 2 images, results.json has 3; test"):
+        test.images  # noqa: B018
