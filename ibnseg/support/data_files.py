@@ -66,7 +66,7 @@ def list_files(folder: str | Path, *suffixes: str) -> list[Path]:
     Raises:
         UserError: if the folder cannot be read.
     """
-    files = (Path(entry) for entry in _entries(folder) if not entry.is_dir())
+    files = (Path(entry) for entry in _entries(folder) if not _is_folder(entry))
     return sorted(path for path in files if has_suffix(path, suffixes or ("",)))
 
 
@@ -76,7 +76,7 @@ def list_folders(folder: str | Path) -> list[Path]:
     Raises:
         UserError: if the folder cannot be read.
     """
-    return sorted(Path(entry) for entry in _entries(folder) if entry.is_dir())
+    return sorted(Path(entry) for entry in _entries(folder) if _is_folder(entry))
 
 
 def list_files_below(folder: str | Path, *suffixes: str) -> list[Path]:
@@ -138,6 +138,13 @@ def _entries(folder: str | Path) -> list[os.DirEntry]:
         return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which whoever reads it will name
+        return False
 
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:

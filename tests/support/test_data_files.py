@@ -63,8 +63,9 @@ def test_links_to_folders_are_followed_without_end_at_loops(tmp_path):
     (tmp_path / "far/up").symlink_to(tmp_path / "near")
     (tmp_path / "near/self").symlink_to(tmp_path / "near")
     (tmp_path / "near/gone.png").symlink_to(tmp_path / "no.png")
+    (tmp_path / "near/loop.png").symlink_to("loop.png")
     found = [str(path.relative_to(tmp_path)) for path in list_files_below(tmp_path / "near")]
-    assert found == ["near/b.png", "near/far/a.png", "near/gone.png"]
+    assert found == ["near/b.png", "near/far/a.png", "near/gone.png", "near/loop.png"]
     assert list(walk_folders(tmp_path / "near")) == [tmp_path / "near", tmp_path / "near/far"]
 
 
