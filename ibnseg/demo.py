@@ -25,7 +25,7 @@ from ibnseg.report.matrix import Row
 from ibnseg.report.terminal import as_terminal
 from ibnseg.streets.render import APPEARANCES
 from ibnseg.streets.write import write_streets
-from ibnseg.support.files import as_path, written_whole
+from ibnseg.support.files import as_path, in_turn, written_whole
 from ibnseg.support.progress import bar
 from ibnseg.support.terminal import say
 
@@ -83,7 +83,7 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
             )
     trained = [folder for folders in runs.values() for folder in folders]
     report = gather(trained, protocols=["native"], domains=list(roots))
-    with written_whole(out / "table.md") as temporary:
+    with in_turn(out / "table.md"), written_whole(out / "table.md") as temporary:
         temporary.write_text(as_markdown(report) + "\n")
     titles = {name: report.title(name) for name in roots}
     sheets = _draw_sheets(out, {c: folders[0] for c, folders in runs.items()}, roots, titles)
@@ -130,7 +130,7 @@ def _draw_sheets(
             rows = [_row(networks, item) for item in _items(name, roots[name])]
             sheet = contact_sheet(titles[name], ("image", "ground truth", *names), rows)
             sheets.append(out / f"{name}.png")
-            with written_whole(sheets[-1]) as temporary:
+            with in_turn(sheets[-1]), written_whole(sheets[-1]) as temporary:
                 Image.fromarray(sheet).save(temporary)
     return sheets
 

@@ -24,7 +24,7 @@ from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import train_domains
 from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import as_path, sha256, written_whole
+from ibnseg.support.files import as_path, in_turn, sha256, written_whole
 from ibnseg.support.processes import tied_to_stdin
 from ibnseg.support.terminal import say
 
@@ -171,7 +171,7 @@ def write_config(run: PlannedRun, out: Path) -> Path:
         cfg.start_from = str(out / run.start.name)
     path = out / "configs" / f"{run.name}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with in_turn(path), written_whole(path) as temporary:
         cfg.dump(temporary)
     return path
 
@@ -196,10 +196,11 @@ def report(plan: Suite, out: Path) -> None:
     if finished:
         titles = {out / run.name: run.title for run in plan.runs}
         table = gather(finished, networks=titles)
-        with written_whole(out / f"{plan.name}.md") as temporary:
+        path = out / f"{plan.name}.md"
+        with in_turn(path), written_whole(path) as temporary:
             temporary.write_text(f"# {escaped(plan.title)}\n\n{as_markdown(table)}\n")
         print(f"\n{as_terminal(table)}\n")
-        say(f"Results: {out / f'{plan.name}.md'}")
+        say(f"Results: {path}")
     counts = ", ".join(f"{states.count(s)} {s}" for s in STATES if s in states)
     more = "" if len(finished) == len(states) else "; the same command continues"
     say(f"Suite {plan.name}: {len(states)} runs, {counts}{more}")

@@ -14,7 +14,7 @@ from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
 from ibnseg.streets.render import render
 from ibnseg.streets.write import layout_number
-from ibnseg.support.files import written_whole
+from ibnseg.support.files import in_turn, written_whole
 
 
 def draw_streets_sheet(
@@ -38,5 +38,5 @@ def draw_streets_sheet(
         pictures = [render(raster, appearance, number) for appearance in appearances]
         rows.append([*pictures, colored(lookup_table(CITYSCAPES_IDS)[raster.labels])])
     sheet = contact_sheet("The same streets in several looks", (*appearances, "labels"), rows)
-    with written_whole(path) as temporary:
+    with in_turn(Path(path)), written_whole(path) as temporary:
         Image.fromarray(sheet).save(temporary, quality=88)

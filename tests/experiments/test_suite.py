@@ -348,6 +348,15 @@ def test_a_runs_config_has_the_domains_beside_its_own(mine, tmp_path):
     assert Domains.of(cfg)["hills"].title == "Hills"
 
 
+def test_what_a_killed_suite_left_half_written_goes(mine, tmp_path):
+    run = read_suite(mine).runs[0]
+    path = write_config(run, tmp_path)
+    left = path.with_name(f".{path.stem}-abcdefgh.tmp.py")
+    left.touch()
+    assert write_config(run, tmp_path) == path
+    assert not left.exists()
+
+
 def test_the_config_of_a_run_needs_no_other_file(mine, tmp_path):
     """Titles with blanks and commas, names, and where it starts from, in a file of its own."""
     text = mine.read_text().replace('title="two"', 'title="IBN-a, stages 1-2"')

@@ -15,7 +15,8 @@ from ibnseg.streets.sheet import draw_streets_sheet
 
 def test_the_sheet_has_a_column_for_each_look_and_one_of_labels(tmp_path: Path) -> None:
     """The second layout of seed 0 in two looks, and its labels with void in black."""
-    path = tmp_path / "sheet.png"
+    path, left = tmp_path / "sheet.png", tmp_path / ".sheet-abcdefgh.tmp.png"
+    left.touch()  # by a killed process
     draw_streets_sheet(path, ("virtual", "night"), count=2)
     number = 1_000_000 + 1
     raster = rasterise(draw_layout(number), 512, 256)
@@ -27,3 +28,4 @@ def test_the_sheet_has_a_column_for_each_look_and_one_of_labels(tmp_path: Path) 
     sheet = np.asarray(Image.open(path))
     assert sheet.shape[1] == 3 * 386 + 6
     np.testing.assert_array_equal(sheet[76 + 196 : 76 + 196 + 190], row)
+    assert not left.exists()
