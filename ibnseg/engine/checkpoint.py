@@ -95,6 +95,8 @@ class Checkpoints(Hook):
                 "that the network starts from (init_cfg, pretrained)"
             )
         self._constant = {*found}
+        if is_main_process():
+            self._remove_old(Path(runner.work_dir))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **kwargs) -> None:
         due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
@@ -148,7 +150,7 @@ class Checkpoints(Hook):
         self._save(runner, name, iteration)
         if is_main_process():
             point(Path(runner.work_dir) / LATEST, name)
-            self._remove_old(Path(runner.work_dir) / "checkpoints")
+            self._remove_old(Path(runner.work_dir))
         barrier()  # the other processes may load it next
 
     def _save(self, runner: Runner, name: str, iteration: int) -> None:
@@ -166,11 +168,15 @@ class Checkpoints(Hook):
             runner.work_dir, name, meta=dict(epoch=0, iter=iteration), by_epoch=False
         )
 
-    def _remove_old(self, folder: Path) -> None:
+    def _remove_old(self, run: Path) -> None:
+        """Removes all checkpoints but the newest and the one that ``latest.pth`` points at, and
+        what killed processes have left."""
+        folder, latest = run / "checkpoints", (run / LATEST).resolve()
         by_age = sorted(folder.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))
         unfinished = folder.glob(".iter_*.tmp.pth")  # of runs that were killed while saving
         for path in [*by_age[: -self.keep], *unfinished]:
-            path.unlink()
+            if path.resolve() != latest:
+                path.unlink()
 
 
 def plain(value: object) -> object:

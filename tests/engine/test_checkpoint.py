@@ -13,6 +13,7 @@ from mmengine.logging import MessageHub
 
 from ibnseg.engine import Runner, checkpoint, expand
 from ibnseg.engine.checkpoint import point
+from ibnseg.engine.run import train
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in
 
@@ -104,6 +105,18 @@ def test_the_last_checkpoints_are_kept(tiny: Config, in_data: Path) -> None:
     names = sorted(path.name for path in (in_data / "run/checkpoints").iterdir())
     assert names == ["iter_4.pth", "iter_5.pth"]
     assert (in_data / "run/latest.pth").resolve().name == "iter_5.pth"
+
+
+def test_what_a_run_kept_because_it_was_killed_goes_when_it_is_resumed(
+    tiny_config, in_data: Path
+) -> None:
+    """Even if no step is left to train."""
+    config = tiny_config("gta5", ["gta5"])
+    train(config, work_dir="run")
+    (in_data / "run/checkpoints/iter_2.pth").touch()
+    train(config, work_dir="run", resume=True)
+    names = sorted(path.name for path in (in_data / "run/checkpoints").iterdir())
+    assert names == ["iter_4.pth", "iter_6.pth"]
 
 
 def test_checkpoints_hold_weights_only(tiny: Config, in_data: Path) -> None:
