@@ -211,6 +211,13 @@ workers = 0
 log_interval = 1
 checkpoint_interval = 2
 """
+LEARNS = """
+iterations = 60
+crop_size = (64, 64)
+checkpoint_interval = 50
+optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4)
+"""
+"""What makes a network of ``TINY`` learn something."""
 
 
 @pytest.fixture(scope="session")
@@ -252,13 +259,7 @@ def trained(
     """A config, its finished run's folder and results: 60 steps on GTA5, tested on both domains."""
     from ibnseg.engine.run import train
 
-    more = """
-iterations = 60
-crop_size = (64, 64)
-checkpoint_interval = 50
-optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4)
-"""
-    config = tiny_config("gta5", ["gta5", "cityscapes"], more, name="trained")
+    config = tiny_config("gta5", ["gta5", "cityscapes"], LEARNS, name="trained")
     folder = tmp_path_factory.mktemp("run")
     roots = {name: str(data / name) for name in ("gta5", "cityscapes")}
     return config, folder, train(config, work_dir=folder, roots=roots)
