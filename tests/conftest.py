@@ -101,7 +101,7 @@ def write_gta5(root: Path, frames: tuple[int, ...] = GTA5_TRAIN + GTA5_VAL) -> N
 
 
 def write_cityscapes(root: Path) -> None:
-    """Both splits; to each label its map of instances, in which a scene's car is one."""
+    """Both splits; to each label its instance map, in which a scene's car is one."""
     from ibnseg.datasets.labels import CITYSCAPES_IDS
 
     cities = {"train": {"aachen": 2, "bochum": 2}, "val": {"frankfurt": 3, "lindau": 2}}

@@ -1,6 +1,6 @@
-"""Images, labels and maps of instances read from files, and refused if the file is damaged.
+"""Images, labels and instance maps read from files, and refused if the file is damaged.
 
-An image is what its content says, whatever its suffix. A label or map of instances is one of the
+An image is what its content says, whatever its suffix. A label or instance map is one of the
 formats that keep ids exactly, and PNG if it is called so. PNG has checksums, and all of them are
 verified; JPEG has none, so of its damage only a missing end is seen.
 """
@@ -165,16 +165,16 @@ def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
 
 
 def read_instances(path: str | Path) -> np.ndarray:
-    """Reads a map of instances in Cityscapes' encoding: (H, W) uint16 ids, 1000 * class id + number
+    """Reads an instance map in Cityscapes' encoding: (H, W) uint16 ids, 1000 * class id + number
     for an instance, the class id itself for all else.
 
     Raises:
         UserError: if the file is missing, unreadable, damaged, or not of 16 bits.
     """
-    with _opened(path, "map of instances") as (_, image):
+    with _opened(path, "instance map") as (_, image):
         if image.mode not in ("I;16", "I"):  # older versions of Pillow have the latter
             raise UserError(
-                f"{path}: map of instances of mode {image.mode}, expected 16-bit ids (I;16)"
+                f"{path}: instance map of mode {image.mode}, expected 16-bit ids (I;16)"
             )
         return np.asarray(image).astype(np.uint16, copy=False)
 

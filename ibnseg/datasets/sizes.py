@@ -23,7 +23,7 @@ THREADS = 16
 NAMED = 3
 """The files that an error names."""
 
-KINDS = {"seg_map_path": "label", "instance_map_path": "map of instances"}
+KINDS = {"seg_map_path": "label", "instance_map_path": "instance map"}
 """What must have the size of its image, by the key of its path in a sample."""
 
 
@@ -70,7 +70,7 @@ def stored_size(path: str | Path) -> tuple[int, int]:
 def require_equal_sizes(
     dataset: DrivingDataset | JoinedDomains, seen: set[Pair] | None = None
 ) -> None:
-    """Checks that labels and maps of instances have the sizes of their images.
+    """Checks that labels and instance maps have the sizes of their images.
 
     Only headers are read, 20000 files in about a second on a local disk. Each process reads its
     share of the files, and all raise the same error.

@@ -24,6 +24,7 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.joined import JoinedDomains
 from ibnseg.datasets.labels import IGNORE
 from ibnseg.datasets.sampler import StreamItem, StreamSampler
+from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.registry import DATA_SAMPLERS
 from ibnseg.support.errors import UserError
@@ -165,6 +166,7 @@ class ClassUniformSampler(StreamSampler):
     def __init__(self, dataset: DrivingDataset, share: float, **kwargs) -> None:
         super().__init__(dataset, **kwargs)
         self.share = share
+        require_equal_sizes(dataset)  # all labels are read next, which takes minutes
         index = cached_class_index(dataset)
         places = (index[index[:, 0] == label, 1:] for label in np.unique(index[:, 0]))
         self.places = list(places)

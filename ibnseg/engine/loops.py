@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.structures import SegDataSample
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ibnseg.engine.non_finite import FirstNonFinite
+from ibnseg.engine.overlap import warn_of_trained_images
 from ibnseg.engine.parts import LoggedMeans, SharedDivisors
 from ibnseg.engine.precision import autocast
 from ibnseg.engine.values import layers_fit, pools_whole_images
@@ -67,6 +68,11 @@ class TrainLoop(IterBasedTrainLoop):
         self._divisors = None
         if parts * get_world_size() > 1:
             self._divisors = SharedDivisors(runner.model, parts, device)
+        self._least = 2 if pools_whole_images(runner.model) else 1
+        if is_main_process():
+            tests, loops = runner.test_loop.tests, runner.test_loop.loops
+            tested = {name: loop.dataloader.dataset for name, loop in loops.items()}
+            warn_of_trained_images(self.dataloader.dataset, tests, tested, runner.logger)
         name = runner.cfg.get("model_title") or runner.experiment_name
         with runner.bar() as self._bar, self._first_non_finite.watching(runner.optim_wrapper):
             self._task = self._bar.add_task(
@@ -120,9 +126,10 @@ class TrainLoop(IterBasedTrainLoop):
     def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
         images, parts = len(data_batch["inputs"]), self.accumulate
         height, width = self.runner.cfg.crop_size
-        least = 2 if pools_whole_images(self.runner.model) else 1
         larger = [
-            n for n in range(parts + 1, images + 1) if images % n == 0 and images // n >= least
+            n
+            for n in range(parts + 1, images + 1)
+            if images % n == 0 and images // n >= self._least
         ]
         advice = "lower crop_size or batch"
         if larger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
@@ -14,6 +13,7 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domain
 from ibnseg.datasets.transforms import check_resizes
 from ibnseg.engine import schedule, words
+from ibnseg.engine.overlap import image_files
 from ibnseg.engine.testing import evaluator_of, test_dataloader
 from ibnseg.evaluation.protocols import get_protocol
 from ibnseg.registry import DATASETS, TRANSFORMS
@@ -163,11 +163,11 @@ def expand_selection(cfg: Config, domains: Mapping[str, Domain], found: Mapping[
     cfg.val_dataloader = test_dataloader(cfg, domain, found[name], cfg.selection_split, native)
     cfg.val_cfg = dict(type="ibnseg.ValidationLoop")
     cfg.val_evaluator = evaluator_of(domain, native, name)
-    selected = _files(cfg.val_dataloader.dataset)
+    selected = image_files(build_unshown(cfg.val_dataloader.dataset))
     for test_name in cfg.test_domains:
         tested = domains[test_name]
         dataset = tested.dataset_config(found[test_name], tested.test_split, test_mode=True)
-        common = selected & _files(dataset)
+        common = selected & image_files(build_unshown(dataset))
         if common:
             raise UserError(
                 f"selection_split '{cfg.selection_split}' of '{name}' shares {len(common)} images "
@@ -183,11 +183,6 @@ def build_unshown(dataset: Mapping) -> DrivingDataset:
             {**dataset, "datasets": [{**each, "pipeline": []} for each in dataset["datasets"]]}
         )
     return DATASETS.build({**dataset, "pipeline": []})
-
-
-def _files(dataset: Mapping) -> set[str]:
-    built = build_unshown(dataset)
-    return {os.path.realpath(built.get_data_info(i)["img_path"]) for i in range(len(built))}
 
 
 EDGES = ("STDCHead",)

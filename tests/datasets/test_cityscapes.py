@@ -158,7 +158,7 @@ TESTING = dict(pipeline=[*PIPELINE, dict(type="ibnseg.LoadInstances")], test_mod
 
 @pytest.fixture
 def with_instances(data, tmp_path):
-    """A copy of the data, and the maps of instances of its validation split, in order."""
+    """A copy of the data, and the instance maps of its validation split, in order."""
     root = copy(data, tmp_path)
     return root, [root / f"gtFine/val/{frame}_gtFine_instanceIds.png" for frame in FRAMES["val"]]
 
@@ -202,13 +202,13 @@ def test_without_instances_no_warning_is_logged(with_instances, log):
 
 
 def test_instances_that_do_not_fit_are_named(with_instances):
-    """Maps of instances with another size, with 8 bits, or truncated."""
+    """Instance maps with another size, with 8 bits, or truncated."""
     root, (path, *_) = with_instances
     dataset = Cityscapes(root, "val", **TESTING)
     content = path.read_bytes()[:40]
     Image.fromarray(np.zeros((64, 48), np.uint16)).save(path)
-    assert message(dataset) == f"{path}: map of instances of 48x64 for an image of 64x48"
+    assert message(dataset) == f"{path}: instance map of 48x64 for an image of 64x48"
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(path)
-    assert message(dataset).startswith(f"{path}: map of instances of mode L, expected 16-bit ids")
+    assert message(dataset).startswith(f"{path}: instance map of mode L, expected 16-bit ids")
     path.write_bytes(content)
     assert message(dataset).startswith(f"{path}: truncated or damaged")

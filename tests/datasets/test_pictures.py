@@ -115,7 +115,7 @@ def test_instances_are_of_16_bits(tmp_path):
     assert found.tolist() == ids.tolist()
     Image.fromarray(ids.astype(np.uint8)).save(path)
     text = refused(read_instances, path)
-    assert text == f"{path}: map of instances of mode L, expected 16-bit ids (I;16)"
+    assert text == f"{path}: instance map of mode L, expected 16-bit ids (I;16)"
 
 
 def test_instances_of_older_pillow(tmp_path, monkeypatch):
@@ -240,7 +240,7 @@ def test_a_label_of_another_format_under_png_is_refused_by_its_format(tmp_path):
         assert refused(read_label, path).startswith(f"{path}: label is {form}, expected PNG")
     path.write_bytes(encoded(IDS.astype(np.uint16), "TIFF"))
     text = refused(read_instances, path)
-    assert text.startswith(f"{path}: map of instances is TIFF, expected PNG")
+    assert text.startswith(f"{path}: instance map is TIFF, expected PNG")
 
 
 def test_a_label_of_a_format_that_changes_ids_is_refused_under_its_own_suffix_too(tmp_path):

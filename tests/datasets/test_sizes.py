@@ -73,7 +73,7 @@ def test_equal_sizes_are_accepted(city: Path) -> None:
     require_equal_sizes(Cityscapes(city, "val", test_mode=True))
 
 
-def test_a_label_and_a_map_of_instances_of_another_size_are_named(city: Path) -> None:
+def test_a_label_and_an_instance_map_of_another_size_are_named(city: Path) -> None:
     label, other = labels(city, "val")[1], labels(city, "val")[3]
     save(label, 48, 64)
     instances = Path(str(other).replace("labelIds", "instanceIds"))
@@ -81,7 +81,7 @@ def test_a_label_and_a_map_of_instances_of_another_size_are_named(city: Path) ->
     testing = message(Cityscapes(city, "val", test_mode=True))
     assert testing.startswith(
         f"2 of 10 pairs cannot be used: {label}: label of 48x64 for an image of 64x48, "
-        f"{instances}: map of instances of 63x48 for an image of 64x48; "
+        f"{instances}: instance map of 63x48 for an image of 64x48; "
     )
     training = message(Cityscapes(city, "val"))  # which reads no instances
     assert training.startswith(f"1 of 5 pairs cannot be used: {label}: label of 48x64")

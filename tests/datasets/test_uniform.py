@@ -323,3 +323,12 @@ def test_samples_depend_on_seed_and_position_alone(data: Path) -> None:
                 assert (a == b).all()
             for a, b in zip(found["data_samples"], expected["data_samples"], strict=True):
                 assert (a.gt_sem_seg.data == b.gt_sem_seg.data).all()
+
+
+def test_sizes_are_compared_before_the_classes_are_searched(tmp_path: Path, cache: Path) -> None:
+    write_gta5(tmp_path / "gta5")
+    dataset = GTA5(tmp_path / "gta5", "train")
+    save_ids(Path(dataset.get_data_info(1)["seg_map_path"]), np.zeros((5, 7), np.uint8))
+    with pytest.raises(UserError, match="label of 7x5 for an image of"):
+        ClassUniformSampler(dataset, 0.5)
+    assert not cache.exists()

@@ -82,7 +82,7 @@ def test_instances_are_scored_as_by_hand(trained, data: Path) -> None:
     config, folder, content = trained
     network = load_network(Config.fromfile(config), folder / "latest.pth")
     home, abroad = content["tests"]
-    assert "iIoU" not in home  # GTA5 has no maps of instances
+    assert "iIoU" not in home  # GTA5 has no instance maps
 
     dataset = Cityscapes(str(data / "cityscapes"), "val", pipeline=[], test_mode=True)
     hit = false = 0

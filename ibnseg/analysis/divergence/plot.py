@@ -18,6 +18,8 @@ from ibnseg.analysis.style import FAINT, PALE, STYLE, line_style, save
 MARKERS = "osD^vPX"
 WIDE = 30
 """The ratio of the largest to the smallest divergence above which the axis is logarithmic."""
+HEADROOM = 2
+"""How many times as high as the largest divergence the axis may be."""
 
 
 def write_plot(stem: Path, title: str, lines: Mapping[str, Sequence[Mapping]]) -> None:
@@ -75,9 +77,15 @@ def draw(title: str, lines: Mapping[str, Sequence[Mapping]]) -> Figure:
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """Sets a linear axis from 0, or a logarithmic one if most values would otherwise lie near 0."""
+    """Sets a linear axis from 0, or a logarithmic one if most values would otherwise lie near 0.
+
+    It ends at ``HEADROOM`` times the largest value at most: bands of few images may reach far
+    beyond, and the lines would be flat.
+    """
     least = min(values)
     logarithmic = least > 0 and max(values) > WIDE * least
+    if max(values) > 0:
+        axes.set_ylim(top=min(axes.get_ylim()[1], HEADROOM * max(values)))
     if logarithmic:
         axes.set_yscale("log")
         axes.set_ylim(bottom=least / 2)

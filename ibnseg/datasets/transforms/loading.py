@@ -1,4 +1,4 @@
-"""The first steps of a pipeline: an image, its label as train ids, and its map of instances."""
+"""The first steps of a pipeline: an image, its label as train ids, and its instance map."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class LoadInstances(BaseTransform):
             return results
         path = results["instance_map_path"]
         instances = read_instances(path)
-        _require_size(path, "map of instances", instances, results)
+        _require_size(path, "instance map", instances, results)
         results["gt_instance_map"] = instances
         return results
 

@@ -38,6 +38,14 @@ def test_the_lines_of_the_plot_are_the_divergences() -> None:
     assert axes.get_title(loc="left") == "A | B"
 
 
+def test_a_wide_band_does_not_flatten_the_lines() -> None:
+    for values, scale in (([1, 2], "linear"), ([1, 31], "log")):
+        wide = [each | dict(interval=(0, 1e4)) for each in layers("a", "b", values=values)]
+        (axes,) = draw("A | B", {"one": wide}).axes
+        assert axes.get_yscale() == scale
+        assert max(values) < axes.get_ylim()[1] <= 2 * max(values)
+
+
 def test_a_layer_without_interval_has_no_band() -> None:
     one = [dict(layer="a", divergence=1.0, interval=None, constant=((), ()))]
     (axes,) = draw("A | B", {"one": one}).axes
