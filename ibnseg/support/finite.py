@@ -36,6 +36,8 @@ def non_finite(state: object) -> list[str]:
     by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
     for name, tensor in found:
         values = tensor.coalesce().values() if tensor.is_sparse else tensor
+        if values.dtype.itemsize == 1:  # of torch's 8 bits, for which isfinite is not there
+            values = values.float()
         by_device.setdefault(tensor.device, []).append((name, values.isfinite().all()))
     names = []
     for flags in by_device.values():

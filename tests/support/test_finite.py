@@ -12,9 +12,16 @@ def test_tensors_with_nan_or_infinity_are_named_wherever_they_lie() -> None:
         "state": {0: {"momentum": nan, "step": 3}, 1: {"momentum": torch.zeros(1)}},
         "several": [torch.arange(3), (inf,)],
         "half": torch.tensor([70000.0]).half(),
+        "eight bits": nan.to(torch.float8_e4m3fn),
+        "fine in eight bits": torch.ones(2).to(torch.float8_e5m2),
         "empty": torch.zeros(0),
         "nothing": None,
         "lr": float("nan"),  # no tensor
     }
-    assert sorted(non_finite(state)) == ["half", "several.1.0", "state.0.momentum"]
+    assert sorted(non_finite(state)) == [
+        "eight bits",
+        "half",
+        "several.1.0",
+        "state.0.momentum",
+    ]
     assert non_finite({}) == []
