@@ -79,11 +79,11 @@ class SharedDivisors:
         elif loss.use_sigmoid:
             weights *= scores.shape[1]  # each class of a pixel is a value of its own
         weights[IGNORE] = 0
-        own = torch.bincount(labels.flatten(), minlength=IDS)
-        is_the_parts = own.sum() - own[IGNORE] == self._labelled
+        is_the_parts = (labels != IGNORE).sum() == self._labelled
+        own = weights[labels.long()].sum()  # a count by torch.bincount would wait for the device
         shared = (weights * self._of_batch).sum() / self._parts
         exact = torch.promote_types(scores.dtype, torch.float32)  # half could not hold a count
-        divisor = torch.where(is_the_parts, shared, (weights * own).sum())
+        divisor = torch.where(is_the_parts, shared, own)
         return args, {**kwargs, "avg_factor": divisor.to(exact)}
 
 
