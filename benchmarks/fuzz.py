@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import torch
@@ -101,8 +101,8 @@ def make_workspace(folder: Path) -> None:
 
 
 def damage(workspace: Workspace, seeds: Sequence[int], out: Path) -> int:
-    """Tries damaged files, each in a process of its own; prints tables, returns how many were
-    wrong."""
+    """Tries damaged files, each in a process of its own; prints tables, also if it is interrupted,
+    and returns how many were wrong."""
     targets = {command.line: (target, command) for target in TARGETS for command in target.commands}
     found = kills.each_in_fork(lambda line: workspace.undamaged(*targets[line]), targets)
     for line, values in zip(targets, found, strict=True):
@@ -111,15 +111,17 @@ def damage(workspace: Workspace, seeds: Sequence[int], out: Path) -> int:
         workspace.before[line] = values
     by_target, by_mutation = Counter(), Counter()
     cases = [workspace.case(seed) for seed in seeds]
-    with bar() as progress:
-        verdicts = kills.each_in_fork(lambda case: try_one(workspace, case, out), cases)
+    verdicts = kills.each_in_fork(lambda case: try_one(workspace, case, out), cases)
+    done = []
+    with closing(verdicts), suppress(KeyboardInterrupt), bar() as progress:
         shown = progress.track(verdicts, len(cases), description="Damaging files")
         for case, found in zip(cases, shown, strict=True):
             kind = found if found in KINDS else "wrong"
             by_target[case.target.name, kind] += 1
             by_mutation[case.mutation.name, kind] += 1
-    table("damaged", sorted(case.target.name for case in cases), by_target, KINDS)
-    table("damage", sorted(case.mutation.name for case in cases), by_mutation, KINDS)
+            done.append(case)
+    table("damaged", sorted(case.target.name for case in done), by_target, KINDS)
+    table("damage", sorted(case.mutation.name for case in done), by_mutation, KINDS)
     return sum(by_target[each.name, "wrong"] for each in TARGETS)
 
 

@@ -425,10 +425,19 @@ class Workspace:
                 shutil.copy2(source, place / name)
 
 
+_OF_LIBRARIES = (
+    "libpng error: ",
+    "libpng warning: ",
+    "Corrupt JPEG data: ",
+    "Premature end of JPEG",
+)
+"""How lines begin that libpng and libjpeg write to stderr by themselves."""
+
+
 def _problem_of_ending(done: Done) -> str | None:
     if done.code is None:
         return done.errors
-    lines = done.errors.splitlines()
+    lines = [line for line in done.errors.splitlines() if not line.startswith(_OF_LIBRARIES)]
     if done.code and not (len(lines) == 1 and lines[0].startswith("ibnseg: error: ")):
         return f"exit {done.code} with {len(lines)} lines: {done.errors}"
     if "Traceback" in done.errors or "Traceback" in done.printed:
