@@ -7,7 +7,7 @@ runs, and is not resumed, because a training that changes midway is neither the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ibnseg.runs.keys import KEYS
@@ -31,6 +31,27 @@ def _is_bilinear(cfg: Mapping) -> bool:
     return cfg.get("interpolation", KEYS["interpolation"].default) == "bilinear"
 
 
+def _divides_by_labels(cfg: Mapping) -> bool:
+    """Whether a cross entropy divides by the labelled pixels, or by their weights.
+
+    How many processes shared a batch is no part of a recipe, so this does not ask for it.
+    """
+    losses = (each for each in _dicts(cfg.get("model")) if each.get("type") == "CrossEntropyLoss")
+    weighted = any(each.get("avg_non_ignore") or each.get("class_weight") for each in losses)
+    return weighted or bool(cfg.get("class_balance"))
+
+
+def _dicts(value: object) -> Iterator[Mapping]:
+    """Yields all dicts in nested dicts and lists."""
+    if isinstance(value, Mapping):
+        yield value
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for each in value:
+        yield from _dicts(each)
+
+
 REVISIONS = {
     revision.name: revision
     for revision in (
@@ -39,6 +60,11 @@ REVISIONS = {
             "centred labels",
             "labels half a pixel right of and below their images",
             _is_bilinear,
+        ),
+        Revision(
+            "means over the whole batch",
+            "losses that each process and each of its parts divided by its own labels",
+            _divides_by_labels,
         ),
     )
 }

@@ -60,7 +60,7 @@ def test_every_suite_has_each_run_once():
             assert run.start is None or run.start in runs[:i], (name, i)
 
 
-IDENTITIES = dict(table6="9f5e916b cd5876cc f6a4be13", table8="1f43ad05", evidence="ed8bb32a")
+IDENTITIES = dict(table6="41782a03 3defa819 8f2c33d5", table8="bf06b177", evidence="c529df98")
 
 
 def test_runs_that_exist_already_keep_their_folders() -> None:

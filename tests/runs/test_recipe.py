@@ -18,6 +18,7 @@ from ibnseg.engine.read import load_config
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import differences
+from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import Recipe, Run
 from ibnseg.support.errors import UserError
 
@@ -197,19 +198,33 @@ def of_another_version(cfg: Config, revisions: list[str] | None) -> Config:
     return cfg if revisions is None else Config({**cfg, "revisions": revisions})
 
 
-def test_labels_that_were_half_a_pixel_off_are_another_recipe(expanded) -> None:
-    now = expanded({})
+CENTRED, WHOLE = "revision: centred labels", "revision: means over the whole batch"
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "loss", "revisions"),
+    [
+        ("bilinear", {}, [CENTRED]),
+        ("bilinear", dict(avg_non_ignore=True), [CENTRED, WHOLE]),
+        ("bicubic", dict(class_weight=[1.0] * 19), [WHOLE]),
+        ("bicubic", {}, []),  # by Pillow, whose labels never were off
+    ],
+)
+def test_what_earlier_versions_learnt_otherwise_is_another_recipe(
+    expanded, interpolation: str, loss: dict, revisions: list[str]
+) -> None:
+    now = expanded(dict(interpolation=interpolation))
+    now.model.decode_head.loss_decode = dict(type="CrossEntropyLoss", **loss)
+    now.model.pop("auxiliary_head", None)
     one, other = Recipe.of(of_another_version(now, None)), Recipe.of(now)
-    assert differences(one.values, other.values) == ["revision: centred labels"]
-    assert one.hash != other.hash
-    bicubic = expanded(dict(interpolation="bicubic"))  # by Pillow, whose labels never were off
-    assert Recipe.of(bicubic) == Recipe.of(of_another_version(bicubic, None))
+    assert differences(one.values, other.values) == revisions
+    assert (one.hash == other.hash) == (not revisions)
 
 
 def test_testing_a_run_keeps_what_it_was_trained_under(expanded) -> None:
     now = expanded({})
     before = of_another_version(now, None)
-    assert expand(now, training=False).revisions == now.revisions == ["centred labels"]
+    assert expand(now, training=False).revisions == now.revisions == list(REVISIONS)
     assert expand(before, training=False).get("revisions") is None
     assert expand(before).revisions == now.revisions  # trained anew by its config
 
