@@ -35,6 +35,8 @@ class Mutation:
     """The suffixes of the files that it is for; all if empty."""
     is_harmless: bool = False
     """Whether the outcome must be that of the undamaged file, so that a refusal is wrong, too."""
+    makes_another: bool = False
+    """Whether it may make a whole, other file with right checksums, whose outcome is another."""
 
     def applies_to(self, path: Path) -> bool:
         return not self.suffixes or path.suffix in self.suffixes
@@ -367,7 +369,7 @@ MUTATIONS = (
     Mutation("200 MB of text in a PNG", _of_png(_long_text), (".png",)),
     Mutation("a JPEG called PNG", _as_jpeg, (".png",)),
     Mutation("a member lost from an archive", _lose_a_member, _ZIPS),
-    Mutation("members exchanged in an archive", _exchange_members, _ZIPS),
+    Mutation("members exchanged in an archive", _exchange_members, _ZIPS, makes_another=True),
     Mutation("a further member of an archive", _further_member, _ZIPS),
     Mutation("300 MB of zeros in an archive", _member_of_zeros, _ZIPS),
     Mutation("a strange array", _strange_array, (".npz",)),
