@@ -28,7 +28,7 @@ from ibnseg import cli
 from tests.conftest import save_rgb, scene
 from tests.mutations import MUTATIONS, Mutation, has_broken_checksum
 
-SECONDS = 10
+SECONDS = 60
 """The longest that a command on these miniature files may take."""
 MEMORY = 4 * 2**30
 """The bytes of address space that a command may add to what the process has."""
