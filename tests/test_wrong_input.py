@@ -107,7 +107,7 @@ WRONG = {
         f"{TRAIN} --cfg-options crop_size=3": "crop_size is 3, expected (height, width)",
         f"{TRAIN} --cfg-options crop_size=3,99999": "whole numbers from 1 to 16384",
         f"{TRAIN} --cfg-options scale=0.5,99": "scale is [0.5, 99], expected (least, most)",
-        f"{TRAIN} --cfg-options name=5": "name is 5, expected a name, in quotes if it is a number",
+        f"{TRAIN} --cfg-options name=5": "name is 5, expected a short name",
         f"{TRAIN} --cfg-options model_title=18": "model_title is 18, expected a name",
         f"{TRAIN} --cfg-options channels_last=nan": "channels_last is nan, expected True or",
         f"{TRAIN} --cfg-options train_subset=[quarter,full]": "expected a name",
@@ -185,7 +185,7 @@ WRONG = {
         "test config.py list.pth": "list.pth: holds a list",
         "test config.py other.pth": "other.pth: does not fit Segmentor",
         "test config.py run/latest.pth --work-dir file": "file: cannot be written to (File exists)",
-        "predict nowhere photos": "unknown config 'nowhere'",
+        "predict nowhere photos": "nowhere is not a run folder (no such folder)",
         "predict empty photos": "empty is not a run folder",
         "predict config.py photos": "config.py: a config needs a checkpoint",
         "predict config.py none.pth photos": "none.pth: no such checkpoint",
@@ -302,7 +302,6 @@ DAMAGED = [
     (written("out/predictions.json", "[]"), "predict run photos --out out", "damaged"),
     (written("out/predictions.json", '{"schema": 9}'), "predict run photos --out out", "schema 9"),
     (written("out/labels", "a file"), "predict run photos --out out", "labels/0.png: cannot be"),
-    (cut("photos/0.png"), "predict run photos --out out", "photos/0.png: truncated"),
 ]
 
 
