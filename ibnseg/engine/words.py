@@ -10,7 +10,7 @@ from mmengine.config import Config
 from ibnseg.engine import schedule
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
-from ibnseg.runs.kinds import TYPED_LIST, is_typed
+from ibnseg.runs.kinds import SWITCH, TYPED_LIST, is_typed
 from ibnseg.support.errors import UserError, unknown_name
 
 PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
@@ -175,14 +175,21 @@ def env_cfg(cfg: Config) -> dict:
 
 
 def check_process(cfg: Config) -> None:
-    """Checks the words that mmengine reads itself, ``model_wrapper_cfg`` and ``log_level``.
+    """Checks the words that mmengine reads itself: ``model_wrapper_cfg``, ``log_level`` and
+    ``find_unused_parameters``.
 
     Raises:
-        UserError: if the first is not a dict, or the second is not one of ``LEVELS``.
+        UserError: if the first is not a dict, the second is not one of ``LEVELS``, or the third is
+            not True or False.
     """
     _mapping(cfg, "model_wrapper_cfg")
     if cfg.get("log_level") not in (None, *LEVELS):
         raise unknown_name("log_level", str(cfg.log_level), LEVELS)
+    unused = cfg.get("find_unused_parameters")
+    if not (unused is None or SWITCH.accepts(unused)):
+        raise UserError(
+            f"{_source(cfg)}: find_unused_parameters is {unused!r}, expected {SWITCH.words}"
+        )
 
 
 def merged(ours: Mapping, given: Mapping) -> dict:

@@ -22,8 +22,7 @@ def read_config_data(path: str | Path) -> dict:
         Values by name.
 
     Raises:
-        UserError: if the file cannot be read, or holds anything else, which would have to be
-            executed.
+        UserError: if the file cannot be read, or holds anything else. Code is never executed.
     """
     path = Path(path)
     try:

@@ -95,7 +95,7 @@ def list_files_below(folder: str | Path, *suffixes: str) -> list[Path]:
 def walk_folders(folder: str | Path) -> Iterator[Path]:
     """Yields a folder, then all folders below it that may hold data, parents first, sorted.
 
-    Links are followed, except those to a folder that they lie in, which would have no end.
+    Links are followed. A link to a folder that contains it is left out, because it has no end.
 
     Raises:
         UserError: if a folder cannot be read.

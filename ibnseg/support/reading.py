@@ -221,8 +221,8 @@ _END = 22
 def verify_checksums(archive: zipfile.ZipFile) -> None:
     """Reads all members of a zip, in blocks, and compares their CRC-32.
 
-    A member whose CRC is recorded as 0 is not compared: torch writes that if it is told to compute
-    none (``torch.serialization.set_crc32_options(False)``).
+    Members whose recorded CRC is 0 are not compared. torch writes 0 after
+    ``torch.serialization.set_crc32_options(False)``, which switches checksums off.
 
     Raises:
         One of :data:`DAMAGED`: naming the first member that is damaged.

@@ -70,7 +70,9 @@ def test_what_has_no_size_is_named(tmp_path: Path) -> None:
 
 
 def test_equal_sizes_are_accepted(city: Path) -> None:
-    require_equal_sizes(Cityscapes(city, "val", test_mode=True))
+    compared = set()
+    require_equal_sizes(Cityscapes(city, "val", test_mode=True), compared)
+    assert len(compared) == 10  # the label and the instance map of each of 5 images
 
 
 def test_a_label_and_an_instance_map_of_another_size_are_named(city: Path) -> None:

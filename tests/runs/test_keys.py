@@ -167,7 +167,16 @@ def test_an_odd_value_of_any_key_is_refused_or_a_training_can_be_made_of_it(
 
 
 def test_an_odd_value_of_mmengines_words_is_refused_or_merged(in_data: Path, tiny: Config) -> None:
+    never_refused = set()
     for name in WORDS:
-        for value in ODD[::4]:
-            case = f"{name} = {value!r}"[:200]
-            refuses(lambda name=name, value=value: expand_with(tiny, name, value), case)
+        refused = [
+            refuses(
+                lambda name=name, value=value: expand_with(tiny, name, value),
+                f"{name} = {value!r}"[:200],
+            )
+            for value in ODD[::4]
+        ]
+        if not any(refused):
+            never_refused.add(name)
+    # modules are imported, and checked, when a file is read
+    assert never_refused == {"custom_imports"}

@@ -181,7 +181,7 @@ def test_steps_that_move_labels_are_refused_wherever_they_are() -> None:
             check_resizes([TRANSFORMS.build(dict(type="ibnseg.Pack")), step], "augment")
 
 
-def test_steps_that_leave_labels_with_their_images_are_not() -> None:
+def test_steps_that_leave_labels_with_their_images_are_accepted() -> None:
     class Own(mmcv.transforms.Resize):
         def _resize_seg(self, results: dict) -> None:
             pass
@@ -190,4 +190,7 @@ def test_steps_that_leave_labels_with_their_images_are_not() -> None:
     drawn = dict(type="RandomResize", scale=(30, 20), resize_type="ibnseg.CentredResize")
     pillow = dict(type="Resize", scale=(30, 20), backend="pillow")
     steps = [TRANSFORMS.build(step) for step in (own, drawn, pillow)]
-    check_resizes([*steps, FurtherView("view", [own]), Own(scale=(3, 2))], "augment")
+    allowed = [*steps, FurtherView("view", [own]), Own(scale=(3, 2))]
+    check_resizes(allowed, "augment")
+    with pytest.raises(UserError, match="mmcv's Resize"):
+        check_resizes([*allowed, mmcv.transforms.Resize(scale=(3, 2))], "augment")
