@@ -1,39 +1,25 @@
-"""How fast the bootstrap is on one core: ``OMP_NUM_THREADS=1 python benchmarks/bootstrap.py``.
-
-Asked for: 1000 resamples of 500 images and 19 classes in seconds.
-"""
+"""Confidence intervals over images: 1000 bootstrap samples of 500 images' confusion matrices."""
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import numpy as np
 
+from benchmarks.measure import Row, alternately, compare
 from ibnseg.evaluation.confusion import mean_iou
-from ibnseg.report.statistics import RESAMPLES, draws, resample, spread, sum_groups
+from ibnseg.report.statistics import RESAMPLES, draws, resample
 
-SIZES = {"Cityscapes val": (500, 3), "GTA5 val": (6382, 242)}
-"""Images and groups."""
+IMAGES = 500
+PEER = "one sample at a time"
 
 
-def main() -> None:
+def measure(threads: int) -> list[Row]:
     rng = np.random.default_rng(0)
-    for name, (images, groups) in SIZES.items():
-        confusion = rng.poisson(2_000_000 / 19**2, (images, 19, 19)).astype(np.uint32)
-        of = np.sort(rng.integers(0, groups, images)).astype(str)
-        start = perf_counter()
-        sums = resample(confusion, draws(images))
-        resampled = perf_counter()
-        mean_iou(sums)
-        scored = perf_counter()
-        spread([sum_groups(confusion, of)], mean_iou)
-        grouped = perf_counter()
-        print(
-            f"{name}, {RESAMPLES} resamples of {images} images: {resampled - start:.2f} s, "
-            f"their mIoU: {scored - resampled:.2f} s; of {groups} groups, both: "
-            f"{grouped - scored:.2f} s"
-        )
+    confusion = rng.poisson(2_000_000 / 19**2, (IMAGES, 19, 19)).astype(np.uint32)
 
+    def one_by_one() -> np.ndarray:
+        rng = np.random.default_rng(0)
+        sums = [confusion[rng.integers(0, IMAGES, IMAGES)].sum(axis=0) for _ in range(RESAMPLES)]
+        return mean_iou(np.stack(sums))
 
-if __name__ == "__main__":
-    main()
+    ways = {"ibnseg": lambda: mean_iou(resample(confusion, draws(IMAGES))), PEER: one_by_one}
+    return [compare(f"mIoU of {RESAMPLES} bootstrap samples", alternately(ways, 2), PEER)]
