@@ -1,0 +1,47 @@
+"""``python -m benchmarks``: its rows, ratios and table; the measurements themselves are not run."""
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import table as page
+from benchmarks.measure import Row, alternately, compare
+
+
+def test_ways_are_timed_in_turn():
+    calls = []
+    ways = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
+    times = alternately(ways, seconds=0, warm_up=1)
+    assert calls == ["a", "b"] * 8
+    assert [len(each) for each in times.values()] == [7, 7]
+
+
+def test_a_ratio_is_the_median_of_the_rounds_not_of_the_times():
+    times = {"ibnseg": [1.0, 2.0, 30.0], "mmseg": [2.0, 4.0, 10.0]}
+    row = compare("work", times, "mmseg", most=0.5)
+    assert (row.ours, row.theirs, row.ratio) == (2000, 4000, 0.5)
+    assert row.is_met and not compare("work", times, "mmseg", most=0.4).is_met
+
+
+def test_the_table_replaces_the_one_in_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "PAGE", tmp_path / "performance.md")
+    page.PAGE.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    row = Row("work", 1.0, "mmseg", 20.0, 0.05, (0.04, 0.06), most=0.05, note="A note.")
+    page.write({1: [row]}, "a machine")
+    text = page.PAGE.read_text()
+    line = "| work [1] | 1 | 1 ms | mmseg | 20 ms | 0.050 (0.040 to 0.060) | at most 0.050 | yes |"
+    assert line in text and "[1] A note." in text
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+
+
+def test_every_row_is_listed_with_what_it_measures(capsys):
+    assert command.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [*command.ROWS, *command.ALONE]
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_an_unknown_row_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["bootstrab"])
+    assert stopped.value.code == 2
+    assert "bootstrap" in capsys.readouterr().err
