@@ -30,6 +30,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Predicts images and videos."""
     arguments.begin_with_network(args)
+    from ibnseg.engine import launch
     from ibnseg.networks.folder import predict_folder
 
     predict_folder(
@@ -42,6 +43,7 @@ def predict(args: argparse.Namespace) -> None:
         batch=args.batch,
         precision=args.precision,
     )
+    launch.stop_processes()
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,9 +21,9 @@ def colored(train_ids: np.ndarray, class_set: ClassSet = CITYSCAPES) -> np.ndarr
     Returns:
         (H, W, 3) uint8, RGB.
     """
-    colors = np.zeros((256, 3), np.uint8)
-    colors[: len(class_set.palette)] = class_set.palette
-    return colors[train_ids]
+    colors = np.zeros((1, 256, 3), np.uint8)
+    colors[0, : len(class_set.palette)] = class_set.palette
+    return cv2.LUT(cv2.merge([train_ids] * 3), colors)
 
 
 def drawn(class_set: ClassSet) -> np.ndarray:
@@ -48,9 +48,9 @@ def blend(
         (H, W, 3) uint8, RGB.
     """
     blended = cv2.addWeighted(image, 1 - alpha, colored(train_ids, class_set), alpha, 0)
-    untouched = ~np.isin(train_ids, drawn(class_set))
-    blended[untouched] = image[untouched]
-    return blended
+    untouched = np.full(256, 255, np.uint8)
+    untouched[drawn(class_set)] = 0
+    return cv2.copyTo(image, cv2.LUT(train_ids, untouched), blended)
 
 
 def overlay(
@@ -64,7 +64,8 @@ def overlay(
     Returns:
         (H + legend, W, 3) uint8, RGB.
     """
-    occur = np.intersect1d(train_ids, drawn(class_set))
+    counts = cv2.calcHist([train_ids], [0], None, [256], [0, 256]).ravel()
+    occur = [i for i in drawn(class_set) if counts[i]]
     names = legend(occur, image.shape[1], class_set)
     return np.concatenate([blend(image, train_ids, class_set), names])
 

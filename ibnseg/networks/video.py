@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,13 +79,15 @@ def _open(path: str | Path) -> cv2.VideoCapture:
     return video
 
 
-def write_video(path: str | Path, pictures: Iterator[np.ndarray], rate: float) -> None:
-    """Writes a video, whole or not at all.
+@contextmanager
+def writing(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that adds a picture to a video, which is written whole or not at all.
+
+    The pictures are (H, W, 3) uint8, RGB, all of one size; a white row or column is added to odd
+    sizes, which codecs do not take.
 
     Args:
         path: its suffix is .mp4.
-        pictures: (H, W, 3) uint8, RGB, all of one size; a white row or column is added to odd
-            sizes, which codecs do not take.
         rate: frames per second.
 
     Raises:
@@ -92,20 +95,24 @@ def write_video(path: str | Path, pictures: Iterator[np.ndarray], rate: float) -
     """
     writer, frames = None, 0
     with written_whole(path) as temporary:
+
+        def write(picture: np.ndarray) -> None:
+            nonlocal writer, frames
+            frames += 1
+            height, width = picture.shape[:2]
+            even = cv2.copyMakeBorder(
+                picture, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=(255,) * 3
+            )
+            if writer is None:
+                size = even.shape[1::-1]
+                codec = cv2.VideoWriter.fourcc(*CODEC)
+                writer = cv2.VideoWriter(str(temporary), codec, rate, size)
+                if not writer.isOpened():
+                    raise UserError(f"{path}: this build of OpenCV cannot write {CODEC} video")
+            writer.write(even[..., ::-1])
+
         try:
-            for picture in pictures:
-                frames += 1
-                height, width = picture.shape[:2]
-                even = cv2.copyMakeBorder(
-                    picture, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=(255,) * 3
-                )
-                if writer is None:
-                    size = even.shape[1::-1]
-                    codec = cv2.VideoWriter.fourcc(*CODEC)
-                    writer = cv2.VideoWriter(str(temporary), codec, rate, size)
-                    if not writer.isOpened():
-                        raise UserError(f"{path}: this build of OpenCV cannot write {CODEC} video")
-                writer.write(even[..., ::-1])
+            yield write
         finally:
             if writer is not None:
                 writer.release()

@@ -26,6 +26,14 @@ class _Name(ProgressColumn):
         return Text(visible(task.description))
 
 
+class _Speed(ProgressColumn):
+    """How many of a task's units are done a second, if the task has the field ``unit``."""
+
+    def render(self, task: Task) -> Text:
+        unit, speed = task.fields.get("unit"), task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {unit}/s" if unit and speed else "")
+
+
 T = TypeVar("T")
 
 PATIENCE = 2.0
@@ -35,10 +43,13 @@ PATIENCE = 2.0
 def bar(hidden: bool = False) -> Progress:
     """Makes a rich ``Progress`` with the columns that all commands have.
 
+    A task with the field ``unit``, e.g. ``add_task(name, total=9, unit="frames")``, shows its speed
+    in units a second, too.
+
     Args:
         hidden: whether nothing is shown, because something else reports the progress.
     """
-    columns = (_Name(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (_Name(), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     return Progress(*columns, disable=hidden)
 
 

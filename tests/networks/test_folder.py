@@ -1,5 +1,9 @@
 """Label maps and overlays for a folder."""
 
+import os
+import signal
+import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -9,10 +13,13 @@ from PIL import Image
 
 from ibnseg import load, predict
 from ibnseg.datasets.labels import CITYSCAPES, CITYSCAPES_IDS, PALETTE, lookup_table
-from ibnseg.networks.folder import RECORD, in_batches, predict_folder
+from ibnseg.engine.launch import stop_processes
+from ibnseg.networks import predictor, video
+from ibnseg.networks.folder import RECORD, predict_folder
 from ibnseg.networks.outputs import Prediction, chosen_outputs, write_train_ids
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene, set_orientation
+from tests.support.team import in_processes
 
 
 @pytest.fixture
@@ -125,15 +132,13 @@ def test_images_of_all_formats_and_in_linked_folders_are_predicted(trained, tmp_
 @pytest.fixture
 def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that are predicted from now on, in order."""
-    from ibnseg.networks import folder as predict
-
-    names, predict_images = [], predict.predict_images
+    names, predict_images = [], predictor.predict_images
 
     def record(network, images, path, *args, **kwargs) -> list:
         names.append(path.name)
         return predict_images(network, images, path, *args, **kwargs)
 
-    monkeypatch.setattr(predict, "predict_images", record)
+    monkeypatch.setattr(predictor, "predict_images", record)
     return names
 
 
@@ -148,27 +153,26 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_an_interrupted_prediction_continues(
     trained, folder: Path, predicted: list[str], monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    """Interrupted while the second overlay is written; the end is that of one that was not."""
-    from ibnseg.networks import folder as predict
-
+    """Interrupted before the second image is predicted, while the first is written; the end is that
+    of one that was not."""
     _, run, _ = trained
     out = folder.parent / "out"
-    overlay = predict.overlay
+    predict_images = predictor.predict_images
 
-    def interrupt(*args) -> np.ndarray:
-        if len(predicted) == 2:
+    def interrupt(*args, **kwargs) -> list:
+        if predicted:
             raise KeyboardInterrupt
-        return overlay(*args)
+        return predict_images(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "overlay", interrupt)
+        patch.setattr(predictor, "predict_images", interrupt)
         with pytest.raises(KeyboardInterrupt):
             predict_folder(run, None, folder, out)
-    assert predicted == ["a.png", "b.jpg"]
+    assert predicted == ["a.png"]
     assert not list(out.glob("**/.*tmp*"))
     capsys.readouterr()
     assert predict_folder(run, None, folder, out) == 3
-    assert predicted == ["a.png", "b.jpg", "b.jpg", "a.png"]
+    assert predicted == ["a.png", "b.jpg", "a.png"]
     printed = capsys.readouterr().out
     assert "2/2" in printed  # the progress bar counts what is left
     assert "3 predictions (1 of them there already)" in printed
@@ -271,14 +275,8 @@ def test_batches_give_the_same_predictions(trained, folder: Path, predicted: lis
     assert predicted == ["a.png", "b.jpg", "c.png", "a.png"]
     del predicted[:]
     predict_folder(run, None, folder, folder.parent / "batch", batch=4)
-    assert predicted == ["a.png", "c.png", "a.png"]
+    assert predicted == ["a.png", "c.png"]
     assert contents(folder.parent / "single") == contents(folder.parent / "batch")
-
-
-def test_items_are_batched_up_to_a_size_and_by_a_key() -> None:
-    assert list(in_batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
-    assert list(in_batches("aabbb", 2, str)) == [["a", "a"], ["b", "b"], ["b"]]
-    assert list(in_batches([], 2)) == []
 
 
 def test_predictions_of_another_precision_are_not_mixed_in(trained, folder: Path) -> None:
@@ -315,3 +313,74 @@ def test_images_are_turned_upright_and_so_are_their_predictions(trained, tmp_pat
         np.testing.assert_array_equal(np.asarray(Image.open(out / f"labels/{name}.png")), plain)
         found = predict(load(config, run / "latest.pth"), photos / f"{name}.png")
         np.testing.assert_array_equal(found, plain)
+
+
+# ---- several processes -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(folder: Path) -> Path:
+    """Seven images, of which one is unreadable, and two videos."""
+    for i in range(4):
+        save_rgb(folder / f"c{i}.png", scene(10 + i)[0][: 48 - 8 * (i == 2)])
+    (folder / "broken.png").write_bytes(b"none")
+    for name, frames in (("long", 3), ("short", 1)):
+        with video.writing(folder / f"{name}.mp4", 10) as write:
+            for i in range(frames):
+                write(scene(20 + i)[0])
+    return folder
+
+
+def by_two(run: Path, images: Path, out: Path, killed: int | None = None) -> list[str]:
+    """What two processes say that predict together; the second may be killed when it has begun a
+    number of predictions. ``<out>.log`` lists the predictions of both."""
+
+    def work() -> None:
+        mine, predict_images = [], predictor.predict_images
+
+        def record(network, images, path, *args, **kwargs) -> list:
+            mine.append(path)
+            if os.environ["RANK"] == "1" and len(mine) == killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.02)  # so that both get something to do
+            results = predict_images(network, images, path, *args, **kwargs)
+            with out.with_suffix(".log").open("a") as log:
+                log.writelines(f"{path.name}\n" for _ in images)
+            return results
+
+        predictor.predict_images = record
+        predict_folder(run, None, images, out, batch=2)
+        stop_processes()
+
+    return in_processes(2, work, images.parent / f"said_{out.name}_{time.monotonic_ns()}")
+
+
+def test_two_processes_predict_each_input_once_as_one_process_does(trained, many: Path) -> None:
+    """Unreadable ones are reported once, by the main process, whoever finds them."""
+    run, out, whole = trained[1], many.parent / "out", many.parent / "whole"
+    with pytest.raises(UserError) as alone:
+        predict_folder(run, None, many, whole, batch=2)
+    main, other = by_two(run, many, out)
+    assert f"UserError: {alone.value}" in main
+    assert f"9 predictions: {out}/labels, {out}/overlays; 2 skipped: 1 .txt, 1 unreadable" in main
+    assert "10/10" in main
+    assert other == ""
+    assert contents(out) == contents(whole)
+    predicted = Counter(out.with_suffix(".log").read_text().split())
+    assert predicted == {  # batches of one size are called as their first image
+        "a.png": 2, "c0.png": 1, "c1.png": 1, "c2.png": 1, "c3.png": 2, "long.mp4": 3,
+        "short.mp4": 1,
+    }  # fmt: skip
+
+
+def test_after_a_process_is_killed_the_same_command_does_the_rest(trained, many: Path) -> None:
+    run, out, whole = trained[1], many.parent / "out", many.parent / "whole"
+    (many / "broken.png").unlink()
+    main, other = by_two(run, many, out, killed=2)
+    assert "UserError: another process of this command has ended" in main
+    assert other.endswith("killed")
+    main, other = by_two(run, many, out)
+    assert "9 predictions (" in main
+    assert other == ""
+    predict_folder(run, None, many, whole, batch=2)
+    assert contents(out) == contents(whole)

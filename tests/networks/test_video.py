@@ -1,6 +1,7 @@
 """Videos: read, written, and predicted frame by frame."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -9,18 +10,24 @@ import pytest
 from PIL import Image
 
 from ibnseg.networks import folder as predict
-from ibnseg.networks import video
+from ibnseg.networks import predictor, video
 from ibnseg.support.errors import UserError
 from tests.conftest import scene
 
 SHADES = (40, 120, 200)
 
 
+def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float) -> None:
+    with video.writing(path, rate) as write:
+        for picture in pictures:
+            write(picture)
+
+
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """Three frames of a scene, 64x48, ten a second."""
     path = tmp_path / "drive" / "clip.mp4"
-    video.write_video(path, (scene(i)[0] for i in range(3)), 10)
+    write_video(path, (scene(i)[0] for i in range(3)), 10)
     return path
 
 
@@ -28,7 +35,7 @@ def test_a_written_video_is_read_back_with_its_colours(tmp_path: Path) -> None:
     """Three frames of one shade each; colours keep their order; odd sizes grow by white."""
     frames = [np.full((31, 41, 3), (shade, 60, 20), np.uint8) for shade in SHADES]
     path = tmp_path / "a.mp4"
-    video.write_video(path, iter(frames), 12.5)
+    write_video(path, iter(frames), 12.5)
     assert video.read_facts(path) == (3, 12.5)
     found = list(video.read_frames(path))
     assert [frame.shape for frame in found] == [(32, 42, 3)] * 3
@@ -44,7 +51,7 @@ def test_a_video_that_is_not_finished_does_not_appear(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        video.write_video(tmp_path / "a.mp4", broken(), 10)
+        write_video(tmp_path / "a.mp4", broken(), 10)
     assert not list(tmp_path.iterdir())
 
 
@@ -72,7 +79,7 @@ def test_a_video_of_which_frames_are_not_written_does_not_appear(
     monkeypatch.setattr(cv2, "VideoWriter", Full)
     frames = np.zeros((5, 32, 32, 3), np.uint8)
     with pytest.raises(UserError, match=r"x\.mp4: cannot be written \(OpenCV has not written all"):
-        video.write_video(tmp_path / "x.mp4", iter(frames), 5)
+        write_video(tmp_path / "x.mp4", iter(frames), 5)
     assert not list(tmp_path.iterdir())
 
 
@@ -113,7 +120,7 @@ def test_each_frame_gets_a_label_map_and_the_video_an_overlay(trained, clip: Pat
 def test_an_interrupted_video_goes_on(trained, clip: Path, monkeypatch) -> None:
     """Frames that have a label map are not predicted again, and the overlay is the same."""
     run, out, seen = trained[1], clip.parent.parent / "out", []
-    predict_images = predict.predict_images
+    predict_images = predictor.predict_images
 
     def record(network, frames, path, *args, **kwargs) -> list:
         if len(seen) == 2:
@@ -122,7 +129,7 @@ def test_an_interrupted_video_goes_on(trained, clip: Path, monkeypatch) -> None:
         seen.append("predicted")
         return predict_images(network, frames, path, *args, **kwargs)
 
-    monkeypatch.setattr(predict, "predict_images", record)
+    monkeypatch.setattr(predictor, "predict_images", record)
     with pytest.raises(KeyboardInterrupt):
         predict.predict_folder(run, None, clip, out)
     assert not (out / "overlays/clip.mp4").exists()
@@ -140,7 +147,7 @@ def test_an_interrupted_video_goes_on(trained, clip: Path, monkeypatch) -> None:
 def test_a_changed_video_is_predicted_anew(trained, clip: Path) -> None:
     run, out = trained[1], clip.parent.parent / "out"
     predict.predict_folder(run, None, clip, out)
-    video.write_video(clip, (scene(i)[0] for i in (7,)), 10)
+    write_video(clip, (scene(i)[0] for i in (7,)), 10)
     predict.predict_folder(run, None, clip, out)
     assert [path.name for path in (out / "labels/clip").iterdir()] == ["000000.png"]
     assert video.read_facts(out / "overlays/clip.mp4").frames == 1
