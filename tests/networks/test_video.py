@@ -12,6 +12,7 @@ from PIL import Image
 from ibnseg.networks import folder as predict
 from ibnseg.networks import predictor, video
 from ibnseg.support.errors import UserError
+from ibnseg.support.memory import enough_memory_for_image
 from tests.conftest import scene
 
 SHADES = (40, 120, 200)
@@ -151,3 +152,25 @@ def test_a_changed_video_is_predicted_anew(trained, clip: Path) -> None:
     predict.predict_folder(run, None, clip, out)
     assert [path.name for path in (out / "labels/clip").iterdir()] == ["000000.png"]
     assert video.read_facts(out / "overlays/clip.mp4").frames == 1
+
+
+def test_a_video_that_needs_too_much_memory_does_not_stop_the_others(
+    trained, clip: Path, monkeypatch
+) -> None:
+    """It is reported at the end, and nothing half-written of it stays."""
+    run, out = trained[1], clip.parent.parent / "out"
+    write_video(clip.parent / "large.mp4", (np.zeros((96, 128, 3), np.uint8) for _ in "ab"), 10)
+    predict_images = predictor.predict_images
+
+    def full(network, frames, path, *args, **kwargs) -> list:
+        if path.stem == "large":
+            with enough_memory_for_image(path, frames[0].shape[:2]):
+                raise MemoryError
+        return predict_images(network, frames, path, *args, **kwargs)
+
+    monkeypatch.setattr(predictor, "predict_images", full)
+    message = r"1 of 2 inputs could not .*: too little memory for .*large.mp4 \(128x96\); take a sm"
+    with pytest.raises(UserError, match=message):
+        predict.predict_folder(run, None, clip.parent, out)
+    assert [path.name for path in (out / "overlays").iterdir()] == ["clip.mp4"]
+    assert [path.name for path in (out / "labels").iterdir()] == ["clip"]

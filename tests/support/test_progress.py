@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -36,3 +37,14 @@ def test_a_hidden_bar_prints_nothing(shown, monkeypatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
     assert list(progress.with_bar_if_long("abc", 3, "Reading", hidden=True)) == ["a", "b", "c"]
     assert shown.getvalue() == ""
+
+
+def test_a_task_with_a_unit_shows_its_speed(shown) -> None:
+    with progress.bar() as bar:
+        task = bar.add_task("clip.mp4", total=3, unit="frames")
+        for _ in range(3):
+            bar.advance(task)
+    assert re.search(r"\d+\.\d frames/s", shown.getvalue())
+    with progress.bar() as bar:
+        bar.add_task("plain", total=1, completed=1)
+    assert "/s" not in shown.getvalue().partition("plain")[2]
