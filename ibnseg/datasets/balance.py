@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from multiprocessing.pool import ThreadPool
-
 import numpy as np
-from mmengine.dist import broadcast_object_list, is_main_process
 
 from ibnseg.datasets.base import DrivingDataset
-from ibnseg.datasets.transforms import LoadLabel
+from ibnseg.datasets.every_label import of_every_label
+from ibnseg.datasets.sizes import require_equal_sizes
+from ibnseg.datasets.stretches import Stretches
 from ibnseg.support.errors import UserError
-from ibnseg.support.progress import bar
 
 SAMPLE = 1000
 """The most labels that are counted."""
@@ -48,13 +46,14 @@ def class_weights(counts: np.ndarray, exponent: float) -> np.ndarray:
     return result
 
 
-def class_counts(dataset: DrivingDataset, sample: int = SAMPLE) -> np.ndarray:
-    """Counts the labelled pixels of each class, with as many threads as there are processors.
+def class_counts(dataset: DrivingDataset, sample: int = SAMPLE, workers: int = 0) -> np.ndarray:
+    """Counts the labelled pixels of each class, with all processes of the command.
 
     Args:
         dataset: its labels are counted as stored, neither resized nor cropped.
         sample: the most labels that are counted; if there are more, a random sample is counted,
             which is always the same.
+        workers: the loader processes of each process.
 
     Returns:
         (K,) int64, a count for each train id; ignored pixels are not counted.
@@ -62,38 +61,30 @@ def class_counts(dataset: DrivingDataset, sample: int = SAMPLE) -> np.ndarray:
     Raises:
         UserError: if a label cannot be read.
     """
-    load = LoadLabel()
-    classes = len(dataset.CLASS_SET.classes)
     order = np.random.RandomState(0).permutation(len(dataset))  # never changes
     chosen = sorted(order[:sample].tolist())
-
-    def count(i: int) -> np.ndarray:
-        train_ids = load.train_ids(dataset.get_data_info(i))
-        return np.bincount(train_ids.ravel(), minlength=256)[:classes]
-
-    with ThreadPool() as pool, bar() as progress:
-        parts = pool.imap_unordered(count, chosen, chunksize=8)
-        return sum(progress.track(parts, len(chosen), description="Counting classes"))
+    counts = of_every_label(
+        dataset, Stretches.counts, "Counting classes", indices=chosen, workers=workers
+    )
+    return sum(counts)[: len(dataset.CLASS_SET.classes)]
 
 
-def balanced_weights(dataset: DrivingDataset, exponent: float) -> list[float]:
+def balanced_weights(dataset: DrivingDataset, exponent: float, workers: int = 0) -> list[float]:
     """Computes the :func:`class_weights` of a dataset, rounded to ``DIGITS`` significant digits.
 
-    One process counts for all.
-
     Args:
-        dataset: the training data.
+        dataset: the training data; sizes of its images and labels are compared first.
         exponent: of :func:`class_weights`.
+        workers: the loader processes with which the classes are counted.
 
     Returns:
         K weights above 0, by train id.
 
     Raises:
-        UserError: if no label has a pixel of any class.
+        UserError: if no label has a pixel of any class, or one has another size than its image.
     """
-    shared = [class_counts(dataset) if is_main_process() else None]
-    broadcast_object_list(shared)
-    (counts,) = shared
+    require_equal_sizes(dataset)
+    counts = class_counts(dataset, workers=workers)
     if not counts.any():
         raise UserError(
             f"{dataset.data_root}: class_balance is {exponent}, but no label has a pixel of any "

@@ -36,18 +36,37 @@ class Pair(NamedTuple):
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the pair, beginning with a path; None if nothing is."""
+        """What is wrong with the pair, beginning with a path; None if nothing is, or if its files
+        have not changed since nothing was."""
         try:
-            size, own = (stored_size(path) for path in (self.image, self.other))
+            state = tuple(map(_state, self[:2]))
+            if state in _EQUAL:
+                return None
+            size, own = (stored_size(path) for path in self[:2])
         except UserError as error:
             return str(error)
         if size == own:
+            _EQUAL.add(state)
             return None
         (width, height), (own_width, own_height) = size, own
         return (
             f"{self.other}: {self.kind} of {own_width}x{own_height} for an image of "
             f"{width}x{height}"
         )
+
+
+_EQUAL: set[tuple] = set()
+"""The :func:`_state` of both files of each pair that has been compared in this process."""
+
+
+def _state(path: str) -> tuple:
+    """The path of a file, its size, and when it was changed last.
+
+    Raises:
+        UserError: if it is missing, or no regular file.
+    """
+    found = regular_file(path, MOST_BYTES).stat()
+    return path, found.st_size, found.st_mtime_ns
 
 
 def stored_size(path: str | Path) -> tuple[int, int]:
@@ -67,24 +86,17 @@ def stored_size(path: str | Path) -> tuple[int, int]:
         raise unreadable(path, error) from error
 
 
-def require_equal_sizes(
-    dataset: DrivingDataset | JoinedDomains, seen: set[Pair] | None = None
-) -> None:
+def require_equal_sizes(dataset: DrivingDataset | JoinedDomains) -> None:
     """Checks that labels and instance maps have the sizes of their images.
 
-    Only headers are read, 20000 files in about a second on a local disk. Each process reads its
-    share of the files, and all raise the same error.
-
-    Args:
-        dataset: whose files are compared.
-        seen: pairs that have been compared already, which are left out; those of the dataset are
-            added.
+    Only headers are read, 20000 files in about a second on a local disk, and those that have not
+    changed since only once in a process. Each process reads its share of the files, and all raise
+    the same error.
 
     Raises:
         UserError: with the number of wrong pairs and the first of them.
     """
-    seen = set() if seen is None else seen
-    pairs = [pair for pair in _pairs(dataset) if pair not in seen]
+    pairs = list(_pairs(dataset))
     own = pairs[get_rank() :: get_world_size()]
     with ThreadPool(THREADS) as pool:
         found = with_bar_if_long(
@@ -102,7 +114,6 @@ def require_equal_sizes(
             f"{len(problems)} of {len(pairs)} pairs cannot be used: {', '.join(problems[:NAMED])}"
             f"{more}; unpack the download again, or remove these pairs"
         )
-    seen.update(pairs)
 
 
 def _pairs(dataset: DrivingDataset | JoinedDomains) -> Iterator[Pair]:

@@ -12,31 +12,29 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from ibnseg.datasets.base import DrivingDataset
+from ibnseg.datasets.every_label import of_every_label
 from ibnseg.datasets.joined import JoinedDomains
 from ibnseg.datasets.labels import IGNORE
 from ibnseg.datasets.sampler import StreamItem, StreamSampler
 from ibnseg.datasets.sizes import require_equal_sizes
-from ibnseg.datasets.transforms import LoadLabel
+from ibnseg.datasets.stretches import Stretches
 from ibnseg.registry import DATA_SAMPLERS
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import cache_folder, in_turn, written_whole
-from ibnseg.support.progress import bar
 from ibnseg.support.reading import DAMAGED, read_npy
 
 TILE = 1024
 """The side in pixels of the squares in which classes are searched."""
 
 
-def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
+def class_centroids(label: Stretches) -> np.ndarray:
     """Finds the centroid of each class in each tile of a label.
 
     As in RobustNet, only whole tiles are searched, beginning at the upper left; what remains on the
@@ -44,28 +42,39 @@ def class_centroids(train_ids: np.ndarray, tile: int = TILE) -> np.ndarray:
     searched. A side that is shorter than a tile has one tile here, but none in RobustNet.
 
     Args:
-        train_ids: (H, W) uint8; pixels of ``IGNORE`` are left out.
-        tile: the side of a tile in pixels.
+        label: the stretches of train ids, cut at the tiles; pixels of ``IGNORE`` are left out.
 
     Returns:
         (M, 3) int32: class, x, y, where (x, y) is the mean of the class's pixels, rounded down. The
         pixel at that place may have another class.
     """
-    found = []
-    rows, columns = (max(1, side // tile) for side in train_ids.shape)
-    for row, column in np.ndindex(rows, columns):
-        top, left = row * tile, column * tile
-        part = np.ascontiguousarray(train_ids[top : top + tile, left : left + tile])
-        counts = cv2.calcHist([part], [0], None, [256], [0, 256])
-        for label in np.flatnonzero(counts[:IGNORE]):
-            sums = cv2.moments((part == label).view(np.uint8), binaryImage=True)
-            x, y = (int(sums[key] / sums["m00"]) for key in ("m10", "m01"))
-            found.append((label, left + x, top + y))
-    return np.array(found, np.int32).reshape(-1, 3)
+    rows, columns = (max(1, side // label.tile) for side in label.shape)
+    y = label.begins // label.shape[1]
+    x = label.begins - label.shape[1] * y
+    row, column = y // label.tile, x // label.tile
+    places = (row * columns + column) * 256 + label.ids
+    places[(row >= rows) | (column >= columns)] = IGNORE  # in no whole tile
+    counts, twice_x, sum_y = (  # float64 holds sums of whole numbers exactly, up to 2**53
+        np.bincount(places, weights, rows * columns * 256).astype(np.int64)
+        for weights in (
+            label.lengths,
+            label.lengths * (2 * x + label.lengths - 1),
+            label.lengths * y,
+        )
+    )
+    found = np.flatnonzero(counts)
+    found = found[found % 256 != IGNORE]
+    x, y = (sums[found] // counts[found] for sums in (twice_x // 2, sum_y))
+    return np.stack([found % 256, x, y], axis=1).astype(np.int32)
 
 
-def class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
-    """Finds the centroids in all labels of a dataset, with as many threads as there are processors.
+def class_index(dataset: DrivingDataset, tile: int = TILE, workers: int = 0) -> np.ndarray:
+    """Finds the centroids in all labels of a dataset, with all processes of the command.
+
+    Args:
+        dataset: whose labels are searched.
+        tile: the side of a tile in pixels.
+        workers: the loader processes of each process.
 
     Returns:
         (M, 4) int32: class, index of the image in the dataset, x, y; in the order of the images.
@@ -73,17 +82,8 @@ def class_index(dataset: DrivingDataset, tile: int = TILE) -> np.ndarray:
     Raises:
         UserError: if a label cannot be read.
     """
-    load = LoadLabel()
-
-    def find(i: int) -> np.ndarray:
-        found = class_centroids(load.train_ids(dataset.get_data_info(i)), tile)
-        return np.insert(found, 1, i, axis=1)
-
-    with ThreadPool() as pool, bar() as progress:
-        parts = pool.imap(find, range(len(dataset)), chunksize=8)
-        return np.concatenate(
-            list(progress.track(parts, len(dataset), description="Finding classes"))
-        )
+    parts = of_every_label(dataset, class_centroids, "Finding classes", tile=tile, workers=workers)
+    return np.concatenate([np.insert(part, 1, i, axis=1) for i, part in enumerate(parts)])
 
 
 def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
@@ -106,35 +106,46 @@ def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
     return cache_folder() / "class_index" / f"{name}.npy"
 
 
-def cached_class_index(dataset: DrivingDataset | JoinedDomains, tile: int = TILE) -> np.ndarray:
+def cached_class_index(
+    dataset: DrivingDataset | JoinedDomains, tile: int = TILE, workers: int = 0
+) -> np.ndarray:
     """Returns :func:`class_index` from its cache, :func:`index_file`, or makes and caches it.
 
-    One process does this for all. A damaged file is made anew; if the file cannot be written, a
-    warning is logged. The index of joined domains holds those of each, one after another.
+    One process reads and writes the file for all. A damaged file is made anew; if the file cannot
+    be written, a warning is logged. The index of joined domains holds those of each, one after
+    another.
     """
     if isinstance(dataset, JoinedDomains):
-        parts = [cached_class_index(each, tile) for each in dataset.datasets]
+        parts = [cached_class_index(each, tile, workers) for each in dataset.datasets]
         shifts = zip(parts, dataset.offsets, strict=False)
         return np.concatenate([part + np.array([0, offset, 0, 0]) for part, offset in shifts])
-    shared = [_read_or_make(dataset, tile) if is_main_process() else None]
+    file = index_file(dataset, tile) if is_main_process() else None
+    shared = [file and _cached(file, len(dataset))]
     broadcast_object_list(shared)
-    return shared[0]
+    (index,) = shared
+    if index is not None:
+        return index
+    index = class_index(dataset, tile, workers)
+    if file:
+        _cache(file, index)
+    return index
 
 
-def _read_or_make(dataset: DrivingDataset, tile: int) -> np.ndarray:
-    file = index_file(dataset, tile)
-    if file.exists():
-        with suppress(*DAMAGED, UserError):
-            index = read_npy(file)
-            if _is_index(index, len(dataset)):
-                return index
-    index = class_index(dataset, tile)
+def _cached(file: Path, images: int) -> np.ndarray | None:
+    """The index in a file; None if there is none for so many images."""
+    with suppress(*DAMAGED, UserError):
+        index = read_npy(file)
+        if _is_index(index, images):
+            return index
+    return None
+
+
+def _cache(file: Path, index: np.ndarray) -> None:
     try:
         with in_turn(file), written_whole(file) as temporary:
             np.save(temporary, index)
     except UserError as error:
         print_log(f"{error}; the next run searches classes again", "current", logging.WARNING)
-    return index
 
 
 def _is_index(array: np.ndarray, images: int) -> bool:
@@ -157,17 +168,18 @@ class ClassUniformSampler(StreamSampler):
     Args:
         dataset: the training data.
         share: in (0, 1].
+        workers: the loader processes with which the classes are searched.
         kwargs: the arguments of mmengine's ``InfiniteSampler``.
 
     Raises:
         UserError: if no label has a pixel of any class.
     """
 
-    def __init__(self, dataset: DrivingDataset, share: float, **kwargs) -> None:
+    def __init__(self, dataset: DrivingDataset, share: float, workers: int = 0, **kwargs) -> None:
         super().__init__(dataset, **kwargs)
         self.share = share
         require_equal_sizes(dataset)  # all labels are read next, which takes minutes
-        index = cached_class_index(dataset)
+        index = cached_class_index(dataset, workers=workers)
         places = (index[index[:, 0] == label, 1:] for label in np.unique(index[:, 0]))
         self.places = list(places)
         """The places of each class that occurs, each (M, 3) int32: index of the image, x, y."""

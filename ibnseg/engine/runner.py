@@ -21,7 +21,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ibnseg.datasets.sizes import Pair, require_equal_sizes
+from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fitting import load_exactly, require_finite, state_dict_of
@@ -66,13 +66,9 @@ class Runner(mmengine.runner.Runner):
       log file has everything.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        self._compared: set[Pair] = set()
-        super().__init__(*args, **kwargs)
-
     def build_dataloader(self, dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         built = super().build_dataloader(dataloader, *args, **kwargs)
-        require_equal_sizes(built.dataset, self._compared)
+        require_equal_sizes(built.dataset)
         return built
 
     def build_logger(self, *args, **kwargs) -> MMLogger:

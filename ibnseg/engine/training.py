@@ -56,7 +56,7 @@ def expand_training(
         cfg.epochs, len(build_unshown(dataset)), cfg.batch
     )
     if cfg.class_balance:
-        _balance(cfg.model, build_unshown(dataset), cfg.class_balance)
+        _balance(cfg.model, build_unshown(dataset), cfg.class_balance, cfg.workers)
     cfg.train_dataloader = dict(
         batch_size=cfg.batch // world_size,
         num_workers=cfg.workers,
@@ -109,7 +109,9 @@ def _data(
                 )
         return dataset, dict(type="ibnseg.ShareSampler", shares=[shares[name] for name in names])
     if cfg.class_uniform:
-        return dataset, dict(type="ibnseg.ClassUniformSampler", share=cfg.class_uniform)
+        return dataset, dict(
+            type="ibnseg.ClassUniformSampler", share=cfg.class_uniform, workers=cfg.workers
+        )
     return dataset, dict(type="ibnseg.StreamSampler")
 
 
@@ -241,12 +243,12 @@ def _heads(model: Mapping) -> Iterator[tuple[str, object]]:
             yield f"model.{key}", heads
 
 
-def _balance(model: Mapping, dataset: DrivingDataset, exponent: float) -> None:
+def _balance(model: Mapping, dataset: DrivingDataset, exponent: float, workers: int) -> None:
     """Weights the classes in every head's loss; weights that are the same already stay."""
     heads = dict(_heads(model))
     for name, head in heads.items():
         _require_weightable(name, head.get("loss_decode"))
-    weights = balanced_weights(dataset, exponent)
+    weights = balanced_weights(dataset, exponent, workers)
     for name, head in heads.items():
         own = head["loss_decode"].get("class_weight")
         if own is not None and own != weights:

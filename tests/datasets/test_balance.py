@@ -13,7 +13,7 @@ from mmseg.models.losses import CrossEntropyLoss
 from ibnseg.datasets import GTA5, BDD100KDrivable
 from ibnseg.datasets.balance import balanced_weights, class_counts, class_weights
 from ibnseg.support.errors import UserError
-from tests.conftest import HEIGHT, WIDTH, save_ids, save_rgb, scene, write_drivable
+from tests.conftest import HEIGHT, WIDTH, save_ids, save_rgb, scene, write_drivable, write_gta5
 
 COUNTS = st.lists(st.integers(0, 10**12), min_size=1, max_size=19).filter(any)
 EXPONENT = st.floats(0, 1)
@@ -111,3 +111,11 @@ def test_the_loss_is_the_weighted_mean_over_labelled_pixels() -> None:
             for factor in (1, 10)
         ]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_sizes_are_compared_before_classes_are_counted(tmp_path: Path) -> None:
+    write_gta5(tmp_path)
+    dataset = GTA5(tmp_path, "train")
+    save_ids(Path(dataset.get_data_info(1)["seg_map_path"]), np.zeros((5, 7), np.uint8))
+    with pytest.raises(UserError, match="label of 7x5 for an image of"):
+        balanced_weights(dataset, 0.5)

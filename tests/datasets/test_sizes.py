@@ -70,9 +70,8 @@ def test_what_has_no_size_is_named(tmp_path: Path) -> None:
 
 
 def test_equal_sizes_are_accepted(city: Path) -> None:
-    compared = set()
-    require_equal_sizes(Cityscapes(city, "val", test_mode=True), compared)
-    assert len(compared) == 10  # the label and the instance map of each of 5 images
+    for testing in (True, False):
+        require_equal_sizes(Cityscapes(city, "val", test_mode=testing))
 
 
 def test_a_label_and_an_instance_map_of_another_size_are_named(city: Path) -> None:
@@ -121,12 +120,17 @@ def test_joined_domains_are_compared_and_a_subset_only_in_itself(data: Path, cit
     require_equal_sizes(quarter)
 
 
-def test_what_was_compared_is_not_compared_again(city: Path) -> None:
-    seen: set = set()
-    require_equal_sizes(Cityscapes(city, "val"), seen)
-    assert len(seen) == 5
-    save(labels(city, "val")[0], 5, 5)
-    require_equal_sizes(Cityscapes(city, "val"), seen)
-    save(labels(city, "train")[0], 5, 5)
-    with pytest.raises(UserError, match="1 of 4 pairs"):
-        require_equal_sizes(Cityscapes(city, "train"), seen)
+def test_what_was_compared_is_compared_again_only_if_it_has_changed(
+    city: Path, monkeypatch
+) -> None:
+    read, size = [], stored_size
+    monkeypatch.setattr(
+        "ibnseg.datasets.sizes.stored_size", lambda path: read.append(path) or size(path)
+    )
+    for test_mode, count in ((False, 5), (False, 0), (True, 5)):  # with instance maps
+        require_equal_sizes(Cityscapes(city, "val", test_mode=test_mode))
+        assert len(read) == 2 * count
+        read.clear()
+    changed = save(labels(city, "val")[0], 5, 5)
+    assert message(Cityscapes(city, "val")).startswith("1 of 5 pairs")
+    assert read[1:] == [str(changed)]

@@ -2,12 +2,15 @@
 
 import io
 import itertools
+import multiprocessing
 import shutil
 from collections import Counter
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -17,7 +20,15 @@ from torch.utils.data import DataLoader
 from ibnseg.datasets import GTA5, Cityscapes, ClassUniformSampler, StreamSampler
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.sampler import StreamItem
-from ibnseg.datasets.uniform import cached_class_index, class_centroids, class_index, index_file
+from ibnseg.datasets.stretches import stretches
+from ibnseg.datasets.transforms import LoadLabel
+from ibnseg.datasets.uniform import (
+    TILE,
+    cached_class_index,
+    class_centroids,
+    class_index,
+    index_file,
+)
 from ibnseg.support.errors import UserError
 from tests.conftest import GTA5_TRAIN, HEIGHT, WIDTH, save_ids, scene, write_gta5
 
@@ -39,6 +50,10 @@ def take(sampler: StreamSampler, count: int) -> list[StreamItem]:
     return list(itertools.islice(sampler, count))
 
 
+def centroids(label: np.ndarray, tile: int = TILE) -> np.ndarray:
+    return class_centroids(stretches(label, tile))
+
+
 # --- centroids ---
 
 
@@ -50,23 +65,23 @@ def test_each_class_has_a_centroid_in_each_tile() -> None:
     label[6, 5] = 3  # of another tile
     label[8] = label[:, 8] = 7  # in none
     label[4:8, 0:4] = 11  # all of a tile: mean 1.5 and 5.5
-    assert class_centroids(label, tile=4).tolist() == [[3, 0, 0], [5, 3, 2], [11, 1, 5], [3, 5, 6]]
+    assert centroids(label, tile=4).tolist() == [[3, 0, 0], [5, 3, 2], [11, 1, 5], [3, 5, 6]]
 
 
 def test_a_small_image_is_one_tile() -> None:
     label = np.zeros((3, 9), np.uint8)
-    assert class_centroids(label, tile=4).tolist() == [[0, 1, 1], [0, 5, 1]]
-    assert class_centroids(label).tolist() == [[0, 4, 1]]
+    assert centroids(label, tile=4).tolist() == [[0, 1, 1], [0, 5, 1]]
+    assert centroids(label).tolist() == [[0, 4, 1]]
 
 
 def test_the_left_tile_of_a_gta5_image_is_searched() -> None:
     label = np.full((1052, 1914), 255, np.uint8)
     label[1023, 1023], label[:, 1024:], label[1024:] = 2, 4, 4
-    assert class_centroids(label).tolist() == [[2, 1023, 1023]]
+    assert centroids(label).tolist() == [[2, 1023, 1023]]
 
 
 def test_a_label_without_classes_has_no_centroids() -> None:
-    assert class_centroids(np.full((5, 5), 255, np.uint8), tile=4).shape == (0, 3)
+    assert centroids(np.full((5, 5), 255, np.uint8), tile=4).shape == (0, 3)
 
 
 @settings(deadline=None, max_examples=60)
@@ -79,7 +94,7 @@ def test_a_label_without_classes_has_no_centroids() -> None:
     st.integers(1, 16),
 )
 def test_centroids_are_the_means_of_their_pixels(label: np.ndarray, tile: int) -> None:
-    found = {tuple(row) for row in class_centroids(label, tile).tolist()}
+    found = {tuple(row) for row in centroids(label, tile).tolist()}
     expected = set()
     height, width = label.shape
     for row, column in itertools.product(
@@ -107,7 +122,7 @@ def test_the_index_covers_all_images(dataset: GTA5) -> None:
     expected = [
         [class_, i, x, y]
         for i, frame in enumerate(GTA5_TRAIN)
-        for class_, x, y in class_centroids(scene(frame)[1]).tolist()
+        for class_, x, y in centroids(scene(frame)[1]).tolist()
     ]
     assert index.tolist() == expected
     assert {CLASSES[i] for i in index[:, 0]} == set(SCENE)
@@ -194,6 +209,47 @@ def test_a_failed_index_leaves_no_file(data: Path, tmp_path: Path, cache: Path) 
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
+def test_workers_find_the_same_classes_and_the_same_damage(dataset: GTA5, monkeypatch) -> None:
+    expected = class_index(dataset)
+    monkeypatch.setattr("ibnseg.datasets.every_label.LEAST", 1)
+    monkeypatch.setattr("ibnseg.datasets.every_label.CHUNK", 1)
+    np.testing.assert_array_equal(class_index(dataset, workers=2), expected)
+    monkeypatch.setattr(dataset, "label_ids", {0: 255})
+    with pytest.raises(UserError, match=r"^\S+\.png: ids .* are not in the dataset's table"):
+        class_index(dataset, workers=2)
+
+
+def _index_of(rank: int, root: Path, store: Path, found: SimpleQueue) -> None:
+    """One of two processes: the index, made and read again, and how many labels were read here."""
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    read, load = [], LoadLabel.stretches
+    LoadLabel.stretches = lambda *args: read.append(args) or load(*args)
+    dataset = GTA5(root, "train")
+    made = cached_class_index(dataset)
+    found.put((len(read), made, cached_class_index(dataset), len(read)))
+
+
+def test_each_of_several_processes_searches_its_share_once(
+    dataset: GTA5, data: Path, tmp_path: Path
+) -> None:
+    expected = class_index(dataset)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    started = [
+        context.Process(target=_index_of, args=(rank, data / "gta5", tmp_path / "store", queue))
+        for rank in range(2)
+    ]
+    for process in started:
+        process.start()
+    for _ in started:
+        count, made, again, later = queue.get()
+        assert count == later == len(GTA5_TRAIN) / 2
+        np.testing.assert_array_equal(made, expected)
+        np.testing.assert_array_equal(again, expected)
+    for process in started:
+        process.join()
+
+
 # --- the stream ---
 
 
@@ -221,7 +277,7 @@ def test_all_classes_are_drawn_equally_often(dataset: GTA5, share: float) -> Non
 
 def test_a_rare_class_is_as_frequent_as_any(dataset: GTA5, monkeypatch) -> None:
     index = np.array([[0, 0, 1, 1]] + [[5, i % 8, i, 2] for i in range(99)], np.int32)
-    monkeypatch.setattr("ibnseg.datasets.uniform.cached_class_index", lambda dataset: index)
+    monkeypatch.setattr("ibnseg.datasets.uniform.cached_class_index", lambda *_, **__: index)
     items = take(ClassUniformSampler(dataset, 1.0, seed=0), 2000)
     rare = sum(item.centroid == (1, 1) for item in items)
     assert abs(rare - 1000) < 4 * 500**0.5
@@ -260,7 +316,7 @@ def test_another_seed_gives_another_stream(dataset: GTA5) -> None:
 
 def test_labels_without_any_class_are_refused(dataset: GTA5, monkeypatch) -> None:
     monkeypatch.setattr(
-        "ibnseg.datasets.uniform.cached_class_index", lambda dataset: np.empty((0, 4), np.int32)
+        "ibnseg.datasets.uniform.cached_class_index", lambda *_, **__: np.empty((0, 4), np.int32)
     )
     with pytest.raises(UserError, match="class_uniform is 0.5, but no label has a pixel"):
         ClassUniformSampler(dataset, 0.5, seed=0)

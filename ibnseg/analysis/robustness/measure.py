@@ -79,9 +79,9 @@ def measure_robustness(
     plans = [_plan(as_path(folder), domains, protocol, roots, out, seed) for folder in runs]
     described = [own[0].run for own in plans]
     check_seeds((Path(run["folder"]), run) for run in described)
-    work, titles, compared = [each for own in plans for each in own], {}, set()
+    work, titles = [each for own in plans for each in own], {}
     for each in work:
-        require_equal_sizes(each.dataset, compared)
+        require_equal_sizes(each.dataset)
         names = [each.test["domain"], *train_domains(each.cfg)]
         titles |= Domains.of(each.cfg).titles(names)
     found_looks: dict[str, Look] = {}
