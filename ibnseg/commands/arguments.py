@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 
+from ibnseg.runs.kinds import PRECISIONS
 from ibnseg.support.configs import config_files, require_network, require_run
 from ibnseg.support.stack import check_stack
 
@@ -156,7 +157,7 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
         default="float32",
         help="float32 (default), or bfloat16, which is faster on many devices, and less exact",
     )

@@ -11,12 +11,13 @@ from mmengine.config import Config
 from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.engine import words
-from ibnseg.engine.precision import resolve
+from ibnseg.engine.automatic import resolved
 from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
 from ibnseg.evaluation.protocols import get_protocol
+from ibnseg.runs.check import check_values
 from ibnseg.runs.foreign import REFUSED
-from ibnseg.runs.keys import check_values, defaults
+from ibnseg.runs.keys import defaults
 from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import contracted, domain_label, train_domains
 from ibnseg.runs.revisions import REVISIONS
@@ -60,7 +61,7 @@ def expand(
     for key in ("test_domains", "protocol"):
         cfg[key] = as_list(cfg.get(key))
     check_values(cfg, source)
-    cfg.precision = resolve(cfg)
+    cfg.update(resolved(cfg))
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem
     if cfg.get("made_from") is None and cfg.filename is not None:

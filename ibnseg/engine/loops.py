@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ibnseg.engine.non_finite import FirstNonFinite
+from ibnseg.engine.compiled import compiled
+from ibnseg.engine.non_finite import FirstNonFinite, bare
 from ibnseg.engine.overlap import warn_of_trained_images
 from ibnseg.engine.parts import LoggedMeans, SharedDivisors
 from ibnseg.engine.precision import autocast
@@ -38,6 +39,8 @@ class TrainLoop(IterBasedTrainLoop):
 
     A step is one of its whole batch, over all processes and parts: means over pixels have one
     divisor (:class:`~ibnseg.engine.parts.SharedDivisors`), and the log has the means over all.
+
+    With ``compile`` in the config, the network runs compiled while it trains.
 
     It is looked every ``log_interval`` iterations, before each checkpoint and at the end whether
     all losses and gradients were finite.
@@ -74,7 +77,11 @@ class TrainLoop(IterBasedTrainLoop):
             tested = {name: loop.dataloader.dataset for name, loop in loops.items()}
             warn_of_trained_images(self.dataloader.dataset, tests, tested, runner.logger)
         name = runner.cfg.get("model_title") or runner.experiment_name
-        with runner.bar() as self._bar, self._first_non_finite.watching(runner.optim_wrapper):
+        with ExitStack() as stack:
+            self._bar = stack.enter_context(runner.bar())
+            stack.enter_context(self._first_non_finite.watching(runner.optim_wrapper))
+            if runner.cfg.get("compile"):
+                stack.enter_context(compiled(bare(runner.model)))
             self._task = self._bar.add_task(
                 f"Training {name}", total=self.max_iters, completed=self.iter
             )

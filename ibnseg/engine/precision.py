@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 
 from ibnseg.registry import OPTIM_WRAPPERS
+from ibnseg.runs.kinds import PRECISIONS
 from ibnseg.support.errors import unknown_name
 
 
@@ -27,18 +28,18 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
-INFERENCE = ("float32", "bfloat16")
-"""The precisions in which networks are tested and predict."""
+WRAPPERS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
+"""The optimiser wrapper that trains in each of ``PRECISIONS``."""
 
 
 def autocast(precision: str) -> AbstractContextManager[None]:
-    """Runs a network in one of ``INFERENCE``; bfloat16 is autocast, and weights stay float32.
+    """Runs a network in one of ``PRECISIONS``; bfloat16 is autocast, and weights stay float32.
 
     Raises:
         UserError: for another precision.
     """
-    if precision not in INFERENCE:
-        raise unknown_name("precision", precision, INFERENCE)
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
     return torch.autocast(get_device(), torch.bfloat16, enabled=precision == "bfloat16")
 
 
@@ -49,18 +50,6 @@ def fast_bfloat16() -> bool:
     if get_device() != "cpu":
         return False
     return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
-
-
-def resolve(cfg: Mapping) -> str:
-    """Returns the precision of a training: ``auto`` is bfloat16 if that is fast here, else float32.
-
-    Beside an ``optim_wrapper.type``, which decides it then, ``auto`` is float32.
-    """
-    if cfg["precision"] != "auto":
-        return cfg["precision"]
-    own = cfg.get("optim_wrapper")
-    given = isinstance(own, Mapping) and "type" in own
-    return "bfloat16" if fast_bfloat16() and not given else "float32"
 
 
 EMULATED = 17

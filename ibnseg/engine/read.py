@@ -9,7 +9,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from ibnseg.engine.imports import import_modules
-from ibnseg.runs.keys import check_names, check_options, is_expanded
+from ibnseg.runs.check import check_names, check_options
+from ibnseg.runs.keys import is_expanded
 from ibnseg.runs.literal import read_value
 from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run

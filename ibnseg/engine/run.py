@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from ibnseg.engine import dry_run
+from ibnseg.engine.automatic import AUTOMATIC
+from ibnseg.engine.compiled import require_compiling
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.precision import fast_bfloat16, warn_if_emulated
@@ -19,6 +21,7 @@ from ibnseg.engine.record import Recorder, describe_run, finish_results
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
+from ibnseg.runs.kinds import AUTO
 from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.revisions import REVISION, why_not_resumed
 from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
@@ -71,7 +74,7 @@ def train(
         UserError: for wrong input, and if the folder holds a run already and ``resume`` is not set.
     """
     cfg = load_config(config, options)
-    is_auto = cfg.get("precision") == "auto"
+    automatic = [name for name in AUTOMATIC if cfg.get(name) == AUTO]
     cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
     folder = as_path(work_dir or _default_folder(cfg, seed))
     if dry:
@@ -79,11 +82,11 @@ def train(
         return {}
     require_writable(folder)
     with alone_in(folder, "is being trained") if is_main_process() else nullcontext():
-        recorded = _recorded_precision(folder, cfg.precision)
-        if is_auto and resume and recorded != cfg.precision:
-            cfg.precision = recorded
+        recorded = _recorded(folder, automatic) if resume else {}
+        if any(cfg[name] != value for name, value in recorded.items()):
+            cfg.update(recorded)
             cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
-        return _train(cfg, folder, resume, show, is_auto)
+        return _train(cfg, folder, resume, show, automatic)
 
 
 @losses_in_one_line()
@@ -135,15 +138,16 @@ def test(
     return _test_and_report(runner, checkpoint, resume)
 
 
-def _recorded_precision(folder: Path, otherwise: str) -> str:
-    """The precision that a run was begun in: one that was chosen by ``auto`` stays, so that the run
-    has one recipe, on whichever machine it goes on."""
+def _recorded(folder: Path, names: Sequence[str]) -> dict[str, object]:
+    """The values that a run was begun with: what was chosen by ``auto`` stays, so that the run has
+    one recipe, on whichever machine it goes on."""
     run = Run(folder)
-    has_config = run.is_begun and (folder / CONFIG).is_file()
-    return run.config.get("precision", otherwise) if has_config else otherwise
+    if not run.is_begun or not (folder / CONFIG).is_file():
+        return {}
+    return {name: run.config.get(name, KEYS[name].default) for name in names}
 
 
-def _train(cfg: Config, folder: Path, resume: bool, show: bool, is_auto: bool) -> dict:
+def _train(cfg: Config, folder: Path, resume: bool, show: bool, automatic: Sequence[str]) -> dict:
     before = Run(folder)
     if before.is_begun:
         if not resume:
@@ -153,10 +157,13 @@ def _train(cfg: Config, folder: Path, resume: bool, show: bool, is_auto: bool) -
             )
         _require_same_recipe(cfg, before)
         cfg.load_from, cfg.resume = str(before.latest), True
+    if cfg.compile:
+        require_compiling(resumed=before.is_begun)
     runner = _build_runner(cfg, folder)
-    if is_auto:
+    if automatic:
         speed = "is fast" if fast_bfloat16() else "is emulated"
-        runner.logger.info(f"Precision auto: {cfg.precision}; bfloat16 {speed} on this device")
+        chosen = ", ".join(f"{name}={cfg[name]}" for name in automatic)
+        runner.logger.info(f"auto: {chosen}; bfloat16 {speed} on this device")
     warn_if_emulated(cfg.precision)
     _ = runner.test_loop  # is built, and so lists its data, before the first step
     runner.train()

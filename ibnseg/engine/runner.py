@@ -56,7 +56,8 @@ class Runner(mmengine.runner.Runner):
       (:func:`~ibnseg.models.build.build_network`).
     - When the loader of some data is built, which is before the first step, the sizes of its images
       and labels are compared.
-    - ``channels_last`` in the config sets the memory layout.
+    - ``channels_last`` in the config sets the memory layout; ``compile`` compiles the network alone
+      (:func:`~ibnseg.engine.compiled.compiled`).
     - With ``deterministic``, torch warns of what has no deterministic algorithm on GPUs, e.g. the
       loss over pixels, and the training goes on.
     - Several CPU processes work (gloo), each with batch statistics of its own, because torch's
@@ -181,6 +182,10 @@ class Runner(mmengine.runner.Runner):
             model_wrapper_cfg = {**ours, **(model_wrapper_cfg or {})}
         with building("model_wrapper_cfg"):
             return super().wrap_model(model_wrapper_cfg, model)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Does nothing: mmengine would compile the whole step; :class:`ibnseg.TrainLoop` compiles
+        the network."""
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config
 
 from ibnseg.engine import schedule
+from ibnseg.engine.precision import WRAPPERS
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.kinds import SWITCH, TYPED_LIST, is_typed
 from ibnseg.support.errors import UserError, unknown_name
-
-PRECISIONS = {"float32": "OptimWrapper", "bfloat16": "ibnseg.BFloat16OptimWrapper"}
-"""The optimiser wrapper of each precision."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """The values of ``log_level``."""
@@ -62,7 +60,7 @@ def optim_wrapper(cfg: Config) -> dict:
             f"{cfg.precision!r}; set one of them"
         )
     ours = dict(
-        type=PRECISIONS[cfg.precision],
+        type=WRAPPERS[cfg.precision],
         optimizer=cfg.get("optimizer"),
         accumulative_counts=cfg.accumulate,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine.precision import resolve
+from ibnseg.engine.automatic import resolved
 from ibnseg.engine.read import load_config
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_domains
@@ -146,10 +146,7 @@ def _identity(where: str, cfg: Config, seed: int, start: PlannedRun | None) -> s
         raise UserError(
             f"{where}: train_domain is {cfg.get('train_domain')!r}, expected {key.kind.words}"
         )
-    given = dict(cfg.items())
-    if given.get("precision") == "auto":
-        given["precision"] = resolve(given)
-    values = decisive(given, testing=True)
+    values = decisive({**cfg, **resolved(cfg)}, testing=True)
     lengths = (key.name for key in KEYS.values() if key.decides == "length")
     values |= {name: cfg[name] for name in lengths if cfg.get(name) is not None}
     names, known = train_domains(cfg), Domains.of(cfg)

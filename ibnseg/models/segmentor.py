@@ -97,7 +97,7 @@ class Segmentor(EncoderDecoder):
     def __init__(self, *args, further_losses: Sequence[dict] = (), **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.further_losses = nn.ModuleList(MODELS.build(loss) for loss in further_losses)
-        self._layers = layers_named(self, self.named_further_losses())
+        self.layers_looked_at = layers_named(self, self.named_further_losses())
         for name, head in self.heads().items():
             self._require_width(name, head)
 
@@ -137,7 +137,7 @@ class Segmentor(EncoderDecoder):
             data_samples: N samples, each with ``gt_sem_seg``, (1, H, W) int64, and perhaps
                 ``views``, which holds (3, H, W) float32 tensors.
         """
-        views = views_of(self, inputs, data_samples, self._layers)
+        views = views_of(self, inputs, data_samples, self.layers_looked_at)
         image = views[IMAGE]
         labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         losses = {}

@@ -19,6 +19,7 @@ from torch import nn
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.pictures import read_upright
+from ibnseg.engine.automatic import resolved
 from ibnseg.engine.precision import autocast
 from ibnseg.engine.read import find_network
 from ibnseg.engine.testing import pack_steps, slide_of
@@ -138,7 +139,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
         network = build_network(cfg.model)
     weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
     load_exactly(network, weights, str(checkpoint))
-    if layout:
+    if resolved(cfg)["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     network.class_set = class_set
     return network.to(get_device()).eval()

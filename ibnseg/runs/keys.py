@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
+from ibnseg.runs.foreign import REFUSED, WORDS
 from ibnseg.runs.kinds import (
+    AUTO,
     BOUNDS,
     COUNT,
     DICT,
@@ -21,6 +22,7 @@ from ibnseg.runs.kinds import (
     NAMES,
     PATH,
     POWER,
+    PRECISIONS,
     PROCESSES,
     RESIZE,
     SCALES,
@@ -33,11 +35,9 @@ from ibnseg.runs.kinds import (
     TYPED_LIST,
     WHOLE,
     Kind,
-    is_texts,
     one_of,
     or_none,
 )
-from ibnseg.support.errors import UserError, unknown_name
 
 REQUIRED = object()
 """The default of a key that every config has to set."""
@@ -120,7 +120,7 @@ KEYS = {
         Key(
             "test_precision",
             "float32",
-            one_of("float32", "bfloat16"),
+            one_of(*PRECISIONS),
             '`"float32"`, or `"bfloat16"` for autocast in testing; results then name the protocol '
             "with `-bfloat16`",
             decides="testing",
@@ -206,10 +206,21 @@ KEYS = {
         _learns(
             "precision",
             "float32",
-            one_of("float32", "bfloat16", "auto"),
+            one_of(*PRECISIONS, AUTO),
             'of training: `"float32"`, `"bfloat16"`, or `"auto"`, bfloat16 where that is fast',
         ),
-        _learns("channels_last", False, SWITCH, "memory layout of the network"),
+        _learns(
+            "channels_last",
+            False,
+            one_of(True, False, AUTO),
+            'memory layout of the network; `"auto"`: with bfloat16',
+        ),
+        _learns(
+            "compile",
+            False,
+            one_of(True, False, AUTO),
+            'train the network by `torch.compile`; `"auto"`: on GPUs, if the training is long',
+        ),
         Key(
             "sync_bn",
             "torch",
@@ -297,76 +308,6 @@ def is_expanded(cfg: Mapping) -> bool:
     """Whether a config is an expanded one, such as a run's ``config.py``."""
     test_cfg = cfg.get("test_cfg")
     return isinstance(test_cfg, Mapping) and test_cfg.get("type") == "ibnseg.DomainTestLoop"
-
-
-def check_names(cfg: Mapping, source: str) -> None:
-    """Checks the top-level keys of an experiment.
-
-    Args:
-        cfg: the config, not expanded.
-        source: what errors call it, such as its path.
-
-    Raises:
-        UserError: for an unknown key, with the nearest names, and for one of mmengine's that cannot
-            be honoured, with the reason.
-    """
-    extra = cfg.get("extra") or ()
-    if not is_texts(extra):
-        raise UserError(f"{source}: extra is {extra!r}, expected {TEXTS.words}")
-    known = {*KEYS, *WORDS, *MODEL_FILE_KEYS, *extra, *RECORDED}
-    for name, value in cfg.items():
-        if name in known:
-            continue
-        if name in REFUSED:
-            if value is None or (name == "resume" and value is False):
-                continue  # mmengine's default, which asks for nothing
-            raise _refused(source, name)
-        error = unknown_name("config key", name, known)
-        raise UserError(f"{source}: {error}; a variable of the file goes into extra = ('{name}',)")
-
-
-def check_options(names: Iterable[str], cfg: Mapping) -> None:
-    """Checks the keys that are changed on the command line.
-
-    Args:
-        names: dotted keys, e.g. ``model.backbone.depth``.
-        cfg: the config, whose own names may be changed too.
-
-    Raises:
-        UserError: as :func:`check_names`.
-    """
-    known = {*cfg.keys(), *KEYS, *WORDS}
-    for name in names:
-        top = name.split(".")[0]
-        if top in REFUSED:
-            raise _refused(f"option '{name}'", top)
-        if top not in known:
-            raise unknown_name("config key", top, known)
-
-
-def _refused(source: str, name: str) -> UserError:
-    return UserError(f"{source}: {name} cannot be honoured: {REFUSED[name]}")
-
-
-def check_values(cfg: Mapping, source: str) -> None:
-    """Checks the value of every key; a key that is not set has its default.
-
-    Args:
-        cfg: the config.
-        source: what errors call it, such as its path.
-
-    Raises:
-        UserError: for a required key without a value, and for a value of the wrong kind.
-    """
-    missing = [
-        name for name, key in KEYS.items() if key.default is REQUIRED and cfg.get(name) is None
-    ]
-    if missing:
-        raise UserError(f"{source}: no value for {', '.join(missing)}")
-    for name, key in KEYS.items():
-        value = cfg.get(name, key.default)
-        if not key.kind.accepts(value):
-            raise UserError(f"{source}: {name} is {value!r}, expected {key.kind.words}")
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:

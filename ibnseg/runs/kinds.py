@@ -17,6 +17,12 @@ LARGEST_SIDE = 2**14
 SMALLEST_SCALE, LARGEST_SCALE = 0.1, 10
 """Bounds of the factors by which images are resized."""
 
+PRECISIONS = ("float32", "bfloat16")
+"""The precisions in which networks are trained, tested and predict."""
+
+AUTO = "auto"
+"""The value of a key that stands for what is fastest on the device."""
+
 
 class Kind(NamedTuple):
     """What the value of a key has to be."""

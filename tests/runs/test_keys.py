@@ -12,8 +12,9 @@ import pytest
 from mmengine.config import Config
 
 from ibnseg.engine import expand
+from ibnseg.runs.check import check_names, check_options, check_values
 from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
-from ibnseg.runs.keys import KEYS, REQUIRED, check_names, check_options, check_values
+from ibnseg.runs.keys import KEYS, REQUIRED
 from ibnseg.support.errors import UserError
 from tests.support.refusals import refused
 
@@ -160,8 +161,10 @@ def test_an_odd_value_of_any_key_is_refused_or_a_training_can_be_made_of_it(
                 refuses(lambda name=name, value=value: expand_with(tiny, name, value), case)
     for name in ("batch", "workers", "crop_size", "scale", "tta_scales", "log_interval"):
         assert all(0 <= x < 2**31 for value in accepted[name] for x in np.atleast_1d(value)), name
-    for name in ("channels_last", "deterministic", "tensorboard", "save_best"):
+    for name in ("deterministic", "tensorboard", "save_best"):
         assert accepted[name] == [True, False], name
+    for name in ("channels_last", "compile"):
+        assert accepted[name] == [True, False, "auto"], name
     for name in ("name", "model_name", "model_title", "train_subset", "selection_split"):
         assert all(isinstance(value, str) for value in accepted[name] if value is not None), name
 

@@ -53,6 +53,7 @@ OTHER = dict(
     poly_power=1.0,
     precision="bfloat16",
     channels_last=True,
+    compile=True,
     sync_bn=None,
     deterministic=True,
     workers=1,
