@@ -14,7 +14,6 @@ from torch import nn
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine import run
-from ibnseg.engine.precision import fast_bfloat16
 from ibnseg.engine.read import load_config
 from ibnseg.networks.drawing import colored, contact_sheet
 from ibnseg.networks.network import load, predict_image
@@ -67,8 +66,7 @@ def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = Fa
     folders = write_streets(out / "data", counts)
     roots = {folder.name: str(folder) for folder in folders}
     options = [f"iterations={scale.iterations}", "console=bar"]
-    if fast_bfloat16():
-        options += ["precision=bfloat16", "channels_last=True"]
+    options += ["precision=auto", "channels_last=auto", "compile=auto"]
     runs = {config: [out / "runs" / config / f"seed{seed}" for seed in seeds] for config in CONFIGS}
     for config in CONFIGS:
         for seed, folder in zip(seeds, runs[config], strict=True):

@@ -64,6 +64,7 @@ def _data(cfg: Config, dataset: Dataset, runner: Runner) -> Iterator[tuple[str, 
     steps = cfg.train_cfg.max_iters
     passes = steps * cfg.batch / len(dataset)
     yield "length", f"{steps} steps of {cfg.batch} images, {passes:.1f} passes over the data"
+    yield "precision", f"{cfg.precision}, channels_last {cfg.channels_last}, compile {cfg.compile}"
 
 
 def _images(dataset: Dataset) -> str:
@@ -132,7 +133,7 @@ class _Cost:
             + (" (measured)" if self.device == "cuda" else " (estimated)"),
             "checkpoint": f"{self.stored / MIB:.0f} MiB each, {kept} kept; {free / GIB:.1f} GiB "
             f"are free at {folder}",
-            "step": f"about {step:.2g} s",
+            "step": f"about {step:.2g} s" + (", before compiling" if self.cfg.compile else ""),
             "loading": f"about {loading:.2g} s a step with workers={self.cfg.workers}"
             + ("" if waits or loading <= step else ", slower than the step: raise workers"),
             "training": f"about {_duration(whole * self.cfg.train_cfg.max_iters)}, and the tests",

@@ -1,0 +1,77 @@
+"""A training step on a processor, with what `auto` comes to, beside float32 and beside mmseg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from benchmarks.measure import Row, alternately, compare
+from ibnseg.engine.automatic import AUTOMATIC, resolved
+from ibnseg.engine.precision import WRAPPERS, fast_bfloat16
+from ibnseg.models.build import build_network
+from ibnseg.registry import MODELS, OPTIM_WRAPPERS
+
+IMAGES, SIDE, CLASSES = 2, 256, 19
+
+PREPROCESSOR = dict(
+    type="SegDataPreProcessor",
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    size=(SIDE, SIDE),
+)
+BACKBONE = dict(depth=18, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), norm_cfg=dict(type="BN"))
+HEAD = dict(
+    type="FCNHead",
+    in_channels=512,
+    in_index=3,
+    channels=128,
+    num_convs=1,
+    concat_input=False,
+    num_classes=CLASSES,
+    norm_cfg=dict(type="BN"),
+    loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
+)
+
+
+def measure(threads: int) -> list[Row]:
+    init_default_scope("mmseg")
+    common = dict(data_preprocessor=PREPROCESSOR, decode_head=HEAD)
+    ours = dict(common, type="ibnseg.Segmentor", backbone=dict(BACKBONE, type="ibnseg.IBNResNet"))
+    mmseg = dict(common, type="EncoderDecoder", backbone=dict(BACKBONE, type="ResNet"))
+    chosen = resolved(dict.fromkeys(AUTOMATIC, "auto") | dict(model=ours, iterations=500))
+    network = build_network(ours)
+    if chosen["channels_last"]:
+        network = network.to(memory_format=torch.channels_last)
+    wrapper = WRAPPERS[chosen["precision"]]
+    ways = {
+        "ibnseg": _step(network, wrapper, torch.uint8),
+        "float32": _step(build_network(ours), "OptimWrapper", torch.uint8),
+        "mmseg": _step(MODELS.build(mmseg), "OptimWrapper", torch.int64),
+    }
+    most = 1 / 4 if fast_bfloat16() else None
+    work = f"training step, R18 at output stride 8, {IMAGES} crops of {SIDE}x{SIDE}"
+    note = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    times = alternately(ways, seconds=0, warm_up=1)
+    return [compare(work, times, peer, most, note=note) for peer in ("float32", "mmseg")]
+
+
+def _step(network: nn.Module, wrapper: str, labels: torch.dtype) -> Callable[[], object]:
+    """A step as a training makes it, from uint8 crops to new weights."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    optim_wrapper = OPTIM_WRAPPERS.build(dict(type=wrapper, optimizer=optimizer))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), generator=generator).byte()
+    truth = torch.randint(0, CLASSES, (IMAGES, 1, SIDE, SIDE), generator=generator).to(labels)
+
+    def step() -> None:
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=each)) for each in truth]
+        network.train_step(dict(inputs=list(images), data_samples=samples), optim_wrapper)
+
+    network.train()
+    return step
