@@ -2,6 +2,7 @@
 
 from ibnseg.engine.checkpoint import Checkpoints, HostMemory
 from ibnseg.engine.expand import expand
+from ibnseg.engine.logged import RuntimeInfo
 from ibnseg.engine.loops import DomainTestLoop, TrainLoop, ValidationLoop
 from ibnseg.engine.precision import BFloat16OptimWrapper
 from ibnseg.engine.runner import Runner
@@ -12,6 +13,7 @@ __all__ = [
     "DomainTestLoop",
     "HostMemory",
     "Runner",
+    "RuntimeInfo",
     "TrainLoop",
     "ValidationLoop",
     "expand",

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.dist import get_rank, get_world_size, is_main_process
+from mmengine.dist import get_rank, is_main_process
 from mmengine.runner import IterBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.structures import SegDataSample
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ibnseg.engine.compiled import compiled
-from ibnseg.engine.non_finite import FirstNonFinite, bare
+from ibnseg.engine.logged import norms_logged_late
+from ibnseg.engine.non_finite import FirstNonFinite, bare, wrappers_of
 from ibnseg.engine.overlap import warn_of_trained_images
 from ibnseg.engine.parts import LoggedMeans, SharedDivisors
 from ibnseg.engine.precision import autocast
@@ -42,8 +43,9 @@ class TrainLoop(IterBasedTrainLoop):
 
     With ``compile`` in the config, the network runs compiled while it trains.
 
-    It is looked every ``log_interval`` iterations, before each checkpoint and at the end whether
-    all losses and gradients were finite.
+    Nothing in a step waits for the device: losses, norms and divisors stay there until the log is
+    written. It is looked every ``log_interval`` iterations, before each checkpoint and at the end
+    whether all losses and gradients were finite.
 
     Args:
         accumulate: parts that a process's batch is cut into, forward and backward one after
@@ -68,9 +70,7 @@ class TrainLoop(IterBasedTrainLoop):
         self._first_non_finite = FirstNonFinite(device)
         self._void = VoidLabels(train_domains(runner.cfg), self.dataloader.dataset)
         self._means = LoggedMeans(device)
-        self._divisors = None
-        if parts * get_world_size() > 1:
-            self._divisors = SharedDivisors(runner.model, parts, device)
+        self._divisors = SharedDivisors(runner.model, parts, device)
         self._least = 2 if pools_whole_images(runner.model) else 1
         if is_main_process():
             tests, loops = runner.test_loop.tests, runner.test_loop.loops
@@ -80,16 +80,14 @@ class TrainLoop(IterBasedTrainLoop):
         with ExitStack() as stack:
             self._bar = stack.enter_context(runner.bar())
             stack.enter_context(self._first_non_finite.watching(runner.optim_wrapper))
+            stack.enter_context(norms_logged_late(wrappers_of(runner.optim_wrapper)))
             if runner.cfg.get("compile"):
                 stack.enter_context(compiled(bare(runner.model)))
             self._task = self._bar.add_task(
                 f"Training {name}", total=self.max_iters, completed=self.iter
             )
-            try:
-                return super().run()
-            finally:
-                if self._divisors:
-                    self._divisors.remove()
+            stack.callback(self._divisors.remove)
+            return super().run()
 
     def run_iter(self, data_batch: Mapping[str, Sequence]) -> None:
         runner = self.runner
@@ -114,13 +112,11 @@ class TrainLoop(IterBasedTrainLoop):
             {key: values[i :: self.accumulate] for key, values in data_batch.items()}
             for i in range(self.accumulate)
         ]
-        if self._divisors:
-            self._divisors.begin_step(
-                [[sample.gt_sem_seg.data for sample in part["data_samples"]] for part in parts]
-            )
+        self._divisors.begin_step(
+            [[sample.gt_sem_seg.data for sample in part["data_samples"]] for part in parts]
+        )
         for i, part in enumerate(parts):
-            if self._divisors:
-                self._divisors.begin_part(i)
+            self._divisors.begin_part(i)
             yield self.runner.model.train_step(part, optim_wrapper=self.runner.optim_wrapper)
 
     def _look(self) -> None:

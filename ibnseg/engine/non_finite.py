@@ -41,9 +41,10 @@ class FirstNonFinite:
     @contextmanager
     def watching(self, optim_wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[None]:
         """Notes the gradients of each step of the optimisers."""
-        several = isinstance(optim_wrapper, OptimWrapperDict)
-        wrappers = optim_wrapper.optim_wrappers.values() if several else [optim_wrapper]
-        hooks = [each.optimizer.register_step_pre_hook(self._note_gradients) for each in wrappers]
+        hooks = [
+            each.optimizer.register_step_pre_hook(self._note_gradients)
+            for each in wrappers_of(optim_wrapper)
+        ]
         try:
             yield
         finally:
@@ -100,6 +101,12 @@ def advice(cfg: Config) -> str:
     if not (cfg.get("optim_wrapper") or {}).get("clip_grad"):
         tries.append("optim_wrapper.clip_grad")
     return f"try {', '.join(tries)}, or look at the labels of {', '.join(train_domains(cfg))}"
+
+
+def wrappers_of(optim_wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
+    """The wrapper of each optimiser of a training, which has one or several."""
+    several = isinstance(optim_wrapper, OptimWrapperDict)
+    return list(optim_wrapper.optim_wrappers.values()) if several else [optim_wrapper]
 
 
 def bare(network: nn.Module) -> nn.Module:

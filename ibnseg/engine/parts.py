@@ -1,8 +1,9 @@
-"""What the parts of a step share, if a batch is cut by ``accumulate`` or over processes: the
-divisor of a mean over pixels, and the values in the log."""
+"""What the parts of a step share, of which there are several if a batch is cut by ``accumulate`` or
+over processes: the divisor of a mean over pixels, and the values in the log."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,7 +18,8 @@ IDS = 256
 
 
 class SharedDivisors:
-    """Makes mmseg's cross entropy divide by the same number in every part of a step.
+    """Makes mmseg's cross entropy divide by the same number in every part of a step, and without
+    waiting for the device.
 
     It divides the sum over pixels by the number of labelled pixels (``avg_non_ignore``), or by the
     sum of their classes' weights (``class_weight``). Those differ from part to part, and the mean
@@ -37,11 +39,19 @@ class SharedDivisors:
 
     def __init__(self, network: nn.Module, accumulate: int, device: torch.device) -> None:
         self._parts, self._device = accumulate * get_world_size(), device
+        self._exact = torch.float32 if device.type == "mps" else torch.float64
+        losses = [each for each in network.modules() if isinstance(each, CrossEntropyLoss)]
         self._hooks = [
-            module.register_forward_pre_hook(self._divide, with_kwargs=True)
-            for module in network.modules()
-            if isinstance(module, CrossEntropyLoss) and _divides_by_labels(module)
+            loss.register_forward_pre_hook(self._divide, with_kwargs=True)
+            for loss in losses
+            if _divides_by_labels(loss)
         ]
+        self._given = [
+            (loss, loss.class_weight) for loss in losses if loss.class_weight is not None
+        ]
+        for loss, weight in self._given:  # a list would be copied to the device in each step
+            loss.class_weight = torch.as_tensor(weight, dtype=self._exact, device=device)
+        warnings.filterwarnings("ignore", "To copy construct from a tensor")  # mmseg does
 
     def begin_step(self, labels: Sequence[Sequence[Tensor]]) -> None:
         """Counts the labels of all parts; all processes have to call.
@@ -49,7 +59,7 @@ class SharedDivisors:
         Args:
             labels: of each part of this process, uint8 on the host, ``(1, H, W)`` each.
         """
-        if not self._hooks:
+        if not self._hooks or self._parts == 1:
             return
         flat = [torch.cat([each.flatten() for each in part]) for part in labels]
         self._of_parts = [torch.bincount(part, minlength=IDS) for part in flat]
@@ -58,32 +68,34 @@ class SharedDivisors:
 
     def begin_part(self, index: int) -> None:
         """Says which part of this process goes through the network next."""
-        if self._hooks:
-            counts = self._of_parts[index]
+        if self._hooks and self._parts > 1:
+            counts = self._of_parts[index].numpy()
             self._labelled = int(counts.sum() - counts[IGNORE])
 
     def remove(self) -> None:
         """Leaves the losses as they were."""
         for hook in self._hooks:
             hook.remove()
+        for loss, weight in self._given:
+            loss.class_weight = weight
 
     def _divide(self, loss: CrossEntropyLoss, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         scores, labels = args[0], args[1] if len(args) > 1 else kwargs["label"]
         known = len(args) > 3 or kwargs.get("avg_factor") is not None
         if known or kwargs.get("reduction_override") or labels.ndim != 3:
             return args, kwargs
-        weights = torch.ones(IDS, dtype=torch.float64, device=labels.device)
+        weights = torch.ones(IDS, dtype=self._exact, device=labels.device)
         if loss.class_weight is not None and not loss.use_sigmoid:
-            given = torch.as_tensor(loss.class_weight, dtype=torch.float64, device=labels.device)
-            weights[: len(given)] = given
+            weights[: len(loss.class_weight)] = loss.class_weight
         elif loss.use_sigmoid:
             weights *= scores.shape[1]  # each class of a pixel is a value of its own
         weights[IGNORE] = 0
-        is_the_parts = (labels != IGNORE).sum() == self._labelled
-        own = weights[labels.long()].sum()  # a count by torch.bincount would wait for the device
-        shared = (weights * self._of_batch).sum() / self._parts
+        divisor = weights[labels.long()].sum()  # torch.bincount would wait for the device
+        if self._parts > 1:
+            is_the_parts = (labels != IGNORE).sum() == self._labelled
+            shared = (weights * self._of_batch).sum() / self._parts
+            divisor = torch.where(is_the_parts, shared, divisor)
         exact = torch.promote_types(scores.dtype, torch.float32)  # half could not hold a count
-        divisor = torch.where(is_the_parts, shared, own)
         return args, {**kwargs, "avg_factor": divisor.to(exact)}
 
 

@@ -68,6 +68,8 @@ class Runner(mmengine.runner.Runner):
     """
 
     def build_dataloader(self, dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        if isinstance(dataloader, Mapping):
+            dataloader = {"pin_memory": get_device() == "cuda", **dataloader}
         built = super().build_dataloader(dataloader, *args, **kwargs)
         require_equal_sizes(built.dataset)
         return built

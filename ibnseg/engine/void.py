@@ -38,7 +38,7 @@ class VoidLabels:
     def note(self, samples: Iterable[SegDataSample]) -> None:
         """Counts crops, whose labels are on the host still."""
         for sample in samples:
-            is_void = int(sample.gt_sem_seg.data.amin()) == IGNORE
+            is_void = sample.gt_sem_seg.data.numpy().min() == IGNORE
             counts = self._void if is_void else self._labelled
             counts[self._places.get(sample.img_path, 0)] += 1
 

@@ -118,7 +118,8 @@ def default_hooks(cfg: Config, checkpoints: dict) -> dict:
             "checkpoint_interval, keep_checkpoints and save_best"
         )
     logger = dict(type="LoggerHook", interval=cfg.log_interval, log_metric_by_epoch=False)
-    return merged(dict(logger=logger, checkpoint=checkpoints), given)
+    info = dict(type="ibnseg.RuntimeInfo")
+    return merged(dict(runtime_info=info, logger=logger, checkpoint=checkpoints), given)
 
 
 def custom_hooks(cfg: Config) -> list[dict]:

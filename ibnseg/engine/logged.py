@@ -1,0 +1,118 @@
+"""What a step gives to the log stays on the device until the log is read, so that no step waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from ibnseg.registry import HOOKS
+
+
+class LateHistory(HistoryBuffer):
+    """The history of a logged value, whose last values are fetched from the device when it is read.
+
+    To those that read it, and in a checkpoint, it is mmengine's.
+
+    Args:
+        history: the values up to now.
+    """
+
+    def __init__(self, history: HistoryBuffer) -> None:
+        self._late: list[Tensor] = []
+        super().__init__(*history.data, history.max_length)
+
+    def add(self, value: Tensor) -> None:
+        """Adds a tensor of one value, without waiting for it."""
+        self._late.append(value.detach().reshape(()))
+
+    def _fetch(self) -> None:
+        if self._late:
+            values = torch.stack(self._late).tolist()
+            self._late = []
+            self._values = np.append(self._values, values)[-self.max_length :]
+            counts = np.append(self._counts, np.ones_like(values, dtype=int))
+            self._counts = counts[-self.max_length :]
+
+    @property
+    def _log_history(self) -> np.ndarray:
+        self._fetch()
+        return self._values
+
+    @_log_history.setter
+    def _log_history(self, values: np.ndarray) -> None:
+        self._values = values
+
+    @property
+    def _count_history(self) -> np.ndarray:
+        self._fetch()
+        return self._counts
+
+    @_count_history.setter
+    def _count_history(self, counts: np.ndarray) -> None:
+        self._counts = counts
+
+    def __reduce__(self) -> tuple:
+        values, counts = self.data
+        return HistoryBuffer, (values.tolist(), counts.tolist(), self.max_length)
+
+
+def log_late(hub: MessageHub, name: str, value: object) -> None:
+    """Logs a value as ``MessageHub.update_scalar`` does, without waiting for it if it is a tensor.
+
+    It waits for the first value of a name alone.
+    """
+    history = hub.log_scalars.get(name)
+    if isinstance(history, LateHistory) and isinstance(value, Tensor):
+        history.add(value)
+        return
+    hub.update_scalar(name, value)
+    if not isinstance(history, LateHistory):
+        hub.log_scalars[name] = LateHistory(hub.log_scalars[name])
+
+
+@HOOKS.register_module()
+class RuntimeInfo(RuntimeInfoHook):
+    """mmengine's hook, which does not wait for the losses of a step to log them."""
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: Mapping[str, object] | None = None,
+    ) -> None:
+        for name, value in (outputs or {}).items():
+            log_late(runner.message_hub, f"train/{name}", value)
+
+
+@contextmanager
+def norms_logged_late(wrappers: Iterable[OptimWrapper]) -> Iterator[None]:
+    """Lets optimiser wrappers that clip gradients log their norms without waiting for them."""
+    clipping = [wrapper for wrapper in wrappers if getattr(wrapper, "clip_grad_kwargs", None)]
+    plain = [wrapper.clip_func for wrapper in clipping]
+    for wrapper in clipping:
+        wrapper.clip_func = _clip_late(wrapper)
+    try:
+        yield
+    finally:
+        for wrapper, function in zip(clipping, plain, strict=True):
+            wrapper.clip_func = function
+
+
+def _clip_late(wrapper: OptimWrapper) -> object:
+    plain = wrapper.clip_func
+
+    def clip(*args: object, **kwargs: object) -> None:
+        norm = plain(*args, **kwargs)
+        if norm is not None:
+            log_late(wrapper.message_hub, f"train/{wrapper.grad_name}", norm)
+
+    return clip
