@@ -26,7 +26,13 @@ from ibnseg.support.progress import bar
 
 ROOT = Path(__file__).parents[1]
 
-ROWS = ("bootstrap", "class_index", "streets", "training")
+ROWS = (
+    "bootstrap",
+    "class_index",
+    "matrix",
+    "streets",
+    "training",
+)
 """The files of this folder that measure something, in the order of the table. Each has a function
 ``measure(threads: int) -> list[Row]``, and its docstring begins with what it measures."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -13,6 +13,7 @@ import numpy as np
 from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
 from ibnseg.evaluation.results import trained_in
 from ibnseg.report.gaps import at_home, drop
+from ibnseg.report.images import Images, are_grouped, read_images
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Remark, Row
 from ibnseg.report.measured import (
     Measurement,
@@ -34,7 +35,6 @@ from ibnseg.report.records import (
     protocol_of,
 )
 from ibnseg.report.statistics import Scores
-from ibnseg.support.progress import bar
 
 
 def build(
@@ -104,18 +104,22 @@ class _Builder:
                 trains.index(column.domain) if column.domain in trains else len(trains)
             ),
         )
-        self.recorded_groups = {
-            test.sample: test.images.groups
-            for test in tests
-            if column_of(test) in columns and test.images and test.images.groups is not None
+        read = [test for test in tests if column_of(test) in columns]
+        found_images = read_images(read, metric, hidden=not sys.stdout.isatty())
+        self.images = {
+            (test.folder, column_of(test)): images
+            for test, images in zip(read, found_images, strict=True)
         }
+        self.groups = {
+            each.sample: each.groups for each in found_images if each and each.groups is not None
+        }
+        """The group of each image, by the sample; samples without groups are not in it."""
         self.titles = self._titles()
-        places = [(row, column) for row in self.rows for column in self.columns]
-        with bar(hidden=not sys.stdout.isatty()) as progress:  # no bar in a file
-            self.measured = {
-                place: self._measure(*place)
-                for place in progress.track(places, description="Resampling images")
-            }
+        self.measured = {
+            (row, column): self._measure(row, column)
+            for row in self.rows
+            for column in self.columns
+        }
 
     def matrix(self) -> Matrix:
         """Returns the matrix, with its blocks in the order of the tests."""
@@ -149,15 +153,14 @@ class _Builder:
 
     def _column(self, domain: str, split: str) -> Column:
         tests = [test for row in self.rows for test in self.tests[row].get((domain, split), ())]
-        groups = [self._groups(test.sample) for test in tests]
-        numbers = {len(np.unique(each)) for each in groups if each is not None}
+        samples = {found.sample for test in tests if (found := self._images(test))}
+        groups = [self.groups.get(sample) for sample in samples]
+        numbers = {len(np.unique(each)) for each in groups if are_grouped(each)}
         images = tuple(sorted({test.record["images"] for test in tests}))
         return Column(domain, split, images, max(numbers, default=None))
 
-    def _groups(self, sample: str | None) -> np.ndarray | None:
-        """The group of each image; None if groups are not known, or each image is one."""
-        groups = self.recorded_groups.get(sample)
-        return None if groups is None or len(np.unique(groups)) == len(groups) else groups
+    def _images(self, test: TestRecord) -> Images | None:
+        return self.images[test.folder, column_of(test)]
 
     def _row(self, row: Network, cells: Sequence[Cell | None]) -> Row:
         at = {test.run["seed"]: test.run["iteration"] for test in self._all(row)}
@@ -184,19 +187,18 @@ class _Builder:
             if not np.isnan(values).all():
                 self._remark(why, column.domain)
             return Measurement(plain, plain)
-        samples = dict.fromkeys(test.sample for test in tests)
-        groups = {sample: self._groups(sample) for sample in samples}
-        spreads = resampled(tests, metric, groups)
-        self._remark_groups(samples, column)
+        images = [self._images(test) for test in tests]
+        spreads = resampled(images)
+        self._remark_groups(spreads, column)
         by_image, by_group = (
             Scores(seeds, values, {sample: pair[i] for sample, pair in spreads.items()})
             for i in range(2)
         )
-        grouped = [sample for sample in samples if groups[sample] is not None]
+        grouped = [sample for sample in spreads if are_grouped(self.groups.get(sample))]
         few = [
             sample
             for sample in grouped
-            if spreads[sample][1].units < 2 <= len(np.unique(groups[sample]))
+            if spreads[sample][1].units < 2 <= len(np.unique(self.groups[sample]))
         ]
         if few and not np.isnan(values).any():
             self._remark(
@@ -217,20 +219,20 @@ class _Builder:
             )
         if metric.score is None:
             return f"{name}: as recorded, without intervals; it is counted in testing alone"
-        if not all(test.sample for test in tests):
+        if not all(self._images(test) for test in tests):
             return f"{self.titles[row]}: no interval, the counts of each image are missing"
         if not all(metric.counts in test.counts for test in tests):
             return f"{self.titles[row]}: {name} was not counted in testing"
         return None
 
-    def _remark_groups(self, samples: Sequence[str], column: Place) -> None:
+    def _remark_groups(self, samples: Iterable[str], column: Place) -> None:
         for sample in samples:
-            groups = self._groups(sample)
-            if sample not in self.recorded_groups:
+            groups = self.groups.get(sample)
+            if groups is None:
                 self._remark(
                     "Not recorded which images are alike: no interval by group", column.domain
                 )
-            elif groups is not None and len(np.unique(groups)) == 1:
+            elif are_grouped(groups) and len(np.unique(groups)) == 1:
                 self._remark(
                     "One group of images, which are alike: no interval by group, and that by image "
                     "is too narrow",
@@ -311,10 +313,11 @@ class _Builder:
         pairs = [(seeds[0][seed], seeds[1][seed]) for seed in seeds[0].keys() & seeds[1].keys()]
         if not pairs:
             return "no seed in common"
-        if not all(a.images and b.images for a, b in pairs):
+        images = [(self._images(one), self._images(other)) for one, other in pairs]
+        if not all(a and b for a, b in images):
             return "the counts of each image are missing"
-        if any(not np.array_equal(a.images.names, b.images.names) for a, b in pairs):
+        if any(a.names != b.names for a, b in images):
             return "tested on different images"
-        if any(a.sample != b.sample for a, b in pairs):
+        if any(a.sample != b.sample for a, b in images):
             return "tested on the same images with different labels"
         return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
 import numpy as np
 
 from ibnseg.evaluation.metrics import PERCENT, Metric, value_of
+from ibnseg.report.images import Images
 from ibnseg.report.matrix import Cell
 from ibnseg.report.records import TestRecord
-from ibnseg.report.statistics import Interval, Scores, Spread, combine, interval, spread, sum_groups
+from ibnseg.report.statistics import Interval, Scores, Spread, combine, interval, together
 from ibnseg.runs.run import RESULTS
 from ibnseg.support.errors import UserError
 
@@ -25,10 +26,6 @@ class Measurement(NamedTuple):
 
     by_image: Scores
     by_group: Scores
-
-
-Groups = Mapping[str, "np.ndarray | None"]
-"""By the sample of images, the group of each, (N,) str; None if each image is one."""
 
 
 def values_of(tests: Sequence[TestRecord], name: str, metric: Metric | None) -> np.ndarray:
@@ -59,31 +56,24 @@ def values_of(tests: Sequence[TestRecord], name: str, metric: Metric | None) -> 
     return values
 
 
-def resampled(
-    tests: Sequence[TestRecord], metric: Metric, groups: Groups
-) -> dict[str, tuple[Spread, Spread]]:
+def resampled(images: Sequence[Images]) -> dict[str, tuple[Spread, Spread]]:
     """Measures how a metric moves when images, or groups of them, are drawn anew.
 
     Args:
-        tests: of one network in one domain, each of another training; all with the counts of their
-            images.
-        metric: what is read off them; its score is known.
-        groups: the groups of images, by their sample.
+        images: those of S tests of one network in one domain, each of another training.
 
     Returns:
-        For each sample of images the spread over images and that over groups; both are the same
-        object if there are no groups. Trainings that were tested on another sample have zeros.
+        For each sample of images the spread over images and that over groups, of all S trainings;
+        both are the same object if there are no groups. Trainings that were tested on another
+        sample have zeros.
     """
-    averaged = tests[0].averaged()
     found = {}
-    for sample in dict.fromkeys(test.sample for test in tests):
-        same = np.array([test.sample == sample for test in tests])
-        counts = [test.of_images(metric) for test in tests if test.sample == sample]
-        score, seed = (lambda x: metric.score(x, averaged)), int(sample[:16], 16)
-        by_image = by_group = _among(same, spread(counts, score, seed=seed))
-        if groups.get(sample) is not None:
-            sums = [sum_groups(each, groups[sample]) for each in counts]
-            by_group = _among(same, spread(sums, score, seed=seed))
+    for sample in dict.fromkeys(each.sample for each in images):
+        same = np.array([each.sample == sample for each in images])
+        own = [each for each in images if each.sample == sample]
+        by_image = by_group = _among(same, together([each.by_image for each in own]))
+        if own[0].by_group is not None:
+            by_group = _among(same, together([each.by_group for each in own]))
         found[sample] = by_image, by_group
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ibnseg.evaluation import results
-from ibnseg.evaluation.metrics import CONFUSION, Metric
+from ibnseg.evaluation.metrics import CONFUSION
 from ibnseg.evaluation.per_image import PerImage, read_per_image
 from ibnseg.runs.recipe import differences
 from ibnseg.runs.revisions import REVISION
@@ -50,9 +49,8 @@ class TestRecord:
         others = self.record["counts"].items()
         return {CONFUSION: confusion, **{name: np.array(counts) for name, counts in others}}
 
-    @cached_property
-    def images(self) -> PerImage | None:
-        """The counts of each image; None if their file is missing.
+    def read_images(self) -> PerImage | None:
+        """Reads the counts of each image; None if their file is missing.
 
         Raises:
             UserError: if the file is damaged, does not add up to the record, or has another number
@@ -70,34 +68,9 @@ class TestRecord:
             )
         return found
 
-    @cached_property
-    def sample(self) -> str | None:
-        """A hash of the images' names and of their true classes, the same for the same images and
-        labels; None if the counts of each image are missing."""
-        if self.images is None:
-            return None
-        truth = self.images.confusion.sum(axis=2, dtype=np.int64)
-        return _hash("\0".join(self.images.names).encode(), truth.tobytes())
-
-    def of_images(self, metric: Metric) -> np.ndarray:
-        """Returns the counts of each image that a metric is read off, (N, ...).
-
-        ``images`` must not be None.
-        """
-        if metric.counts == CONFUSION:
-            return self.images.confusion
-        return self.images.counts[metric.counts]
-
     def averaged(self) -> list[int]:
         """Returns the indices of the classes that are averaged."""
         return [self.record["classes"].index(name) for name in self.record["eval_classes"]]
-
-
-def _hash(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def protocol_of(test: TestRecord) -> tuple:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from typing import NamedTuple
 
@@ -64,13 +65,15 @@ def sum_groups(counts: np.ndarray, groups: Sequence[str]) -> np.ndarray:
         groups: (N,) the name of each image's group.
 
     Returns:
-        (G, ...) int64, or float64 if the counts are floating point, in order of the groups' names.
+        (G, ...) int64, or float64 if the counts are floating point, in order of the groups' names;
+        exact for integers as long as the sums are below 2**53.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     kind = np.float64 if counts.dtype.kind == "f" else np.int64
-    sums = np.zeros((len(names), *counts.shape[1:]), kind)
-    np.add.at(sums, index, counts)
-    return sums
+    size = counts[0].size
+    places = (index[:, None] * size + np.arange(size)).ravel()
+    sums = np.bincount(places, counts.ravel(), len(names) * size)
+    return sums.astype(kind).reshape(len(names), *counts.shape[1:])
 
 
 def draws(units: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -119,13 +122,26 @@ def spread(
         resamples: B.
         seed: as for :func:`draws`.
     """
-    drawn = draws(len(counts[0]), resamples, seed)
+    drawn = _drawn(len(counts[0]), resamples, seed)
     values = np.stack([score(resample(each, drawn)) for each in counts])
     defined = ~np.isnan(values)
     number = np.maximum(defined.sum(axis=1, keepdims=True), 1)
     means = values.sum(axis=1, keepdims=True, where=defined) / number
     units = min(int((~np.isnan(score(each))).sum()) for each in counts)
     return Spread(values - means, units)
+
+
+@lru_cache(maxsize=16)
+def _drawn(units: int, resamples: int, seed: int) -> np.ndarray:
+    """The :func:`draws` in as few bytes as they need, kept for the next runs on the same images."""
+    drawn = draws(units, resamples, seed)
+    return drawn.astype(np.min_scalar_type(drawn.max()))
+
+
+def together(spreads: Sequence[Spread]) -> Spread:
+    """Joins the spreads of several trainings over the same sample of images."""
+    deviations = np.concatenate([each.deviations for each in spreads])
+    return Spread(deviations, min(each.units for each in spreads))
 
 
 def combine(scores: Sequence[Scores], weights: Sequence[float]) -> Scores | None:
