@@ -26,7 +26,7 @@ from ibnseg.support.progress import bar
 
 ROOT = Path(__file__).parents[1]
 
-ROWS = (
+ROWS = ("samples", 
     "bootstrap",
     "class_index",
     "matrix",

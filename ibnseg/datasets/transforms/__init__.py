@@ -6,6 +6,7 @@ from ibnseg.datasets.transforms.geometry import (
     SCALE_SAMPLING,
     CropAround,
     RandomScaleAspect,
+    ScaleCrop,
     log_uniform,
 )
 from ibnseg.datasets.transforms.loading import (
@@ -29,6 +30,7 @@ __all__ = [
     "LoadLabel",
     "Pack",
     "RandomScaleAspect",
+    "ScaleCrop",
     "check_resizes",
     "colors_to_train_ids",
     "ids_to_train_ids",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from ibnseg.datasets.transforms.cropping import CROPS, axes, label_crop
 from ibnseg.datasets.transforms.resizing import CentredResize
 from ibnseg.datasets.upstream import RandomCrop
 from ibnseg.registry import TRANSFORMS
@@ -60,20 +61,22 @@ class RandomScaleAspect(BaseTransform):
             backend=INTERPOLATION[interpolation],
         )
 
-    def transform(self, results: dict) -> dict:
+    def draw_size(self, results: dict) -> tuple[int, int]:
+        """Draws the new (width, height), and moves the ``centroid``."""
         stored = results["img"].shape[1::-1]
         width, height = self.size or stored
         scale, aspect = self.draw_scale(*self.scale), log_uniform(*self.aspect)
         stretch = np.sqrt(aspect)
-        self.resize.scale = (
-            max(1, round(width * scale * stretch)),
-            max(1, round(height * scale / stretch)),
-        )
+        size = max(1, round(width * scale * stretch)), max(1, round(height * scale / stretch))
         if results.get("centroid") is not None:
             results["centroid"] = tuple(
                 (2 * c + 1) * new // (2 * old)
-                for c, new, old in zip(results["centroid"], self.resize.scale, stored, strict=True)
+                for c, new, old in zip(results["centroid"], size, stored, strict=True)
             )
+        return size
+
+    def transform(self, results: dict) -> dict:
+        self.resize.scale = self.draw_size(results)
         return self.resize(results)
 
 
@@ -95,3 +98,38 @@ class CropAround(RandomCrop):
             start = min(max(np.random.randint(at - crop + 1, at + 1), 0), max(size - crop, 0))
             bbox += [start, start + crop]
         return tuple(bbox)
+
+
+@TRANSFORMS.register_module()
+class ScaleCrop(BaseTransform):
+    """Draws a scale and a crop as :class:`RandomScaleAspect` and :class:`CropAround` do one after
+    the other, and resizes only what the crop shows.
+
+    The label and a bilinear image are bit for bit those of the two transforms; a bicubic image
+    differs by at most one grey level (:mod:`~ibnseg.datasets.transforms.cropping`).
+
+    Args:
+        scale, aspect, size, sampling, interpolation: those of :class:`RandomScaleAspect`.
+        crop_size: (height, width) of the crop; where the image is smaller, so is the crop.
+    """
+
+    def __init__(
+        self, crop_size: tuple[int, int], interpolation: str = "bilinear", **scale
+    ) -> None:
+        self.resize = RandomScaleAspect(interpolation=interpolation, **scale)
+        self.crop = CropAround(crop_size)
+        self.crop_of = CROPS[interpolation]
+
+    def transform(self, results: dict) -> dict:
+        image = results["img"]
+        width, height = size = self.resize.draw_size(results)
+        unseen = np.broadcast_to(np.uint8(0), (height, width, 3))
+        window = self.crop.crop_bbox({**results, "img": unseen})
+        down, across = axes(image.shape, size, window)
+        results["img"] = self.crop_of(image, down, across)
+        for key in results.get("seg_fields", []):
+            results[key] = label_crop(results[key], down, across)
+        results["img_shape"] = results["img"].shape[:2]
+        results["scale"], results["keep_ratio"] = size, False
+        results["scale_factor"] = width / image.shape[1], height / image.shape[0]
+        return results
