@@ -209,11 +209,18 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """The chunks of a PNG to its last one: the kind, where it begins, and where its CRC does."""
     at, kind = len(_PNG), b""
     while kind != b"IEND":
-        kind, end = content[at + 4 : at + 8], at + 8 + _number(content[at : at + 4])
+        if at + 8 > len(content):
+            raise ValueError(f"it ends within a chunk, after {len(content)} bytes")
+        length, kind = _HEAD.unpack_from(content, at)
+        end = at + 8 + length
         if end + 4 > len(content):
             raise ValueError(f"it ends within a chunk, after {len(content)} bytes")
         yield kind, at, end
         at = end + 4
+
+
+_HEAD = struct.Struct(">I4s")
+"""The length and the kind of a PNG's chunk."""
 
 
 def _has_end(content: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
-from ibnseg.datasets.labels import UNKNOWN, lookup_table
+from ibnseg.datasets.labels import IGNORE, UNKNOWN, lookup_table
 from ibnseg.datasets.pictures import read_image, read_instances, read_label
 from ibnseg.datasets.stretches import Stretches, stretches
 from ibnseg.registry import TRANSFORMS
@@ -33,14 +34,34 @@ def ids_to_train_ids(
     Raises:
         UserError: naming the ids that are not in the table.
     """
-    train_ids = cv2.LUT(label, lookup_table(ids))
-    unknown = train_ids == UNKNOWN
-    if unknown.any():
-        raise UserError(
-            f"{name}: ids {_list(np.unique(label[unknown]))} are not in the dataset's table "
-            f"({_list(sorted(ids))}); is it a label of another dataset, or already of train ids?"
-        )
+    train_ids = _looked_up(label, lookup_table(ids))
+    if train_ids.size and train_ids.view(np.int8).min() < _LEAST:  # a fifth of the time of ==
+        unknown = train_ids == UNKNOWN
+        if unknown.any():
+            raise UserError(
+                f"{name}: ids {_list(np.unique(label[unknown]))} are not in the dataset's table "
+                f"({_list(sorted(ids))}); is it a label of another dataset, or already of train "
+                "ids?"
+            )
     return train_ids
+
+
+_LEAST = np.uint8(IGNORE).view(np.int8)
+"""The least of the known train ids below 128 as signed numbers; ``UNKNOWN`` is less."""
+
+
+def _looked_up(label: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Looks up the ids of a label, two neighbours at once if the width is even."""
+    if label.shape[1] % 2 or not label.flags.c_contiguous:
+        return cv2.LUT(label, table)
+    return cv2.LUT(label.view(np.uint16), _of_pairs(table.tobytes())).view(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _of_pairs(table: bytes) -> np.ndarray:
+    """The (65536,) uint16 table for two ids at once, of the (256,) uint8 table for one."""
+    both = np.arange(2**16, dtype=np.uint16).view(np.uint8)
+    return np.frombuffer(table, np.uint8)[both].view(np.uint16)
 
 
 def colors_to_train_ids(
