@@ -16,7 +16,7 @@ from benchmarks.measure import Row, alternately, compare
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.datasets.sampler import StreamItem
-from ibnseg.datasets.transforms import ids_to_train_ids
+from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
 from ibnseg.registry import DATASETS
@@ -27,7 +27,7 @@ from ibnseg.streets.render import render
 SIZE = (2048, 1024)
 CROP = (713, 713)
 IMAGES = 2
-PEER, BOUND = "mmseg", "decoding alone"
+PEER, BOUND, CHECKED = "mmseg", "decoding alone", "decoding and verifying checksums"
 
 
 def measure(threads: int) -> list[Row]:
@@ -37,11 +37,15 @@ def measure(threads: int) -> list[Row]:
         ways = {
             "ibnseg": samples_of(cityscapes(root)),
             BOUND: lambda: [decode(pair) for pair in pairs(root)],
+            CHECKED: lambda: [
+                (read_image(image), read_label(label)) for image, label in pairs(root)
+            ],
             PEER: mmseg_samples(root),
         }
-        times = alternately(ways, seconds=10)
+        times = alternately(ways, seconds=12)
     work = f"{IMAGES} training samples, {SIZE[0]}x{SIZE[1]} to {CROP[0]}, PNG"
-    return [compare(work, times, BOUND, most=1.1), compare(work, times, PEER, most=1.0)]
+    goals = {BOUND: 1.1, CHECKED: None, PEER: 1.0}
+    return [compare(work, times, beside, most) for beside, most in goals.items()]
 
 
 def write_photographs(root: Path) -> None:

@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -161,7 +161,8 @@ def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
             raise UserError(
                 f"{path}: label of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
             )
-        return np.asarray(image)
+        grey = _grey(content) if (image.format, image.mode) == ("PNG", "L") else None
+        return np.asarray(image) if grey is None else grey
 
 
 def read_instances(path: str | Path) -> np.ndarray:
@@ -291,6 +292,16 @@ def _rescaled_from(image: Image.Image) -> int | None:
     how = how[0] if isinstance(how, tuple) else how
     bits = isinstance(how, str) and re.search(r";(\d+)", how)
     return int(bits[1]) if bits and image.mode in ("L", "RGB") else None
+
+
+def _grey(content: bytes) -> np.ndarray | None:
+    """(H, W) uint8 of a PNG in grey of 8 bits by OpenCV, which needs no copy of the pixels as
+    Pillow does; None if it finds something else or cannot read it."""
+    with suppress(cv2.error):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is not None and pixels.ndim == 2 and pixels.dtype == np.uint8:
+            return pixels
+    return None
 
 
 def _channel(path: str | Path, content: bytes, channel: str) -> np.ndarray:

@@ -98,8 +98,8 @@ def test_the_training_size_is_the_domains_or_the_configs(cfg: Config) -> None:
 def test_without_augment_and_class_uniform_there_is_the_plain_stream(cfg: Config) -> None:
     loader = expand(cfg).train_dataloader
     assert loader.sampler.type == "ibnseg.StreamSampler"
-    assert [t.type for t in loader.dataset.pipeline[3:]] == [
-        "ibnseg.CropAround", "RandomFlip", "ibnseg.Pack",
+    assert [t.type for t in loader.dataset.pipeline[2:]] == [
+        "ibnseg.ScaleCrop", "RandomFlip", "ibnseg.Pack",
     ]  # fmt: skip
 
 

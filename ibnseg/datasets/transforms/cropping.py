@@ -97,13 +97,17 @@ def label_crop(label: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
         label: (H, W), of any type.
         down, across: the axes of the crop.
     """
-    rows, columns = (
-        resize_label(np.arange(axis.old, dtype=np.int32)[None], (axis.new, 1))[
-            0, axis.start : axis.stop
-        ]
-        for axis in (down, across)
-    )
+    rows, columns = (_nearest(axis) for axis in (down, across))
+    if down.new > down.old:  # the fewer rows first, because taking columns is slow
+        first, end = rows[0], rows[-1] + 1
+        return label[first:end].take(columns, axis=1)[rows - first]
     return label[rows].take(columns, axis=1)
+
+
+def _nearest(axis: Axis) -> np.ndarray:
+    """The old pixel that each new one has the id of."""
+    whole = resize_label(np.arange(axis.old, dtype=np.int32)[None], (axis.new, 1))
+    return whole[0, axis.start : axis.stop].astype(np.intp)
 
 
 CROPS = {"bilinear": bilinear_crop, "bicubic": bicubic_crop}

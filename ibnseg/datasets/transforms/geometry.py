@@ -105,8 +105,7 @@ class ScaleCrop(BaseTransform):
     """Draws a scale and a crop as :class:`RandomScaleAspect` and :class:`CropAround` do one after
     the other, and resizes only what the crop shows.
 
-    The label and a bilinear image are bit for bit those of the two transforms; a bicubic image
-    differs by at most one grey level (:mod:`~ibnseg.datasets.transforms.cropping`).
+    Image and label are bit for bit those of the two transforms.
 
     Args:
         scale, aspect, size, sampling, interpolation: those of :class:`RandomScaleAspect`.
