@@ -26,10 +26,12 @@ from ibnseg.support.progress import bar
 
 ROOT = Path(__file__).parents[1]
 
-ROWS = ("samples", 
+ROWS = (
     "bootstrap",
     "class_index",
     "matrix",
+    "predictions",
+    "samples",
     "streets",
     "training",
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 
@@ -98,3 +100,40 @@ def compare(
         unit=unit,
         note=note,
     )
+
+
+def peak_memory(prepare: Callable[[], Callable[[], object]], threads: int) -> float:
+    """Measures by how many MiB a call lets the memory of a process grow at its peak.
+
+    It runs in a process of its own, of which Linux reports the peak since a moment.
+
+    Args:
+        prepare: a function of a module; it makes all that is not measured, and returns the call.
+        threads: of torch and OpenCV.
+    """
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_growth, (prepare, threads))
+
+
+def _growth(prepare: Callable[[], Callable[[], object]], threads: int) -> float:
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    way = prepare()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins at what is held now
+    before = _memory("VmRSS")
+    kept = way()
+    after = _memory("VmHWM")
+    del kept
+    return (after - before) / 1024
+
+
+def _memory(name: str) -> int:
+    """A line of Linux's account of this process's memory, in KiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    raise OSError(f"Linux does not report {name}")

@@ -15,6 +15,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
 from ibnseg.models.activations import IMAGE, layers_named, views_of
+from ibnseg.models.largest import upsampled_argmax
 from ibnseg.registry import MODELS
 
 
@@ -82,8 +83,9 @@ class Segmentor(EncoderDecoder):
     off costs nothing. As in mmengine, what is called ``loss...`` is added to the sum, with whatever
     weight the loss gives it, and the rest is logged. Parameters and buffers are in the checkpoint.
 
-    Testing: the head's logits are resized once, straight to the size of the label, and each pixel's
-    class is a uint8 train id in ``pred_sem_seg``. With ``test_cfg=dict(mode='slide', crop_size=(h,
+    Testing: the head's logits are resized once, straight to the size of the label, and only where
+    classes meet (:func:`~ibnseg.models.largest.upsampled_argmax`); each pixel's class is a uint8
+    train id in ``pred_sem_seg``. With ``test_cfg=dict(mode='slide', crop_size=(h,
     w), stride=(h, w))`` windows are averaged at the size of the input first.
     ``test_cfg.logits=True`` adds ``seg_logits``, ``(C, H, W)`` float32.
 
@@ -209,11 +211,12 @@ class Segmentor(EncoderDecoder):
             shape = tuple(inputs.shape[2:])
             data_samples = [SegDataSample(metainfo=dict(ori_shape=shape)) for _ in inputs]
         for sample, own in zip(data_samples, logits.split(1), strict=True):
-            own = self._upsample(self._undo(own, inputs.shape[2:], sample), sample.ori_shape[:2])
-            prediction = own.max(dim=1).indices.to(torch.uint8)
-            sample.pred_sem_seg = PixelData(data=prediction)
+            own, size = self._undo(own, inputs.shape[2:], sample), tuple(sample.ori_shape[:2])
             if self.test_cfg.get("logits", False):
+                own = self._upsample(own, size)
                 sample.seg_logits = PixelData(data=own.squeeze(0))
+            prediction = upsampled_argmax(own, size, self.align_corners)
+            sample.pred_sem_seg = PixelData(data=prediction)
         return data_samples
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
