@@ -33,10 +33,12 @@ def upsampled_argmax(logits: Tensor, size: tuple[int, int], align_corners: bool 
     """Returns each pixel's class: that of the largest logit after bilinear upsampling, and among
     equal ones the first.
 
-    No pixel differs from ``F.interpolate(logits, size, mode='bilinear').max(1).indices``, which it
-    is on accelerators, for logits other than float32, and for infinite ones and NaN (which
-    ``max`` takes for the largest). On CPUs, float32 logits are made contiguous first; whether the
-    arithmetic equals F.interpolate's is tried once a process, and if not, it is called too.
+    No pixel differs from ``F.interpolate(logits, size, mode='bilinear').max(1).indices``. That call
+    itself is made on accelerators, which take less than a millisecond for it, would have to wait
+    for the count of tiles, and hold larger tensors in the network; in traced networks; and for
+    logits that are not float32, or of which one is NaN (which ``max`` takes for the largest) or
+    infinite. On CPUs, logits are made contiguous first. Whether the tiles' arithmetic is that of
+    ``F.interpolate`` is tried once a process; if it is not, all logits are upsampled.
 
     Args:
         logits: (N, C, h, w) floating point, of 1 to 255 classes.
@@ -47,7 +49,7 @@ def upsampled_argmax(logits: Tensor, size: tuple[int, int], align_corners: bool 
         (N, H, W) uint8.
 
     Raises:
-        ValueError: for logits of another shape or dtype, and a size that is not two lengths above 0.
+        ValueError: for logits of another shape or dtype, and for a size without pixels.
     """
     size = tuple(size)
     if logits.ndim != 4 or not logits.is_floating_point():
