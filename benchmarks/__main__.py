@@ -29,11 +29,13 @@ ROOT = Path(__file__).parents[1]
 ROWS = (
     "bootstrap",
     "class_index",
+    "folder",
     "matrix",
     "predictions",
     "samples",
     "streets",
     "training",
+    "video",
 )
 """The files of this folder that measure something, in the order of the table. Each has a function
 ``measure(threads: int) -> list[Row]``, and its docstring begins with what it measures."""
