@@ -85,6 +85,7 @@ def submit(args: argparse.Namespace) -> None:
         check(args.check, args.to, args.network, **data)
         return
     arguments.begin_with_network(args)
+    from ibnseg.engine import launch
     from ibnseg.submission.submit import submit
 
     submit(
@@ -96,3 +97,4 @@ def submit(args: argparse.Namespace) -> None:
         tta=args.tta,
         **data,
     )
+    launch.stop_processes()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
+from torch import nn
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.pictures import read_image
 from ibnseg.datasets.sizes import stored_size
+from ibnseg.engine.launch import start_processes
 from ibnseg.engine.read import find_network, load_config
 from ibnseg.engine.run import TTA_SCALES
 from ibnseg.networks.network import (
@@ -25,13 +29,17 @@ from ibnseg.submission.target import Target
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, remove_leftovers_of, written_whole
 from ibnseg.support.ledger import Ledger, begin, recorded_stamps, stamp
+from ibnseg.support.overlapping import WriteBehind, read_ahead
+from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.progress import bar
+from ibnseg.support.sharing import Team
 from ibnseg.support.terminal import say
 
 RECORD = "predictions.json"
 """The file among the parts that lists the network and the images."""
 
 
+@losses_in_one_line()
 def submit(
     source: str | Path,
     checkpoint: str | Path | None,
@@ -47,7 +55,7 @@ def submit(
     """Predicts a split and writes the archive that a target takes, checked.
 
     Predictions are kept in a folder ``<out>.parts`` until the archive is there, so that an
-    interrupted command continues.
+    interrupted command continues. The processes of torchrun or Slurm share the images.
 
     Args:
         source, checkpoint, options: the network, as for :func:`ibnseg.load`.
@@ -67,13 +75,15 @@ def submit(
         UserError: for wrong input: an archive that is there already, a network of other classes, a
             split that is not whole, an image that cannot be read.
     """
-    target, out = get_target(to), as_path(out)
+    start_processes()
+    team, target, out = Team(), get_target(to), as_path(out)
     if out.suffix != ".zip":
         raise UserError(f"{out}: an archive is called .zip; give another --out")
-    _require_absent(out)
+    team.from_main(lambda: _require_absent(out))
     cfg, checkpoint = find_network(source, checkpoint, options)
-    images = split_images(target, cfg, domain, split, roots or {})
-    sizes = image_sizes(target, images, is_official=domain in (None, target.domain))
+    images = team.from_main(lambda: split_images(target, cfg, domain, split, roots or {}))
+    is_official = domain in (None, target.domain)
+    sizes = team.from_main(lambda: image_sizes(target, images, is_official))
     network = load_network(cfg, checkpoint)
     if network.class_set.classes != target.class_set.classes:
         raise UserError(
@@ -86,36 +96,72 @@ def submit(
     facts = dict(describe_network(cfg, checkpoint), target=to, tta_scales=list(scales))
     ledger = Ledger(parts / RECORD, "predictions", facts, schema=1)
     files = {target.member(key): parts / target.member(key) for key in images}
-    stamps = {target.member(key): stamp(path) for key, path in images.items()}
-    with alone_in(parts, "is being written"):
-        _require_absent(out)  # another process may have written it meanwhile
-        remove_leftovers_of(out)
-        gone = sorted((ledger.read(recorded_stamps) or {}).keys() - files.keys())
-        if gone:
-            raise UserError(
-                f"{parts}: holds a prediction of {gone[0]}, whose image is not in the split any "
-                "more; put it back, or remove the folder"
+    with ExitStack() as locked:
+
+        def plan() -> list[str]:
+            locked.enter_context(alone_in(parts, "is being written"))
+            _require_absent(out)  # another process may have written it meanwhile
+            remove_leftovers_of(out)
+            stamps = {target.member(key): stamp(path) for key, path in images.items()}
+            gone = sorted((ledger.read(recorded_stamps) or {}).keys() - files.keys())
+            if gone:
+                raise UserError(
+                    f"{parts}: holds a prediction of {gone[0]}, whose image is not in the split "
+                    "any more; put it back, or remove the folder"
+                )
+            left = set(begin(ledger, stamps, {name: (path,) for name, path in files.items()}))
+            return [key for key in sorted(images) if target.member(key) in left]
+
+        def pack() -> Summary:
+            # the ids are known to be the target's, which the top of a picture need not show
+            written = target._replace(drivable_release=None)
+            summary = write_archive(
+                out, files, lambda archive: check_archive(archive, written, sizes, str(out))
             )
-        left = set(begin(ledger, stamps, {name: (path,) for name, path in files.items()}))
-        todo = [key for key in sorted(images) if target.member(key) in left]
-        with bar() as progress:
-            for key in progress.track(todo, len(todo), description=f"Predicting {split}"):
-                image = read_image(images[key])
-                png = encode(predict_image(network, image, images[key], scales=scales), target)
-                with written_whole(files[target.member(key)]) as temporary:
-                    temporary.write_bytes(png)
-        # the ids are known to be the target's, which the top of a picture need not show
-        written = target._replace(drivable_release=None)
-        summary = write_archive(
-            out, files, lambda archive: check_archive(archive, written, sizes, str(out))
-        )
-        shutil.rmtree(parts)
+            shutil.rmtree(parts)
+            return summary
+
+        todo = team.from_main(plan)
+        _predict(team, network, target, images, files, todo, scales, f"Predicting {split}")
+        summary = team.from_main(pack)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
-    say(
-        f"{out}: {describe_archive(summary, target)}{before}, checked (a form {target.basis})"
-        f"{_warning(summary, target)}"
-    )
+    if team.is_main:
+        say(
+            f"{out}: {describe_archive(summary, target)}{before}, checked (a form {target.basis})"
+            f"{_warning(summary, target)}"
+        )
     return summary
+
+
+def _predict(
+    team: Team,
+    network: nn.Module,
+    target: Target,
+    images: Mapping[str, Path],
+    files: Mapping[str, Path],
+    todo: Sequence[str],
+    scales: Sequence[float],
+    title: str,
+) -> None:
+    """Predicts this process's share of the keys in ``todo``, and waits for the others."""
+    shared = team.share(todo)
+
+    def read(key: str) -> tuple[str, np.ndarray]:
+        return key, read_image(images[key])
+
+    def write(key: str, train_ids: np.ndarray) -> None:
+        png = encode(train_ids, target)
+        with written_whole(files[target.member(key)]) as temporary:
+            temporary.write_bytes(png)
+        progress.update(task, completed=shared.finish())
+
+    with bar(hidden=not team.is_main) as progress:
+        task = progress.add_task(title, total=len(todo))
+        with WriteBehind() as writer, closing(read_ahead(read, shared)) as pictures:
+            for key, image in pictures:
+                writer.call(write, key, predict_image(network, image, images[key], scales=scales))
+        team.gather(None)
+        progress.update(task, completed=len(todo))
 
 
 def _require_absent(out: Path) -> None:

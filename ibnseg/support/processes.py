@@ -91,7 +91,7 @@ def _loss(error: Exception, workers: str) -> str | None:
         what = (lost[1] or lost[0]) if lost else text.strip().partition("\n")[0]
         return (
             f"another process of this command has ended or cannot be reached ({what}); its own "
-            "message says why; train and test go on with --resume, predict by itself"
+            "message says why; train and test go on with --resume, predict and submit without it"
         )
     return None
 

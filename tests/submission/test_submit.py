@@ -12,6 +12,7 @@ from PIL import Image
 
 from ibnseg.cli import main
 from ibnseg.datasets.transforms import read_image
+from ibnseg.engine.launch import stop_processes
 from ibnseg.engine.run import train
 from ibnseg.networks.network import load, predict_image
 from ibnseg.streets.write import write_streets
@@ -21,6 +22,7 @@ from ibnseg.submission.submit import check, submit
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
 from tests.conftest import set_orientation
+from tests.support.team import in_processes
 
 DOMAINS = {  # of each target, and how their streets lie on disk
     "bdd100k-drivable": ("streets_virtual_drivable", "drivable"),
@@ -166,6 +168,27 @@ def test_an_interrupted_submission_continues_where_it_stopped(
     assert "(2 of them there already)" in capsys.readouterr().out
     submit(run, None, out=tmp_path / "whole.zip", **own)
     assert (tmp_path / "whole.zip").read_bytes() == out.read_bytes()
+
+
+def test_two_processes_make_the_archive_that_one_makes(run, roots, tmp_path, monkeypatch) -> None:
+    own, log, predict = dict(**DRIVABLE, roots=roots), tmp_path / "log", module.predict_image
+
+    def record(network, image, path, **kwargs):
+        with log.open("a") as file:
+            file.write(f"{path.stem}\n")
+        return predict(network, image, path, **kwargs)
+
+    def work() -> None:
+        submit(run, None, out=tmp_path / "two.zip", **own)
+        stop_processes()
+
+    submit(run, None, out=tmp_path / "one.zip", **own)
+    monkeypatch.setattr(module, "predict_image", record)
+    main, other = in_processes(2, work, tmp_path / "said")
+    assert "4 label maps" in main
+    assert other == ""
+    assert sorted(log.read_text().split()) == [f"02000000-{i:08d}" for i in range(4)]
+    assert (tmp_path / "two.zip").read_bytes() == (tmp_path / "one.zip").read_bytes()
 
 
 def test_an_archive_that_another_process_has_written_meanwhile_is_kept(
