@@ -33,6 +33,7 @@ ROWS = (
     "matrix",
     "predictions",
     "samples",
+    "scaling",
     "streets",
     "training",
     "video",
