@@ -32,6 +32,7 @@ ROWS = (
     "folder",
     "matrix",
     "predictions",
+    "prepared",
     "samples",
     "scaling",
     "streets",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.measure import Row, alternately, compare
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.labels import CITYSCAPES_IDS
 from ibnseg.datasets.sampler import StreamItem
+from ibnseg.datasets.store import VARIABLE
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
@@ -76,8 +78,9 @@ def decode(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     return cv2.imread(image), cv2.imread(label, cv2.IMREAD_UNCHANGED)
 
 
-def cityscapes(root: Path) -> DrivingDataset:
-    """Builds the training data as a config of the paper does."""
+def cityscapes(root: Path, prepared: Path | None = None) -> DrivingDataset:
+    """Builds the training data as a config of the paper does, from its files or prepared."""
+    os.environ[VARIABLE] = str(prepared or "")
     cfg = load_config("city2gta_ibn50a", {"test_domains": ["cityscapes"]})
     return DATASETS.build(expand(cfg, {"cityscapes": str(root)}).train_dataloader.dataset)
 

@@ -56,6 +56,13 @@ COMMANDS = {
             RESUME,
         ),
         Command(
+            "prepare",
+            "Decode domains once, so that training reads of each image only what a crop shows.",
+            "ibnseg prepare gta5 --out /scratch/prepared",
+            "preparing",
+            AGAIN,
+        ),
+        Command(
             "matrix",
             "Compare runs: train domains and networks by test domains, with intervals.",
             "ibnseg matrix work_dirs/gta2city_r50/seed0 work_dirs/gta2city_ibn50a/seed0 "

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import cache
@@ -22,6 +22,7 @@ from ibnseg.datasets.mistaken import SAMPLED, seem_train_ids, telling_ids
 from ibnseg.datasets.pairing import without_defects, without_unpaired
 from ibnseg.datasets.pictures import CHANNELS, read_label
 from ibnseg.datasets.sampler import StreamItem
+from ibnseg.datasets.store import Store, identity_of
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.datasets.upstream import BaseSegDataset
 from ibnseg.support.data_files import is_foreign
@@ -53,11 +54,14 @@ class DrivingDataset(BaseSegDataset):
         subset: one of :data:`SUBSETS`, e.g. ``'quarter'``, a random quarter of the images on disk,
             which is the same on every machine.
         class_map: one of the adapter's ``CLASS_MAPS``, used instead of ``LABEL_IDS``.
+        prepared: the folder of a store (:mod:`ibnseg.datasets.store`) of this split, from which
+            images and labels are then read.
         kwargs: ``pipeline``, ``test_mode``, ``lazy_init`` and others of mmseg's ``BaseSegDataset``.
 
     Attributes:
         skipped: the names of listed images that are left out, because they are known defects, have
             no label, or are not on disk; and of labels that have no image.
+        store: the store that samples are read from, or None.
 
     Raises:
         UserError: if split, subset or class map is unknown; if a table does not fit the class set;
@@ -90,6 +94,7 @@ class DrivingDataset(BaseSegDataset):
         split: str,
         subset: str = "full",
         class_map: str | None = None,
+        prepared: str | Path | None = None,
         **kwargs,
     ) -> None:
         if split not in self.SPLITS:
@@ -101,6 +106,7 @@ class DrivingDataset(BaseSegDataset):
         _require_classes(type(self))
         self.label_ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]
         self.split, self.subset, self.skipped = split, subset, []
+        self.prepared, self.store = prepared, None
         metainfo = dict(classes=self.CLASS_SET.classes, palette=self.CLASS_SET.palette)
         super().__init__(data_root=str(data_root), metainfo=metainfo, **kwargs)
 
@@ -172,7 +178,7 @@ class DrivingDataset(BaseSegDataset):
             keys = [keys[i] for i in sorted(order[:count])]
         if any(isinstance(step, LoadLabel) for step in self.pipeline.transforms):
             self._warn_of_train_ids([labels[key] for key in keys])
-        return [
+        found = [
             dict(
                 img_path=str(images[key]),
                 seg_map_path=str(labels[key]),
@@ -183,6 +189,22 @@ class DrivingDataset(BaseSegDataset):
             | (dict(instance_map_path=str(instances[key])) if instances else {})
             for key in keys
         ]
+        if self.prepared is not None:
+            self.store = self.store_in(self.prepared, found)
+            for info in found:
+                image, label = self.store.files(info)
+                info |= dict(stored_image=str(image), stored_label=str(label))
+        return found
+
+    def store_in(self, folder: str | Path, infos: Iterable[Mapping]) -> Store:
+        """Returns the store of this split in a folder, be it made or not.
+
+        Args:
+            folder: of the store.
+            infos: the samples, as :meth:`load_data_list` lists them.
+        """
+        identity = identity_of(type(self), self.split, self.label_ids, infos)
+        return Store(Path(folder), Path(self.data_root), identity)
 
     def _all_or_none(self, labels: dict[str, Path], root: Path) -> dict[str, Path]:
         """The instance maps if every label has one, otherwise none, with a warning if some do."""

@@ -7,7 +7,14 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.logging import print_log
 from PIL import Image
 
 from ibnseg.datasets.base import DrivingDataset
@@ -90,12 +97,16 @@ def require_equal_sizes(dataset: DrivingDataset | JoinedDomains) -> None:
     """Checks that labels and instance maps have the sizes of their images.
 
     Only headers are read, 20000 files in about a second on a local disk, and those that have not
-    changed since only once in a process. Each process reads its share of the files, and all raise
-    the same error.
+    changed since only once in a process. Of prepared data, whose sizes were compared then, it is
+    checked instead that no file has changed since. Each process reads its share of the files, and
+    all raise the same error.
 
     Raises:
         UserError: with the number of wrong pairs and the first of them.
     """
+    for each in getattr(dataset, "datasets", [dataset]):
+        if each.store is not None:
+            _require_unchanged(each)
     pairs = list(_pairs(dataset))
     own = pairs[get_rank() :: get_world_size()]
     with ThreadPool(THREADS) as pool:
@@ -116,9 +127,27 @@ def require_equal_sizes(dataset: DrivingDataset | JoinedDomains) -> None:
         )
 
 
+def _require_unchanged(dataset: DrivingDataset) -> None:
+    """Checks a prepared dataset with the main process, and raises its error in all."""
+    problem = [None]
+    if is_main_process():
+        try:
+            dataset.store.require_unchanged(dataset.get_data_info(i) for i in range(len(dataset)))
+            print_log(
+                f"{dataset.data_root}: samples are read from {dataset.store.folder}", "current"
+            )
+        except UserError as error:
+            problem = [str(error)]
+    broadcast_object_list(problem)
+    if problem[0] is not None:
+        raise UserError(problem[0])
+
+
 def _pairs(dataset: DrivingDataset | JoinedDomains) -> Iterator[Pair]:
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
+        if "stored_image" in info:
+            continue
         for key, kind in KINDS.items():
             if key in info:
                 yield Pair(info["img_path"], info[key], kind)

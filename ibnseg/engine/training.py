@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
 
 from ibnseg.datasets.augment.looks import check_order
 from ibnseg.datasets.balance import balanced_weights
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domain
+from ibnseg.datasets.store import RECORD, prepared_folder
 from ibnseg.datasets.transforms import check_resizes
 from ibnseg.engine import schedule, words
 from ibnseg.engine.overlap import image_files
@@ -89,6 +91,7 @@ def _data(
             domains[name].train_split,
             pipeline(cfg, domains[name]),
             subset=cfg.train_subset,
+            **_prepared(name),
         )
         for name in names
     ]
@@ -113,6 +116,21 @@ def _data(
             type="ibnseg.ClassUniformSampler", share=cfg.class_uniform, workers=cfg.workers
         )
     return dataset, dict(type="ibnseg.StreamSampler")
+
+
+def _prepared(name: str) -> dict[str, str]:
+    """Where a domain is prepared, as an argument of its dataset; none if it is not.
+
+    Raises:
+        UserError: if the environment names a folder that is not there.
+    """
+    folder = prepared_folder()
+    if folder is None:
+        return {}
+    if not (folder / name / RECORD).is_file():
+        print_log(f"{name} is not prepared in {folder}; its files are read", "current")
+        return {}
+    return dict(prepared=str((folder / name).absolute()))
 
 
 def pipeline(cfg: Config, domain: Domain) -> list[dict]:

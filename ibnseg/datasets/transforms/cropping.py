@@ -59,6 +59,10 @@ def bilinear_crop(image: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
     if tuple(round(end * factor) for end, factor in zip(ends, factors, strict=True)) == ends:
         ends = image.shape[:2]  # OpenCV would copy the part, because its size stays
     part = image[: ends[0], : ends[1]]
+    if isinstance(image, np.memmap):  # of the file, only what the crop shows is read
+        above, before = down.source(2)[0], across.source(2)[0]
+        part = np.empty(part.shape, np.uint8)
+        part[above:, before:] = image[above : ends[0], before : ends[1]]
     resized = cv2.resize(part, None, fx=factors[1], fy=factors[0], interpolation=cv2.INTER_LINEAR)
     return resized[down.start : down.stop, across.start : across.stop]
 

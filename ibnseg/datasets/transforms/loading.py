@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from ibnseg.datasets.labels import IGNORE, UNKNOWN, lookup_table
 from ibnseg.datasets.pictures import read_image, read_instances, read_label
+from ibnseg.datasets.store import map_pixels
 from ibnseg.datasets.stretches import Stretches, stretches
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError
@@ -91,10 +92,14 @@ def colors_to_train_ids(
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Loads ``img_path`` into ``img``, (H, W, 3) uint8 BGR, and notes its size as ``ori_shape``."""
+    """Loads ``img_path`` into ``img``, (H, W, 3) uint8 BGR, and notes its size as ``ori_shape``.
+
+    Of a prepared sample, ``stored_image`` is mapped into memory, and can only be read.
+    """
 
     def transform(self, results: dict) -> dict:
-        results["img"] = read_image(results["img_path"])
+        stored = results.get("stored_image")
+        results["img"] = map_pixels(stored, 3) if stored else read_image(results["img_path"])
         results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
         return results
 
@@ -102,7 +107,7 @@ class LoadImage(BaseTransform):
 @TRANSFORMS.register_module()
 class LoadLabel(BaseTransform):
     """Loads ``seg_map_path`` into ``gt_seg_map``, (H, W) uint8 train ids, by the dataset's own
-    tables.
+    tables; of a prepared sample, ``stored_label`` is mapped into memory.
 
     Raises:
         UserError: if the file is unreadable, of a wrong dtype or of another size than its image,
@@ -121,6 +126,8 @@ class LoadLabel(BaseTransform):
 
     def train_ids(self, info: dict) -> np.ndarray:
         """Reads the label of a sample, (H, W) uint8 train ids, without its image."""
+        if "stored_label" in info:
+            return map_pixels(info["stored_label"], 2)
         label = read_label(info["seg_map_path"], info.get("label_channel"))
         if label.ndim == 2:
             return ids_to_train_ids(label, info["label_ids"], info["seg_map_path"])
@@ -134,6 +141,8 @@ class LoadLabel(BaseTransform):
             info: the sample.
             tile: of :func:`~ibnseg.datasets.stretches.stretches`.
         """
+        if "stored_label" in info:
+            return stretches(np.asarray(self.train_ids(info)), tile)
         label = read_label(info["seg_map_path"], info.get("label_channel"))
         if label.ndim > 2:
             return stretches(self._from_colors(label, info), tile)

@@ -1,0 +1,42 @@
+"""``ibnseg prepare``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ibnseg.commands import arguments
+from ibnseg.support.errors import UserError
+from ibnseg.support.stack import check_stack
+
+
+def prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``prepare``."""
+    parser.add_argument(
+        "domains", nargs="+", metavar="DOMAIN", help="domains, whose training splits are prepared"
+    )
+    arguments.add_folder(
+        parser, "--out", required=True, metavar="DIR", help="folder of the stores, DIR/<domain>"
+    )
+    arguments.add_data_root(parser)
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="decode all files, and compare with what is stored; copies with other times are known",
+    )
+    parser.add_argument("--clean", action="store_true", help="remove the stores")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Prepares domains, or removes their stores."""
+    check_stack()
+    if args.clean and args.verify:
+        raise UserError("--clean and --verify: give one of them")
+    from ibnseg.datasets.prepare import clean, prepare
+    from ibnseg.engine import launch
+
+    if args.clean:
+        clean(args.domains, args.out)
+        return
+    launch.start_processes()
+    prepare(args.domains, args.out, roots=dict(args.data_root), verify=args.verify)
+    launch.stop_processes()

@@ -1,0 +1,246 @@
+"""Prepares domains for training: each image and label is decoded, checked and stored once."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import get_world_size
+
+from ibnseg.datasets.domain import Domain, Domains
+from ibnseg.datasets.sizes import THREADS, require_equal_sizes, stored_size
+from ibnseg.datasets.store import IMAGE, LABEL, RECORD, VARIABLE, Store, map_pixels, stamp_of
+from ibnseg.datasets.transforms import LoadImage, LoadLabel
+from ibnseg.registry import DATASETS
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import LOCK, alone_in, as_path, written_whole
+from ibnseg.support.ledger import begin, recorded_stamps
+from ibnseg.support.overlapping import read_ahead
+from ibnseg.support.processes import losses_in_one_line
+from ibnseg.support.progress import bar
+from ibnseg.support.sharing import Team
+from ibnseg.support.terminal import say
+
+HEADER = 128
+"""The bytes that an ``.npy`` has before the pixels."""
+
+NAMED = 5
+"""The samples that an error names."""
+
+
+@losses_in_one_line()
+def prepare(
+    names: Sequence[str],
+    out: str | Path,
+    *,
+    roots: Mapping[str, str] | None = None,
+    verify: bool = False,
+) -> list[Path]:
+    """Stores the training splits of domains, decoded, in ``out/<domain>``.
+
+    A store that is there already is brought up to date: only what is missing or has changed is
+    decoded. The processes of torchrun or Slurm share the images, and each uses its share of the
+    cores. Training reads the stores if the environment variable ``IBNSEG_PREPARED`` is ``out``, and
+    its samples are those of the files, bit for bit.
+
+    Args:
+        names: of the domains.
+        out: the folder of the stores.
+        roots: data folders from the command line, as for :meth:`Domain.root`.
+        verify: decode all, and compare with what is stored. What is equal stays, also if the files
+            are copies with other times of change; the rest is stored anew.
+
+    Returns:
+        The folders of the stores.
+
+    Raises:
+        UserError: for an unknown domain or missing data; a folder that holds something else; too
+            little room on the disk, before anything is written; and at the end, if some images or
+            labels cannot be used.
+    """
+    known = Domains()
+    domains = [known[name] for name in dict.fromkeys(names)]
+    known.check_roots(roots or {}, domains)
+    found = [domain.root(roots or {}) for domain in domains]
+    folders = [as_path(out) / domain.name for domain in domains]
+    team = Team()
+    for domain, root, folder in zip(domains, found, folders, strict=True):
+        _prepare(team, domain, root, folder, verify)
+    if team.is_main:
+        say(f"Training reads them if it is told where: {VARIABLE}={as_path(out)} ibnseg train ...")
+    return folders
+
+
+def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) -> None:
+    """Brings the store of one domain up to date, with all processes."""
+    dataset = DATASETS.build(domain.dataset_config(root, domain.train_split))
+    require_equal_sizes(dataset)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    store = dataset.store_in(folder, infos)
+    by_name = {store.name(info): info for info in infos}
+    with ExitStack() as locked:
+
+        def plan() -> list[str]:
+            _require_own(folder)
+            locked.enter_context(alone_in(folder, "is being prepared"))
+            return _begin(store, by_name, domain.name, verify)
+
+        left = team.from_main(plan)
+        shared = team.share(left)
+        wrong, rewritten = [], 0
+        with bar(hidden=not team.is_main) as progress:
+            task = progress.add_task(f"Preparing {domain.name}", total=len(left))
+            threads = max(1, (os.cpu_count() or 1) // get_world_size())
+            one = _Preparing(store, by_name)
+            for problem, is_new in read_ahead(one, shared, threads):
+                wrong += [problem] if problem else []
+                rewritten += is_new
+                progress.update(task, completed=shared.finish())
+            parts = team.gather((wrong, rewritten))
+            progress.update(task, completed=len(left))
+        problems = [problem for part, _ in parts for problem in part]
+        if problems:
+            shown = "; ".join(problems[:NAMED])
+            more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+            raise UserError(
+                f"{len(problems)} of {len(infos)} images or labels of {domain.name} cannot be "
+                f"used: {shown}{more}; the same command goes on once they are mended"
+            )
+        if team.is_main:
+            stamps = {name: stamp_of(info) for name, info in by_name.items()}
+            _remove_orphans(store, by_name)
+            store.ledger.write(images=stamps, complete=True)
+            new = sum(count for _, count in parts)
+            say(f"{folder}: {len(infos)} images and labels, {new} of them stored now")
+
+
+def _begin(store: Store, by_name: Mapping[str, Mapping], domain: str, verify: bool) -> list[str]:
+    """Records what the store will hold, makes sure that there is room for it, and returns the names
+    of the samples that have to be decoded."""
+    stamps = {name: stamp_of(info) for name, info in by_name.items()}
+    outputs = {name: store.files(info) for name, info in by_name.items()}
+    recorded = recorded_stamps(store.ledger.read(dict) or {"images": {}})
+    sizes = _sizes(by_name)
+    missing = {
+        name
+        for name, paths in outputs.items()
+        if not all(path.exists() for path in paths)
+        or (recorded.get(name) != stamps[name] and not verify)
+    }
+    need, free = sum(sizes[name] for name in missing), shutil.disk_usage(store.folder).free
+    has = sum(path.stat().st_size for name in missing for path in outputs[name] if path.exists())
+    say(
+        f"{domain}: {len(sizes)} images and labels take {_gib(sum(sizes.values()))} in "
+        f"{store.folder}, {_gib(need)} of it are to be written; {_gib(free)} are free"
+    )
+    if need - has > free:
+        raise UserError(
+            f"{store.folder}: {_gib(need - has)} are needed and {_gib(free)} are free; make room, "
+            "or give another --out"
+        )
+    if not verify:
+        return begin(store.ledger, stamps, outputs)
+    store.ledger.write(images=stamps | recorded)  # what is compared keeps its stamp until the end
+    return list(by_name)
+
+
+def _remove_orphans(store: Store, by_name: Mapping[str, Mapping]) -> None:
+    """Removes what was stored of samples that the dataset no longer has."""
+    own = {path.name for info in by_name.values() for path in store.files(info)}
+    for path in store.folder.iterdir():
+        if _STORED.fullmatch(path.name) and path.name not in own:
+            path.unlink()
+
+
+class _Preparing:
+    """Decodes, checks and stores a sample; what is stored already and equal stays."""
+
+    def __init__(self, store: Store, by_name: Mapping[str, Mapping]) -> None:
+        self.store, self.by_name = store, by_name
+        self.steps = LoadImage(), LoadLabel()
+
+    def __call__(self, name: str) -> tuple[str | None, bool]:
+        """Returns what is wrong with the files, if anything, and whether something was written."""
+        info, is_new = self.by_name[name], False
+        try:
+            found = {**info, "seg_fields": []}
+            for step in self.steps:
+                found = step(found)
+            pixels = found["img"], found["gt_seg_map"]
+            for path, each in zip(self.store.files(info), pixels, strict=True):
+                if not _holds(path, each):
+                    with written_whole(path) as temporary, temporary.open("wb") as file:
+                        np.save(file, each)
+                    is_new = True
+        except UserError as error:
+            return str(error), is_new
+        return None, is_new
+
+
+def _holds(path: Path, pixels: np.ndarray) -> bool:
+    """Whether a file of the store holds these pixels."""
+    if not path.exists():
+        return False
+    try:
+        return np.array_equal(map_pixels(path, pixels.ndim), pixels)
+    except UserError:
+        return False
+
+
+def clean(names: Sequence[str], out: str | Path) -> None:
+    """Removes the stores of domains below ``out``.
+
+    Raises:
+        UserError: if a folder is no store; nothing of it is removed then.
+    """
+    folders = [as_path(out) / name for name in dict.fromkeys(names)]
+    for folder in folders:
+        if not (folder / RECORD).is_file():
+            raise UserError(f"{folder}: is not a prepared domain (no {RECORD}); nothing is removed")
+    for folder in folders:
+        with alone_in(folder, "is being prepared"):
+            for path in folder.iterdir():
+                if _STORED.fullmatch(path.name):
+                    path.unlink()
+            (folder / RECORD).unlink()  # last, so that a killed command can be given again
+        (folder / LOCK).unlink(missing_ok=True)
+        rest = sorted(path.name for path in folder.iterdir())
+        if rest:
+            say(f"{folder}: removed but for what is not of the store: {', '.join(rest[:NAMED])}")
+        else:
+            folder.rmdir()
+            say(f"{folder}: removed")
+
+
+_STORED = re.compile(rf"[0-9a-f]{{32}}({re.escape(IMAGE)}|{re.escape(LABEL)})")
+"""The names of a store's files."""
+
+
+def _require_own(folder: Path) -> None:
+    """Raises a UserError if a folder holds anything but a store."""
+    if folder.is_dir() and not (folder / RECORD).exists():
+        rest = [path.name for path in folder.iterdir() if path.name != LOCK]
+        if rest:
+            raise UserError(
+                f"{folder}: holds {rest[0]} and is not a prepared domain; give another --out"
+            )
+
+
+def _sizes(by_name: Mapping[str, Mapping]) -> dict[str, int]:
+    """The bytes that each sample takes in a store, by its name, from the images' headers."""
+    with ThreadPool(THREADS) as pool:
+        sizes = pool.map(lambda info: stored_size(info["img_path"]), by_name.values())
+    return {
+        name: 4 * width * height + 2 * HEADER
+        for name, (width, height) in zip(by_name, sizes, strict=True)
+    }
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"

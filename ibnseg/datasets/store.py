@@ -1,0 +1,162 @@
+"""The store of a prepared split: decoded images and train ids, of which a crop reads only its part.
+
+Each image and each label is an ``.npy`` of its own, which is mapped into memory. ``prepared.json``
+beside them records of which files they were made, and by which tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
+from ibnseg.support.ledger import Ledger, recorded_stamps, stamp
+from ibnseg.support.reading import DAMAGED, regular_file
+
+VARIABLE = "IBNSEG_PREPARED"
+"""The environment variable with the folder in which training looks for prepared domains."""
+
+RECORD = "prepared.json"
+VERSION = 1
+"""The version of what is stored; stores of another version are refused."""
+
+IMAGE, LABEL = ".image.npy", ".label.npy"
+"""The ends of the names of stored images, (H, W, 3) uint8 BGR, and labels, (H, W) uint8 train
+ids."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of a prepared split, and what decides its content."""
+
+    folder: Path
+    root: Path
+    """The folder of the dataset, below which its files are named."""
+    identity: Mapping[str, object]
+    """What decides the content, beside the files: from :func:`identity_of`."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The record of the files that the store was made of."""
+        advice = f"give `ibnseg prepare` another --out, or remove the folder; or unset {VARIABLE}"
+        return Ledger(self.folder / RECORD, "prepared images", self.identity, advice=advice)
+
+    def name(self, info: Mapping) -> str:
+        """Names a sample by its image's path below the dataset's folder."""
+        return Path(os.path.relpath(info["img_path"], self.root)).as_posix()
+
+    def files(self, info: Mapping) -> tuple[Path, Path]:
+        """Returns the files of a sample: its image's and its label's."""
+        key = hashlib.sha256(self.name(info).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return self.folder / f"{key}{IMAGE}", self.folder / f"{key}{LABEL}"
+
+    def require_unchanged(self, infos: Iterable[Mapping]) -> None:
+        """Checks that all samples are in the store, and that their files have not changed since.
+
+        Raises:
+            UserError: if the store is not finished, belongs to other data or another class map, or
+                some files are not those that it was made of.
+        """
+        again = f"give `ibnseg prepare` for this domain again, or unset {VARIABLE}"
+        content = self.ledger.read(dict)
+        if content is None:
+            raise UserError(f"{self.folder}: nothing is prepared there; {again}")
+        if not content.get("complete"):
+            raise UserError(f"{self.folder}: is not prepared to the end; {again}")
+        recorded, count = recorded_stamps(content), 0
+        changed: list[str] = []
+        for info in infos:
+            count += 1
+            if recorded.get(self.name(info)) != stamp_of(info):
+                changed.append(info["img_path"])
+        if changed:
+            raise UserError(
+                f"{self.folder}: {len(changed)} of {count} images or their labels have changed "
+                f"since they were prepared, or are new, the first is {changed[0]}; {again} (with "
+                "--verify if they are copies with other times)"
+            )
+
+
+def identity_of(
+    adapter: type, split: str, label_ids: Mapping[int, int], infos: Iterable[Mapping]
+) -> dict[str, object]:
+    """Collects what decides a store's content beside the files.
+
+    Args:
+        adapter: the dataset's class.
+        split: the split.
+        label_ids: the table from ids to train ids.
+        infos: the samples; if all are PNG, which every decoder decodes alike, that of the decoder
+            is left out.
+    """
+    tables = (sorted(label_ids.items()), sorted(adapter.LABEL_COLORS.items()))
+    digest = hashlib.sha256(json.dumps([*tables, adapter.LABEL_CHANNEL]).encode()).hexdigest()
+    exact = all(Path(info["img_path"]).suffix.lower() == ".png" for info in infos)
+    return {
+        "version": VERSION,
+        "dataset": adapter.__name__,
+        "split": split,
+        "class map": digest[:16],
+        "decoder": None if exact else f"OpenCV {cv2.__version__}",
+    }
+
+
+def stamp_of(info: Mapping) -> str:
+    """Describes the files of a sample by their sizes and times of change.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    try:
+        return "; ".join(stamp(Path(info[key])) for key in ("img_path", "seg_map_path"))
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def prepared_folder() -> Path | None:
+    """The folder of prepared domains that the environment names, if it names one.
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    given = os.environ.get(VARIABLE)
+    if not given:
+        return None
+    folder = as_path(given)
+    if not folder.is_dir():
+        raise UserError(
+            f"{VARIABLE} is {given}, and there is no such folder; make it with `ibnseg prepare "
+            f"DOMAIN --out {given}`, or unset {VARIABLE}"
+        )
+    return folder
+
+
+def map_pixels(path: str | Path, dimensions: int) -> np.memmap:
+    """Maps a stored image or label into memory; pixels are read from the disk as they are used.
+
+    Args:
+        path: the ``.npy``.
+        dimensions: 3 for an image, 2 for a label.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
+    try:
+        path = regular_file(path)
+        pixels = np.lib.format.open_memmap(path, mode="r")
+        if pixels.dtype != np.uint8 or pixels.ndim != dimensions:
+            raise ValueError(f"an array of {pixels.dtype} with {pixels.ndim} dimensions")
+    except (UserError, *DAMAGED) as error:
+        raise UserError(
+            f"{path}: missing or damaged ({error}); give `ibnseg prepare` for its domain again, or "
+            f"unset {VARIABLE}"
+        ) from error
+    return pixels
