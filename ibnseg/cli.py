@@ -14,7 +14,7 @@ from ibnseg import __version__
 from ibnseg.commands.table import COMMANDS
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.processes import end_with_stdin
-from ibnseg.support.stack import check_opencv
+from ibnseg.support.stack import opencv_error
 from ibnseg.support.terminal import clean_logs, say, visible
 
 
@@ -41,8 +41,12 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, str(unknown_name(kind, value, action.choices)))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; it does not import torch."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Makes the parser of all commands, for which torch is not imported.
+
+    Args:
+        only: the name of the only command whose arguments are known; of all by default.
+    """
     parser = Parser(
         prog="ibnseg",
         description="Train in one driving domain, test on every domain.",
@@ -57,7 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
             description=command.description,
             epilog=f"example: {command.example}",
         )
-        command.add_arguments(own)
+        if only in (None, command.name):
+            command.add_arguments(own)
     return parser
 
 
@@ -69,17 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         on stderr; Ctrl-C gives 130.
     """
     end_with_stdin()
+    words = sys.argv[1:] if argv is None else argv
     try:
-        check_opencv()  # the parser, too, needs modules that import it
-    except UserError as error:
-        print(f"ibnseg: error: {error}", file=sys.stderr)
+        parser = build_parser(only=words[0] if words else "")
+    except ImportError as error:  # of a module whose names are choices
+        message = opencv_error(error)
+        if message is None:
+            raise
+        print(f"ibnseg: error: {message}", file=sys.stderr)
         return 1
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    args.parser = parser  # whose completion a command prints
+    args = parser.parse_args(words)
     if args.command is None:
         parser.print_help()
         return 0
+    args.build_parser = build_parser  # for the command that prints its completion
     command = COMMANDS[args.command]
     clean_logs()
     logging.raiseExceptions = False  # a log that cannot be written is reported below, once
@@ -108,6 +116,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 def _message(error: BaseException) -> str | None:
     """The line that the user reads; None if the error is the program's own."""
+    error = opencv_error(error) or error
     if isinstance(error, UserError):
         return _line(error)
     if isinstance(error, OSError) and error.errno is not None:

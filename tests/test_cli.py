@@ -208,35 +208,48 @@ def test_wrong_arguments_exit_2_in_one_line(capsys) -> None:
         assert err.count("\n") == 1, line
 
 
-def test_help_and_unknown_names_need_no_torch(tmp_path: Path) -> None:
-    """Help, completion, wrong arguments, and names of configs and runs that are not there."""
-    lines = [
+def test_help_unknown_names_and_missing_data_need_no_torch(tmp_path: Path) -> None:
+    """What needs neither torch nor another large library, then what needs some of the latter."""
+    small = [
         "",
         "--help",
         "--version",
-        *(f"{command} --help" for command in COMMANDS),
-        "completion bash",
+        *(f"{command} --help" for command in COMMANDS if command != "streets"),
         "trian x",
         "train no_such_config",
         "test no_such_config x.pth",
         "test no/such/run",
         "test empty",
+        "suite tabel6",
         "predict gta2city_r50 photos",
         "divergence empty --domains a,b",
         "robustness empty",
         "submit empty --to cityscapes",
+    ]
+    larger = [
+        "streets --help",
+        "completion bash",
         "runs empty",
+        "train gta2city_r50 --domains citiscapes",
+        "train gta2city_r50 --cfg-options batchh=2",
+        "train gta2city_r50 --protocol reign",
+        "train gta2city_r50",
+        "test gta2city_r50 no.pth",
+        "matrix nowhere",
     ]
     (tmp_path / "empty").mkdir()
     code = f"""
 import sys
 from ibnseg.cli import main
-for line in {lines!r}:
+for line in {small + larger!r}:
     try:
         main(line.split())
     except SystemExit:
         pass
-    assert not {{"torch", "mmseg"}} & sys.modules.keys(), line
+    unwanted = {{"torch", "mmseg", "scipy.stats"}}
+    if line in {small!r}:
+        unwanted |= {{"cv2", "mmengine", "numpy", "rich"}}
+    assert not unwanted & sys.modules.keys(), (line, unwanted & sys.modules.keys())
 """
     done = run("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -247,7 +260,14 @@ for line in {lines!r}:
         "unknown config 'no_such_config'; known: ",
         "no/such/run is not a run folder (no such folder)",
         "empty is not a run folder (no config.py)",
+        "unknown suite 'tabel6'; did you mean table6 or table8?",
         "gta2city_r50: a config needs a checkpoint",
+        "unknown domain 'citiscapes'; did you mean cityscapes?",
+        "unknown config key 'batchh'; did you mean batch or test_batch?",
+        "unknown protocol 'reign'; ",
+        "domain 'gta5': no folder data/gta5; put the data there",
+        "no.pth: no such checkpoint",
+        "nowhere is not a tested run (no results.json)",
     ):
         assert f"error: {message}" in done.stderr
 

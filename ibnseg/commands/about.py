@@ -86,4 +86,4 @@ def completion(args: argparse.Namespace) -> None:
     """Prints the script that makes a shell complete the commands."""
     import shtab
 
-    print(shtab.complete(args.parser, args.shell))
+    print(shtab.complete(args.build_parser(), args.shell))

@@ -182,10 +182,14 @@ def begin_with_network(args: argparse.Namespace) -> None:
 
 
 def begin_with_runs(args: argparse.Namespace) -> None:
-    """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`."""
+    """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`, and checks that
+    the data of the domains is there."""
     check_stack()
     for run in args.runs:
         require_run(run)
+    from ibnseg.engine.early import check_testing
+
+    check_testing(args.runs[0], roots=dict(args.data_root), domains=args.domains)
     _use_device(args)
 
 

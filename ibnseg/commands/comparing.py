@@ -7,6 +7,7 @@ import os
 import sys
 
 from ibnseg.commands import arguments
+from ibnseg.support.configs import find_suite
 from ibnseg.support.stack import check_stack
 from ibnseg.support.terminal import say
 
@@ -44,14 +45,16 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
 def matrix(args: argparse.Namespace) -> None:
     """Prints the comparison of runs."""
     check_stack()
-    from ibnseg.engine.imports import import_named
     from ibnseg.report.formats import FORMATS
     from ibnseg.report.gather import gather
     from ibnseg.runs.run import Run
 
     named = [name for name in os.environ.get("IBNSEG_IMPORTS", "").split(",") if name]
-    import_named(named, "$IBNSEG_IMPORTS")
-    import_named(args.imports, "--import")
+    for names, where in ((named, "$IBNSEG_IMPORTS"), (args.imports, "--import")):
+        if names:
+            from ibnseg.engine.imports import import_named
+
+            import_named(names, where)
     report = gather(
         args.runs,
         args.metric,
@@ -95,6 +98,7 @@ def suite_arguments(parser: argparse.ArgumentParser) -> None:
 def suite(args: argparse.Namespace) -> None:
     """Runs, lists or submits a suite."""
     check_stack()
+    find_suite(args.suite)
     from ibnseg.experiments import suite
 
     roots = dict(args.data_root)

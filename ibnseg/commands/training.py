@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ibnseg.commands import arguments
-from ibnseg.support.configs import find_config
+from ibnseg.support.configs import find_config, require_network
 from ibnseg.support.stack import check_stack
 
 
@@ -27,6 +27,9 @@ def train(args: argparse.Namespace) -> None:
     """Trains a network and tests it."""
     check_stack()
     find_config(args.config)
+    from ibnseg.engine.early import check_training
+
+    check_training(args.config, **_data(args))
     from ibnseg.engine import launch, run
     from ibnseg.support.device import use_device
 
@@ -50,6 +53,11 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Tests a network."""
+    check_stack()
+    require_network(args.network, args.checkpoint)
+    from ibnseg.engine.early import check_testing
+
+    check_testing(args.network, args.checkpoint, **_data(args))
     arguments.begin_with_network(args)
     from ibnseg.engine import launch, run
 
@@ -79,11 +87,13 @@ def _add_testing(parser: argparse.ArgumentParser) -> None:
 
 
 def _testing(args: argparse.Namespace) -> dict:
+    return dict(_data(args), work_dir=args.work_dir, resume=args.resume)
+
+
+def _data(args: argparse.Namespace) -> dict:
     return dict(
         options=args.cfg_options,
         roots=dict(args.data_root),
         domains=args.domains,
         protocols=args.protocol,
-        work_dir=args.work_dir,
-        resume=args.resume,
     )

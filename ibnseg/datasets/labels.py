@@ -9,9 +9,10 @@ and for its release of 2018 the README of that time (commit 3e762ca).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:  # the help of the commands needs no NumPy
+    import numpy as np
 
 IGNORE = 255
 """The train id of pixels that are neither trained on nor counted."""
@@ -217,6 +218,8 @@ def lookup_table(ids: dict[int, int]) -> np.ndarray:
     Args:
         ids: a dataset's ids, 0 to 255, mapped to train ids.
     """
+    import numpy as np
+
     table = np.full(256, UNKNOWN, np.uint8)
     table[list(ids)] = list(ids.values())
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.engine import words
 from ibnseg.engine.automatic import resolved
+from ibnseg.engine.read import with_defaults
 from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
 from ibnseg.evaluation.protocols import get_protocol
-from ibnseg.runs.check import check_values
 from ibnseg.runs.foreign import REFUSED
-from ibnseg.runs.keys import defaults
-from ibnseg.runs.kinds import as_list
-from ibnseg.runs.recipe import contracted, domain_label, train_domains
+from ibnseg.runs.recipe import domain_label, train_domains
 from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import LATEST
 from ibnseg.support.errors import UserError
@@ -54,13 +51,7 @@ def expand(
             split; missing data; domains of different classes; and a head with another number of
             classes, or with a loss that ``class_balance`` cannot weight.
     """
-    source, roots = cfg.filename or "config", roots or {}
-    cfg = Config(contracted(copy.deepcopy(cfg._cfg_dict)), filename=cfg.filename)
-    for key, value in defaults().items():
-        cfg.setdefault(key, value)
-    for key in ("test_domains", "protocol"):
-        cfg[key] = as_list(cfg.get(key))
-    check_values(cfg, source)
+    cfg, roots = with_defaults(cfg), roots or {}
     cfg.update(resolved(cfg))
     if cfg.get("name") is None:
         cfg.name = Path(cfg.filename or "unnamed").stem

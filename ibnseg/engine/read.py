@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from ibnseg.engine.imports import import_modules
-from ibnseg.runs.check import check_names, check_options
-from ibnseg.runs.keys import is_expanded
+from ibnseg.runs.check import check_names, check_options, check_values
+from ibnseg.runs.keys import defaults, is_expanded
+from ibnseg.runs.kinds import as_list
 from ibnseg.runs.literal import read_value
 from ibnseg.runs.recipe import contracted
 from ibnseg.runs.run import CONFIG, Run
@@ -60,6 +62,21 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
         check_names(cfg, str(path))
     import_modules(cfg)
     return cfg
+
+
+def with_defaults(cfg: Config) -> Config:
+    """Returns an experiment, or that of an expanded config, with a value for every key.
+
+    Raises:
+        UserError: for a key that is missing, or has a value of the wrong kind.
+    """
+    found = Config(contracted(copy.deepcopy(cfg._cfg_dict)), filename=cfg.filename)
+    for key, value in defaults().items():
+        found.setdefault(key, value)
+    for key in ("test_domains", "protocol"):
+        found[key] = as_list(found.get(key))
+    check_values(found, cfg.filename or "config")
+    return found
 
 
 def find_network(

@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 from ibnseg.engine import dry_run
 from ibnseg.engine.automatic import AUTOMATIC
 from ibnseg.engine.compiled import require_compiling
+from ibnseg.engine.early import require_checkpoint
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.precision import fast_bfloat16, warn_if_emulated
@@ -129,8 +130,7 @@ def test(
     for key, value in dict(test_batch=batch, test_precision=precision).items():
         if value is not None:
             cfg[key] = value
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: no such checkpoint")
+    require_checkpoint(checkpoint)
     cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
     folder = as_path(work_dir or _folder_of(checkpoint) or _default_folder(cfg, None))
     runner = _build_runner(cfg, folder)

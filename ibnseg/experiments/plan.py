@@ -14,10 +14,8 @@ from ibnseg.engine.read import load_config
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import DOMAIN, decisive, hash_of, module_hashes, train_domains
 from ibnseg.runs.revisions import REVISIONS, revisions_of
-from ibnseg.support.configs import config_files, read_config
-from ibnseg.support.errors import UserError, unknown_name
-from ibnseg.support.files import as_path
-from ibnseg.support.reading import MOST_TEXT, regular_file
+from ibnseg.support.configs import find_suite, read_config
+from ibnseg.support.errors import UserError
 
 ENTRY = ("config", "title", "options", "seeds", "start")
 """The keys that an entry in a suite's list may have."""
@@ -56,11 +54,6 @@ class Suite:
     runs: tuple[PlannedRun, ...]
 
 
-def suites() -> dict[str, Path]:
-    """Returns the suites that go by name, which lie in the folders of configs."""
-    return config_files("suites")
-
-
 def read_suite(source: str | Path) -> Suite:
     """Reads a suite.
 
@@ -77,12 +70,7 @@ def read_suite(source: str | Path) -> Suite:
         UserError: if there is no such suite, its file is not as above, or a training is in it
             twice.
     """
-    path = as_path(source)
-    if not path.exists() or path.is_dir():
-        if str(source) not in suites():
-            raise unknown_name("suite", str(source), suites())
-        path = suites()[str(source)]
-    regular_file(path, MOST_TEXT)
+    path = find_suite(source)
     try:
         cfg = read_config(path)
     except Exception as error:  # it is code: anything may be wrong with it

@@ -9,7 +9,7 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -240,5 +240,5 @@ def _student(mean: float, parts: Sequence[tuple[float, int]], confidence: float)
     if variance == 0:
         return Interval(mean, mean)
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    half = float(student.ppf((1 + confidence) / 2, freedom)) * sqrt(variance)
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * sqrt(variance)
     return Interval(mean - half, mean + half)

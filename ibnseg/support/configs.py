@@ -61,6 +61,22 @@ def find_config(config: str | Path) -> Path:
     raise UserError(f"{path}: no such config; {hint}")
 
 
+def find_suite(suite: str | Path) -> Path:
+    """Finds a suite by its path, or by its name in the folders of configs.
+
+    Raises:
+        UserError: if there is no such suite (it names the nearest ones), or it is not a regular
+            file.
+    """
+    path = as_path(suite)
+    if not path.exists() or path.is_dir():
+        known = config_files("suites")
+        if str(suite) not in known:
+            raise unknown_name("suite", str(suite), known)
+        path = known[str(suite)]
+    return regular_file(path, MOST_TEXT)
+
+
 def read_config(path: str | Path, **kwargs: bool) -> Config:
     """Reads a config file; what its ``_base_`` names may lie in a config folder, too.
 

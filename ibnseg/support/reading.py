@@ -15,10 +15,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ibnseg.support.errors import UserError
+
+if TYPE_CHECKING:  # the help of the commands needs no NumPy
+    import numpy as np
 
 MIB = 2**20
 
@@ -175,6 +177,8 @@ def array_in(content: bytes) -> np.ndarray:
         ValueError: if it is not an array of numbers or texts, or its header promises another number
             of bytes than follow.
     """
+    import numpy as np
+
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read_header = {

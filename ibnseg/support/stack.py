@@ -74,15 +74,30 @@ def check_opencv() -> None:
     try:
         import cv2  # noqa: F401
     except ImportError as error:
-        missing = re.match(r"(?:.*/)?(lib[^/]+\.so[\d.]*): ", str(error))
-        if missing is None or missing[1] not in SYSTEM_PACKAGES:
+        explained = opencv_error(error)
+        if explained is None:
             raise
-        there = " ".join(name for name in OPENCV if installed_version(name))
-        raise UserError(
-            f"OpenCV cannot load {missing[1]}; install it (apt-get install "
-            f"{SYSTEM_PACKAGES[missing[1]]}), or the OpenCV that does not need it: "
-            f"pip uninstall -y {there} && pip install opencv-python-headless"
-        ) from error
+        raise explained from error
+
+
+def opencv_error(error: BaseException | None) -> UserError | None:
+    """Makes the error that says what to install if OpenCV could not load a library of the system;
+    None if neither an exception nor what caused it is about that."""
+    while error is not None:
+        missing = isinstance(error, ImportError) and _LIBRARY.match(str(error))
+        if missing and missing[1] in SYSTEM_PACKAGES:
+            there = " ".join(name for name in OPENCV if installed_version(name))
+            return UserError(
+                f"OpenCV cannot load {missing[1]}; install it (apt-get install "
+                f"{SYSTEM_PACKAGES[missing[1]]}), or the OpenCV that does not need it: "
+                f"pip uninstall -y {there} && pip install opencv-python-headless"
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_LIBRARY = re.compile(r"(?:.*/)?(lib[^/]+\.so[\d.]*): ")
+"""Matches what the system says of a library that cannot be loaded; its name is the group."""
 
 
 def versions_of_stack() -> dict[str, str | None]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibnseg.engine import automatic, compiled, expand, precision
+from ibnseg.engine import automatic, compiled, precision
 from ibnseg.engine.automatic import AUTOMATIC, LONG, resolved
+from ibnseg.engine.expand import expand
 from ibnseg.engine.run import train
 from ibnseg.runs.recipe import recipe_values
 from ibnseg.runs.run import Run

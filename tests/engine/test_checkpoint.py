@@ -11,9 +11,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from ibnseg.engine import Runner, checkpoint, expand
+from ibnseg.engine import checkpoint
 from ibnseg.engine.checkpoint import point
+from ibnseg.engine.expand import expand
 from ibnseg.engine.run import train
+from ibnseg.engine.runner import Runner
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in
 

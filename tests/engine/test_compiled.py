@@ -7,9 +7,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibnseg.engine import Runner, compiled, expand
+from ibnseg.engine import compiled
 from ibnseg.engine.compiled import require_compiling, why_not
+from ibnseg.engine.expand import expand
 from ibnseg.engine.run import train
+from ibnseg.engine.runner import Runner
 from ibnseg.support.errors import UserError
 
 

@@ -12,8 +12,9 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ibnseg.engine import Runner, expand
+from ibnseg.engine.expand import expand
 from ibnseg.engine.logged import LateHistory, log_late
+from ibnseg.engine.runner import Runner
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "bincount")
 """Operations that have to wait for a GPU, because the host needs their values."""

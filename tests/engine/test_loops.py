@@ -8,8 +8,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine import Runner, expand
+from ibnseg.engine.expand import expand
 from ibnseg.engine.run import train
+from ibnseg.engine.runner import Runner
 from ibnseg.models.segmentor import Segmentor
 from ibnseg.support.errors import UserError
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibnseg.engine import Runner, expand
+from ibnseg.engine.expand import expand
+from ibnseg.engine.runner import Runner
 from ibnseg.support.errors import UserError
 
 

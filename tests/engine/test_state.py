@@ -15,10 +15,11 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from ibnseg import load
-from ibnseg.engine import Runner, expand
 from ibnseg.engine.checkpoint import plain
+from ibnseg.engine.expand import expand
 from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
+from ibnseg.engine.runner import Runner
 from ibnseg.support.errors import UserError
 from tests.engine.test_resume import same
 from tests.support.refusals import refused

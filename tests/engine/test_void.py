@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 from mmengine.config import Config
 
-from ibnseg.engine import expand
+from ibnseg.engine.expand import expand
 from ibnseg.engine.training import build_unshown
 from ibnseg.engine.void import MANY, VoidLabels
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ibnseg.experiments.plan import read_suite, suites, waves
+from ibnseg.experiments.plan import read_suite, waves
+from ibnseg.support.configs import config_files
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
 from tests.support.refusals import refused
@@ -49,11 +50,11 @@ def test_a_suite_of_ones_own_goes_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     folder.mkdir(parents=True)
     written(folder, "runs = [dict(config='gta2city_r50')]\n")
     assert [run.config for run in read_suite("mine").runs] == ["gta2city_r50"]
-    assert {"mine", "table6"} <= suites().keys()
+    assert {"mine", "table6"} <= config_files("suites").keys()
 
 
 def test_every_suite_has_each_run_once():
-    for name in suites():
+    for name in config_files("suites"):
         runs = read_suite(name).runs
         assert len({run.name for run in runs}) == len(runs), name
         for i, run in enumerate(runs):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from ibnseg.engine import expand
+from ibnseg.engine.expand import expand
 from ibnseg.runs.check import check_names, check_options, check_values
 from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.keys import KEYS, REQUIRED

@@ -7,6 +7,7 @@ import pytest
 
 import ibnseg
 from ibnseg import cli
+from ibnseg.commands import about
 from ibnseg.support import environment, stack
 from ibnseg.support.errors import UserError
 
@@ -90,7 +91,7 @@ def without(monkeypatch):
     [("libGL.so.1", "libgl1"), ("libgthread-2.0.so.0", "libglib2.0-0"), ("libxcb.so.1", "libxcb1")],
 )
 def test_a_missing_library_of_the_system_is_one_line_with_its_package(
-    without, pretend, capsys, library, package
+    without, pretend, monkeypatch, capsys, library, package
 ):
     pretend("opencv-python")
     without(library)
@@ -99,13 +100,25 @@ def test_a_missing_library_of_the_system_is_one_line_with_its_package(
         "that does not need it: pip uninstall -y opencv-python && pip install "
         "opencv-python-headless"
     )
-    for command in ("train x", "test x y", "matrix x", "predict x y", "runs .", "env", "--help"):
-        assert cli.main(command.split()) == 1, command
-        assert capsys.readouterr().err == f"ibnseg: error: {line}\n", command
+    for needs_opencv in (_import_opencv, _wrap_what_is_wrong):
+        monkeypatch.setattr(about, "models", needs_opencv)
+        assert cli.main(["models"]) == 1, needs_opencv
+        assert capsys.readouterr().err == f"ibnseg: error: {line}\n", needs_opencv
     for name in ("load", "create", "train"):
         with pytest.raises(UserError) as error:
             getattr(ibnseg, name)
         assert str(error.value) == line
+
+
+def _import_opencv(args) -> None:
+    import cv2  # noqa: F401
+
+
+def _wrap_what_is_wrong(args) -> None:
+    try:
+        _import_opencv(args)
+    except ImportError as error:
+        raise UserError("model: cannot be built from the config") from error
 
 
 def test_another_failure_of_the_import_is_not_hidden(without):
