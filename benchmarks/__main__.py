@@ -35,6 +35,7 @@ ROWS = (
     "prepared",
     "samples",
     "scaling",
+    "start",
     "streets",
     "training",
     "video",

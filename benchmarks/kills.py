@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from ibnseg import cli
-from tests.fuzzing import ARCHIVE, STREETS, unformatted_configs
+from tests.fuzzing import ARCHIVE, STREETS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -108,8 +108,7 @@ def _start(line: str, folder: Path, before: Callable[[], None] | None = None) ->
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         if before:
             before()
-        with unformatted_configs():
-            code = cli.main(line.split())
+        code = cli.main(line.split())
         sys.stdout.flush()
         os._exit(code)
     except BaseException:

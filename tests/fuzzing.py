@@ -14,12 +14,11 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -256,7 +255,6 @@ def call(line: str, folder: Path) -> Done:
     os.chdir(folder)
     try:
         with (
-            unformatted_configs(),
             _stderr_to_file() as errors,
             redirect_stdout(printed),
             _bounds(),
@@ -273,11 +271,6 @@ def call(line: str, folder: Path) -> Done:
         return Done(code, printed.getvalue(), errors())
     finally:
         os.chdir(before)
-
-
-def unformatted_configs() -> AbstractContextManager:
-    """Lets mmengine write configs as they are: formatting them takes most of the time of a test."""
-    return patch("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
 
 
 @contextmanager

@@ -67,10 +67,13 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
 def with_defaults(cfg: Config) -> Config:
     """Returns an experiment, or that of an expanded config, with a value for every key.
 
+    When it is written, each value has a line; mmengine would take seconds to format it otherwise.
+
     Raises:
         UserError: for a key that is missing, or has a value of the wrong kind.
     """
-    found = Config(contracted(copy.deepcopy(cfg._cfg_dict)), filename=cfg.filename)
+    values = contracted(copy.deepcopy(cfg._cfg_dict))
+    found = Config(values, filename=cfg.filename, format_python_code=False)
     for key, value in defaults().items():
         found.setdefault(key, value)
     for key in ("test_domains", "protocol"):
