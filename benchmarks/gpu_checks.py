@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu_speed import CheckError, Place, config_of, step_of
-from ibnseg.engine import Runner
 from ibnseg.engine.run import train
+from ibnseg.engine.runner import Runner
 
 FAR = 1e-3
 """By how much of its length the gradient of a step may differ between devices."""

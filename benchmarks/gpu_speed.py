@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Row, alternately, compare
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine import Runner, expand
 from ibnseg.engine.automatic import AUTOMATIC, resolved
 from ibnseg.engine.compiled import compiled
+from ibnseg.engine.expand import expand
 from ibnseg.engine.precision import WRAPPERS, autocast
 from ibnseg.engine.read import load_config
+from ibnseg.engine.runner import Runner
 from ibnseg.models import IBN
 from ibnseg.models.build import build_network
 from ibnseg.registry import MODELS, OPTIM_WRAPPERS
