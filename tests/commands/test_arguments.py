@@ -91,6 +91,8 @@ def test_arguments_reach_the_functions(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.py").touch()
     calls = []
+    for early in ("check_training", "check_testing"):  # there is neither a run nor data
+        monkeypatch.setattr(f"ibnseg.engine.early.{early}", lambda *a, **k: None)
     monkeypatch.setattr(f"ibnseg.{function}", lambda *a, **k: calls.append(([*a], k)))
     assert cli.main(line.split()) == 0
     ((found, by_name),) = calls

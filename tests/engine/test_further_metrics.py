@@ -61,7 +61,7 @@ def test_boundaries_and_calibration_are_counted_if_the_config_asks(
     assert 0 < test["metrics"]["boundary_iou"] < test["metrics"]["mIoU"] + 0.2
     assert "| boundary IoU " in (tmp_path / "results.md").read_text()
     (tested,) = read_runs([tmp_path])
-    assert {name: x.shape for name, x in tested.images.counts.items()} == {
+    assert {name: x.shape for name, x in tested.read_images().counts.items()} == {
         "boundary_iou": (5, 19, 3),
         "calibration": (5, 15, 3),
     }
