@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-import warnings
-
-import torch
 from mmengine.structures import PixelData
-from mmseg.models.segmentors import SegTTAModel
 from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from ibnseg.models.largest import argmax
 
 
-class Augmented(SegTTAModel):
-    """Averages the softmaxes of all augmented images, each at the size of the label; it is mmseg's
-    SegTTAModel over a segmentor.
+class Augmented(nn.Module):
+    """Averages the softmaxes of all augmented images, each at the size of the label, as mmseg's
+    ``SegTTAModel`` does; but the logits of one augmented image are in memory at a time.
 
     Takes what mmcv's ``TestTimeAug`` gives: for each image a list of augmented inputs, and of their
     samples, the first of which has the label as it is. Instance maps are flipped in none of
     them. ``pred_sem_seg`` is uint8 train ids. With ``test_cfg.logits=True`` of the segmentor,
     ``seg_logits`` are the logarithms of the mean, ``(C, H, W)`` float32.
+
+    Args:
+        module: a segmentor of mmseg's kind, with two or more output channels.
     """
 
-    def test_step(self, data: dict) -> list[SegDataSample]:
-        wanted = self._logits = self.module.test_cfg.get("logits", False)
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def test_step(self, data: dict[str, list]) -> list[SegDataSample]:
+        """Predicts the classes of a batch of augmented images; returns their first samples."""
+        wanted = self.module.test_cfg.get("logits", False)
         self.module.test_cfg.logits = True
+        views = len(data["inputs"])
+        samples: list[SegDataSample] = []
+        sums: list[Tensor] = []
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The shape of value will convert")
-                samples = super().test_step(data)
+            for i in range(views):
+                view = self.module.test_step({key: values[i] for key, values in data.items()})
+                shares = [sample.seg_logits.data.softmax(dim=0) for sample in view]
+                if not samples:
+                    samples, sums = view, shares
+                else:
+                    sums = [total.add_(share) for total, share in zip(sums, shares, strict=True)]
         finally:
             self.module.test_cfg.logits = wanted
-        for sample in samples:
-            sample.pred_sem_seg = PixelData(data=sample.pred_sem_seg.data.to(torch.uint8))
-            if not wanted:
-                del sample.seg_logits
+        for sample, total in zip(samples, sums, strict=True):
+            mean = total.div_(views)
+            sample.pred_sem_seg = PixelData(data=argmax(mean)[None])
+            del sample.seg_logits
+            if wanted:
+                sample.seg_logits = PixelData(data=mean.log_())
         return samples
-
-    def merge_preds(self, data_samples_list: list[list[SegDataSample]]) -> list[SegDataSample]:
-        means = [
-            sum(view.seg_logits.data.softmax(dim=0) for view in views) / len(views)
-            for views in (data_samples_list if self._logits else ())
-        ]
-        merged = super().merge_preds(data_samples_list)
-        for sample, mean in zip(merged, means, strict=False):
-            sample.seg_logits = PixelData(data=mean.log())
-        return merged

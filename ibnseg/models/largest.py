@@ -91,6 +91,7 @@ def argmax(values: Tensor) -> Tensor:
     Returns:
         (...) uint8.
     """
+    values = values.detach()
     largest = values.amax(0)
     if values.device.type != "cpu" or values.dtype != torch.float32 or largest.isnan().any():
         return values.max(0).indices.to(torch.uint8)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmcv import transforms
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
+from mmseg.models.segmentors import SegTTAModel
 
 from ibnseg.datasets.transforms import Pack
 from ibnseg.datasets.view import RescaleImage
@@ -89,3 +90,13 @@ def test_the_label_is_the_one_that_was_loaded(network):
 def test_the_network_is_left_as_it_was(network):
     Augmented(network).test_step(augmented(sample()))
     assert not network.test_cfg.get("logits", False)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:The shape of value will convert:UserWarning")
+def test_mmsegs_model_gives_the_same_classes_and_logits(network):
+    network.test_cfg.logits = True
+    (own,) = Augmented(network).test_step(augmented(sample()))
+    (theirs,) = SegTTAModel(network).test_step(augmented(sample()))
+    assert torch.equal(own.pred_sem_seg.data.long(), theirs.pred_sem_seg.data)
+    assert torch.equal(own.seg_logits.data.argmax(0), theirs.pred_sem_seg.data[0])
