@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import numpy as np
@@ -15,12 +15,14 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ibnseg.engine.background import BackgroundEvaluator
 from ibnseg.engine.compiled import compiled
 from ibnseg.engine.logged import norms_logged_late
 from ibnseg.engine.non_finite import FirstNonFinite, bare, wrappers_of
 from ibnseg.engine.overlap import warn_of_trained_images
 from ibnseg.engine.parts import LoggedMeans, SharedDivisors
 from ibnseg.engine.precision import autocast
+from ibnseg.engine.shared_loading import shared_loader, what_is_loaded
 from ibnseg.engine.values import layers_fit, pools_whole_images
 from ibnseg.engine.void import VoidLabels
 from ibnseg.models.augmented import Augmented
@@ -234,43 +236,82 @@ class DomainTestLoop(BaseLoop):
         self._runner = runner
         self.tests = tests
         self.loops = {
-            test["name"]: TestLoop(runner, dataloader[test["name"]], evaluator[test["name"]])
+            test["name"]: TestLoop(
+                runner, dataloader[test["name"]], BackgroundEvaluator(evaluator[test["name"]])
+            )
             for test in tests
         }
+        self._loaded = {name: what_is_loaded(loader) for name, loader in dataloader.items()}
         self.test, self.upsampled_twice = tests[0], False
         self.dataloader = self.loops[self.test["name"]].dataloader
 
     def run(self) -> dict[str, float]:
-        """Runs all tests, each an epoch to the hooks, and returns all metrics in one dict."""
+        """Runs all tests, each an epoch to the hooks, and returns all metrics in one dict.
+
+        Tests of the same files take turns with each batch, so that it is loaded once; they begin
+        and end together, in their order.
+        """
         runner = self.runner
         runner.call_hook("before_test")
         runner.model.eval()
-        metrics = {}
+        sharing: dict[str, list[dict]] = {}
         for test in self.tests:
-            self.test, loop = test, self.loops[test["name"]]
-            self.dataloader = loop.dataloader
-            images = len(loop.dataloader.dataset)
-            runner.logger.info(
-                f"Testing on {test['domain']} {test['split']}, {images} images, "
-                f"protocol {test['protocol']['name']}"
-            )
-            logged = runner.message_hub.log_scalars
-            for key in [key for key in logged if key.startswith("test/")]:
-                del logged[key]  # or the progress lines would repeat the last test's metrics
-            runner.call_hook("before_test_epoch")
-            with runner.bar() as bar, self._shown_as(test) as segmentor:
-                twice, self.upsampled_twice = upsamples_twice(segmentor), False
-                batches = bar.track(loop.dataloader, description=f"Testing on {test['domain']}")
-                for i, batch in enumerate(batches):
-                    for part in _by_size(batch):
-                        with _enough_memory_to_predict(part):
-                            loop.run_iter(i, part)
-                    self.upsampled_twice |= twice and _is_rescaled(batch)
-            of_test = loop.evaluator.evaluate(images)
-            runner.call_hook("after_test_epoch", metrics=of_test)
-            metrics |= of_test
+            sharing.setdefault(self._loaded[test["name"]], []).append(test)
+        metrics = {}
+        for tests in sharing.values():
+            self._clear_logged()
+            for test in tests:
+                loop = self._turn_to(test)
+                runner.logger.info(
+                    f"Testing on {test['domain']} {test['split']}, "
+                    f"{len(loop.dataloader.dataset)} images, protocol {test['protocol']['name']}"
+                )
+                runner.call_hook("before_test_epoch")
+            twice = self._predict(tests)
+            for test in tests:
+                loop = self._turn_to(test)
+                self.upsampled_twice = test["name"] in twice
+                of_test = loop.evaluator.evaluate(len(loop.dataloader.dataset))
+                runner.call_hook("after_test_epoch", metrics=of_test)
+                self._clear_logged(of_test)
+                metrics |= of_test
         runner.call_hook("after_test")
         return metrics
+
+    def _turn_to(self, test: dict) -> TestLoop:
+        """Says to hooks that a test is under way."""
+        self.test, loop = test, self.loops[test["name"]]
+        self.dataloader = loop.dataloader
+        return loop
+
+    def _clear_logged(self, names: Iterable[str] | None = None) -> None:
+        """Forgets logged values, or those of some names, which log lines of further tests would
+        repeat."""
+        logged = self.runner.message_hub.log_scalars
+        keys = [key for key in logged if key.startswith("test/")]
+        for key in keys if names is None else [f"test/{name}" for name in names]:
+            logged.pop(key, None)
+
+    def _predict(self, tests: Sequence[dict]) -> set[str]:
+        """Predicts all images of some tests of the same files, and counts their pixels; returns the
+        names of tests whose logits were resized twice."""
+        loaders = [self.loops[test["name"]].dataloader for test in tests]
+        loader = loaders[0] if len(loaders) == 1 else shared_loader(loaders)
+        twice: set[str] = set()
+        with self.runner.bar() as bar:
+            batches = bar.track(loader, description=f"Testing on {tests[0]['domain']}")
+            for i, loaded in enumerate(batches):
+                for test, batch in zip(
+                    tests, [loaded] if len(loaders) == 1 else loaded, strict=True
+                ):
+                    loop = self._turn_to(test)
+                    with self._shown_as(test) as segmentor:
+                        for part in _by_size(batch):
+                            with _enough_memory_to_predict(part):
+                                loop.run_iter(i, part)
+                        if upsamples_twice(segmentor) and _is_rescaled(batch):
+                            twice.add(test["name"])
+        return twice
 
     @contextmanager
     def _shown_as(self, test: Mapping) -> Iterator[nn.Module]:

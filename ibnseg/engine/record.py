@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -77,11 +77,19 @@ def add_test(
         results.write(path, results.merge(before, run, [record], domains))
 
 
-def finish_results(folder: Path, run: dict, domains: Mapping[str, Mapping], show: bool) -> dict:
+def finish_results(
+    folder: Path,
+    run: dict,
+    domains: Mapping[str, Mapping],
+    before: dict | None,
+    tests: Sequence[Mapping],
+    show: bool,
+) -> dict:
     """Records which checkpoint was tested last, and writes the tables of its tests.
 
     Args:
         folder, run, domains: as for :func:`add_test`.
+        before, tests: as for :func:`ibnseg.evaluation.results.in_order`.
         show: whether the table is printed too.
 
     Returns:
@@ -90,6 +98,7 @@ def finish_results(folder: Path, run: dict, domains: Mapping[str, Mapping], show
     path = folder / RESULTS
     with in_turn(path):
         content = results.merge(results.read(path), run, [], domains)
+        content = results.in_order(content, before, run, tests)
         results.write(path, content)
         _write_tables(folder, content, show)
     return content

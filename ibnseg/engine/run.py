@@ -259,4 +259,4 @@ def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True
         return {}
     if not loop.tests:
         runner.logger.info("Every test is done already")
-    return finish_results(folder, run, runner.cfg.domains, show)
+    return finish_results(folder, run, runner.cfg.domains, before, loop.tests, show)

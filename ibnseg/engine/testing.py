@@ -9,6 +9,7 @@ from dataclasses import asdict
 from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domain
+from ibnseg.engine.shared_loading import LOADING
 from ibnseg.evaluation.metrics import counting, needs_logits
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import SIZE
@@ -145,9 +146,7 @@ def test_dataloader(
     """
     dataset = domain.dataset["type"].split(".")[-1]
     pipeline = [
-        dict(type="ibnseg.LoadImage"),
-        dict(type="ibnseg.LoadLabel"),
-        dict(type="ibnseg.LoadInstances"),
+        *map(dict, LOADING),
         *view_steps(protocol.view(dataset)),
         *pack_steps(scales),
     ]

@@ -152,6 +152,26 @@ def merge(
     )
 
 
+def in_order(results: dict, before: dict | None, run: dict, tests: Sequence[Mapping]) -> dict:
+    """Puts the records that a command has added last, in the order of its tests.
+
+    Args:
+        results: a results file's content.
+        before: what it was before the command; None if there was none.
+        run: of the checkpoint that was tested.
+        tests: ``domain``, ``split`` and ``protocol`` of each.
+    """
+    checkpoint = run["checkpoint_sha256"]
+    old = [_identity(test) for test in before["tests"]] if before else []
+    added = [_identity({**test, "checkpoint_sha256": checkpoint}) for test in tests]
+    places = [identity for identity in added if identity not in old]
+
+    def place(test: dict) -> int:
+        return places.index(_identity(test)) if _identity(test) in places else -1
+
+    return {**results, "tests": sorted(results["tests"], key=place)}
+
+
 def without_counts(results: dict, files: Collection[str]) -> dict:
     """Makes no test of results name one of some ``per_image`` files any more."""
     tests = [
