@@ -59,9 +59,10 @@ class LateHistory(HistoryBuffer):
     def _count_history(self, counts: np.ndarray) -> None:
         self._counts = counts
 
-    def __reduce__(self) -> tuple:
-        values, counts = self.data
-        return HistoryBuffer, (values.tolist(), counts.tolist(), self.max_length)
+    def __deepcopy__(self, memo: dict) -> HistoryBuffer:
+        """Returns mmengine's history of the same values, which is what a checkpoint gets."""
+        values, counts = (each.copy() for each in self.data)
+        return HistoryBuffer(values, counts, self.max_length)
 
 
 def log_late(hub: MessageHub, name: str, value: object) -> None:
