@@ -1,27 +1,25 @@
 """What ``auto`` comes to: the arithmetic that is fastest on a device, by what the device can do.
 
 No stopwatch is asked, so that the same machine and config always give the same recipe. The rules
-follow from these measurements: how many times as fast as in float32, NCHW, a training step is on
-one thread of a Xeon with AMX, torch 2.14. The networks are FCNs at output stride 8: R18 on 2 crops
-of 320x320, IBN18-a on 2 of 224x224, and the 8 times narrower one of the generated streets.
+follow from measurements: how many times as fast as in float32, NCHW, a training step is, on one
+thread of a Xeon with AMX and torch 2.14. R18 and IBN18-a are FCNs at output stride 8, on 2 crops of
+320x320 and of 224x224; the others are the narrower networks of the generated streets, on 2 crops of
+256x256 (IBN18-a) and of 128x128.
 
-=========================  ====  =======  =======
-step                       R18   IBN18-a  streets
-=========================  ====  =======  =======
-float32, channels-last     1.02  0.98     1.00
-float32, channels-last,    1.11  -        1.11
-compiled
-bfloat16                   3.0   2.8      1.4
-bfloat16, channels-last    3.8   3.0      1.6
-bfloat16, channels-last,   3.8   -        1.6
-compiled
-=========================  ====  =======  =======
+=======================  =====  =======  ===============  ========  ============  ========
+step                     R18    IBN18-a  streets IBN18-a  IBNX50-a  IBNDense121a  SEIBN50a
+=======================  =====  =======  ===============  ========  ============  ========
+float32, channels-last   1.02   0.98     1.00             0.94      1.03          1.00
+bfloat16                 2.98   2.81     1.38             1.06      0.99          0.95
+bfloat16, channels-last  3.76   2.96     1.49             1.13      1.08          1.01
+=======================  =====  =======  ===============  ========  ============  ========
 
-So on processors, bfloat16 with channels-last is fastest if it is computed in hardware. Without it,
-channels-last gains nothing. Compiling takes a minute or more and gains a tenth at best, so it is
-not chosen there. On GPUs these rules are reasoned, not measured: Tensor Cores take bfloat16 in
-channels-last without rearranging it, and what is between the convolutions is bound by memory, which
-compiling fuses; that takes minutes and so pays in a long training alone.
+Compiling takes a minute or more on a processor; the step then takes 0.9 to 1.1 times as long as
+without. So on processors that compute in bfloat16, that with channels-last is fastest; on others,
+channels-last gains nothing; and compiling is not chosen. On GPUs the rules are reasoned, not
+measured: Tensor Cores take bfloat16 in channels-last without rearranging it; what is between the
+convolutions is bound by memory, which compiling fuses, and as that takes minutes it pays in a long
+training alone.
 """
 
 from __future__ import annotations

@@ -57,6 +57,13 @@ def test_the_mean_of_parts_is_that_of_the_batch(arguments: dict) -> None:
     torch.testing.assert_close(loss(scores, labels, ignore_index=255), whole, rtol=0, atol=0)
 
 
+def test_the_loss_of_a_batch_that_is_not_cut_keeps_its_bits() -> None:
+    scores, labels = batch()
+    loss = CrossEntropyLoss(avg_non_ignore=True)
+    whole = loss(scores.float(), labels, ignore_index=255)
+    assert torch.equal(mean_of_parts(loss, scores.float(), labels, 1), whole)
+
+
 def test_labels_that_a_head_makes_keep_the_divisor_of_their_part() -> None:
     """E.g. only pixels where another head is sure."""
     scores, labels = batch()
