@@ -9,6 +9,7 @@ from pathlib import Path
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.precision import warn_if_emulated
 from ibnseg.engine.read import find_network
+from ibnseg.models.fuse import fuse
 from ibnseg.networks.inputs import find_images, is_video
 from ibnseg.networks.network import describe_network, load_network
 from ibnseg.networks.outputs import Output, chosen_outputs
@@ -74,7 +75,7 @@ def predict_folder(
     team, out = Team(), as_path(out)
     found, left_out = team.from_main(lambda: find_images(as_path(images), out))
     cfg, checkpoint = find_network(source, checkpoint, options)
-    network = load_network(cfg, checkpoint)
+    network = fuse(load_network(cfg, checkpoint))
     outputs = chosen_outputs(write, network.class_set)
     identity = dict(describe_network(cfg, checkpoint), precision=precision)
     ledger = Ledger(out / RECORD, "predictions", identity, 1, {"precision": "float32"})

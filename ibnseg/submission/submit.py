@@ -17,6 +17,7 @@ from ibnseg.datasets.sizes import stored_size
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.read import find_network, load_config
 from ibnseg.engine.run import TTA_SCALES
+from ibnseg.models.fuse import fuse
 from ibnseg.networks.network import (
     describe_network,
     load_network,
@@ -84,7 +85,7 @@ def submit(
     images = team.from_main(lambda: split_images(target, cfg, domain, split, roots or {}))
     is_official = domain in (None, target.domain)
     sizes = team.from_main(lambda: image_sizes(target, images, is_official))
-    network = load_network(cfg, checkpoint)
+    network = fuse(load_network(cfg, checkpoint))
     if network.class_set.classes != target.class_set.classes:
         raise UserError(
             f"{checkpoint}: a network of the {len(network.class_set.classes)} classes of "

@@ -55,7 +55,8 @@ def assert_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MO
 
     A layer that is IN or BN itself has the other part empty.
     """
-    kind = {nn.InstanceNorm2d: "IN.", nn.BatchNorm2d: "BN."}.get(type(layer), "")
+    kinds = ((nn.InstanceNorm2d, "IN."), (nn.BatchNorm2d, "BN."))
+    kind = next((name for of, name in kinds if isinstance(layer, of)), "")
     old = {kind + key: value for key, value in numpy_of(layer).items()}
     got = layer.train(training)(torch.from_numpy(x)).detach().numpy()
     new = {kind + key: value for key, value in numpy_of(layer).items()}
@@ -70,6 +71,8 @@ def assert_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MO
         outs.append(batch_norm(for_bn, mean, var, old["BN.weight"], old["BN.bias"], eps))
     want = np.concatenate(outs if in_first else outs[::-1], axis=1)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+    if not training:
+        assert_fast_form(layer, x, want)
 
     if training and for_bn.shape[1]:
         count = x[:, 0].size
@@ -79,6 +82,14 @@ def assert_values(layer, x, for_in, for_bn, in_first, eps, training, momentum=MO
         assert new["BN.num_batches_tracked"] == 1
     else:
         assert all(np.array_equal(old[key], new[key]) for key in old)
+
+
+def assert_fast_form(layer, x, want):
+    """Without gradients the layer takes other ways, which depend on the memory's layout."""
+    with torch.inference_mode():
+        for layout in (torch.contiguous_format, torch.channels_last):
+            got = layer(torch.from_numpy(x).contiguous(memory_format=layout))
+            np.testing.assert_allclose(got.numpy(), want, rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
@@ -219,7 +230,7 @@ def test_channels_are_divided_as_published():
         with case(channels=channels, ratio=ratio, in_first=in_first):
             layer = IBN(channels, ratio, in_first=in_first)
             assert [name for name, _ in layer.named_children()] == ["IN", "BN"]
-            assert type(layer.IN) is nn.InstanceNorm2d
+            assert isinstance(layer.IN, nn.InstanceNorm2d)
             assert type(layer.BN) is nn.BatchNorm2d
             assert (layer.IN.num_features, layer.BN.num_features) == (instance, batch)
             assert layer.IN.weight.shape == layer.IN.bias.shape == (instance,)

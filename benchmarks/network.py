@@ -1,0 +1,52 @@
+"""Whole networks in inference: FCN on IBN-Net50-a and -b beside ResNet50."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import Row, alternately, compare
+from ibnseg.models.create import create
+from ibnseg.models.fuse import fuse
+
+MOST = {"resnet50_ibn_a": 1.03, "resnet50_ibn_b": 1.05}
+TITLES = {"resnet50_ibn_a": "IBN-Net50-a", "resnet50_ibn_b": "IBN-Net50-b", "resnet50": "ResNet50"}
+PEER = "resnet50"
+
+MODES = {
+    "float32": (torch.contiguous_format, False, (128, 256)),
+    "float32, channels-last": (torch.channels_last, False, (128, 256)),
+    "bfloat16": (torch.contiguous_format, True, (256, 512)),
+    "bfloat16, channels-last": (torch.channels_last, True, (256, 512)),
+}
+"""Memory layout, whether in bfloat16, and the size of the image: larger where it is faster."""
+
+
+def measure(threads: int) -> list[Row]:
+    torch.manual_seed(0)
+    networks = {name: create("fcn", name).eval() for name in TITLES}
+    rows = _rows("float32", networks, "unfused", {})
+    fused = {name: fuse(copy.deepcopy(network)) for name, network in networks.items()}
+    return [*(row for mode in MODES for row in _rows(mode, fused, "fused", MOST)), *rows]
+
+
+def _rows(mode: str, networks: dict[str, nn.Module], how: str, most: dict) -> list[Row]:
+    layout, is_bfloat16, size = MODES[mode]
+    x = torch.randn(1, 3, *size).contiguous(memory_format=layout)
+    ways = {}
+    for name, network in networks.items():
+        ways[name] = _way(network.to(memory_format=layout), x)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+        times = alternately(ways, seconds=2, warm_up=1)
+    what = f"{size[1]}x{size[0]}, {mode}, {how}"
+    return [
+        compare(f"FCN on {TITLES[name]}, {what}", times, PEER, most.get(name), ours=name)
+        for name in MOST
+    ]
+
+
+def _way(network: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    return lambda: network(x)

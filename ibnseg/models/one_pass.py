@@ -1,0 +1,221 @@
+"""IN of some channels and BN of the others, from moments of one pass into one output, on CPUs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from ibnseg.models.kernels import (
+    dense,
+    is_channels_last,
+    moments,
+    moments_of,
+    scale_and_shift,
+    sums_of_gradients,
+)
+
+
+def normalise(
+    x: Tensor, instance: nn.Module, batch: nn.Module | None = None, in_first: bool = True
+) -> Tensor | None:
+    """Computes what IN and BN give for their channels, in one pass.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        instance: the layer of IN.
+        batch: the layer of BN; its running statistics are updated as it would do.
+        in_first: whether the channels of IN come before those of BN.
+
+    Returns:
+        Like ``x``, or None if the layers have to be called: not on a CPU, if they are of other
+        types than torch's or have hooks, for input that they refuse, and if they are traced.
+    """
+    layers = (instance,) if batch is None else (instance, batch)
+    if torch.is_grad_enabled() or not all(map(is_known, layers)) or not fits(x, *layers):
+        return None
+    if batch is None:
+        if not is_channels_last(x):
+            return group_norm(x, instance)
+        batch_channels, running = slice(x.shape[1], x.shape[1]), (instance.weight[:0],) * 2
+    else:
+        if batch.training:
+            return None
+        ordered = layers if in_first else layers[::-1]
+        first = ordered[0].num_features
+        batch_channels = slice(first, x.shape[1]) if in_first else slice(0, first)
+        layers, running = ordered, (batch.running_mean, batch.running_var)
+    weight, bias = (torch.cat([getattr(n, key) for n in layers]) for key in ("weight", "bias"))
+    eps = torch.cat([torch.full_like(n.weight, n.eps) for n in layers])
+    return Normalisation.apply(x, weight, bias, batch_channels, eps, running)[0]
+
+
+def group_norm(x: Tensor, instance: nn.Module) -> Tensor:
+    """Computes IN by the kernel of GroupNorm, for tensors that are not channels-last."""
+    n, c, h, w = x.shape
+    weight, bias = instance.weight, instance.bias
+    return torch.native_group_norm(x, weight, bias, n, c, h * w, c, instance.eps)[0]
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_watched(layer: nn.Module) -> bool:
+    """Whether a layer has to be called, because it has hooks or a method ``forward`` of its own."""
+    return "forward" in vars(layer) or any(getattr(layer, hooks) for hooks in HOOKS)
+
+
+FORWARDS = (nn.InstanceNorm2d.forward, nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
+
+
+def is_known(layer: nn.Module) -> bool:
+    """Whether a layer computes what torch's IN or BN does, with affine parameters and, if it is BN,
+    running statistics."""
+    is_instance = isinstance(layer, nn.InstanceNorm2d)
+    return (
+        (isinstance(layer, InstanceNorm) or type(layer).forward in FORWARDS)
+        and layer.affine
+        and (layer.running_mean is None) == is_instance
+    )
+
+
+def fits(x: Tensor, *layers: nn.Module) -> bool:
+    """Whether the kernels take an input of the channels of IN and, behind it, BN."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor:
+        return False
+    return (
+        x.device.type == "cpu"
+        and x.layout is torch.strided
+        and x.ndim == 4
+        and x.shape[1] == sum(layer.num_features for layer in layers)
+        and x.shape[2] * x.shape[3] > 1
+        and x.numel() > 0
+        and layers[0].num_features > 0
+        and x.is_floating_point()
+        and all(n.weight.dtype == torch.promote_types(x.dtype, torch.float32) for n in layers)
+    )
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """torch's ``InstanceNorm2d`` with its numbers, but for rounding, and faster on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = normalise(x, self) if self.affine else None
+        return super().forward(x) if out is None else out
+
+
+class Normalisation(Function):
+    """Normalises some channels of each image by themselves, and the others over the batch.
+
+    IN and BN both subtract a mean and divide by a standard deviation; they differ only in whose
+    these are. So moments are computed for each channel of each image; BN's are combined over the
+    images (Chan et al., 1983); and the input is scaled and shifted into one output. The backward
+    pass does the same with the sums of the gradient. It can be differentiated again.
+
+    Args:
+        x: ``(N, C, H, W)`` on a CPU, floating point, H * W > 1.
+        weight, bias: ``(C,)``, in float32, or in float64 for a float64 input.
+        batch: the channels of BN, with start and stop: the first ones, the last ones or none.
+        eps: added to the variance, ``(C,)``.
+        running: the mean and variance of BN's channels, if they are not computed from the batch.
+
+    Returns:
+        What the layer gives, like ``x``; and, if they were computed, BN's mean and biased variance.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        batch: slice,
+        eps: Tensor,
+        running: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        x = dense(x)
+        if running is None:
+            mean, var = moments(x)
+            of_batch = _over_images(mean[:, batch], var[:, batch])
+        else:
+            own = instance_channels(x.shape[1], batch)
+            mean, var = weight.new_empty(2, *x.shape[:2])
+            mean[:, own], var[:, own] = moments_of(x, own)
+            of_batch = running
+        mean[:, batch], var[:, batch] = of_batch
+        reciprocal = (var + eps).sqrt_().reciprocal_()
+        scale = weight * reciprocal
+        out = scale_and_shift(x, scale, bias - mean * scale, torch.empty_like(x))
+        ctx.save_for_backward(x, weight, bias, mean, reciprocal)
+        ctx.batch, ctx.eps, ctx.running = batch, eps, running
+        if running is not None:
+            return out, None, None
+        ctx.mark_non_differentiable(*of_batch)
+        return out, *of_batch
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, reciprocal = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient will be differentiated
+            needed = [t for t, need in zip((x, weight, bias), ctx.needs_input_grad) if need]  # noqa: B905
+            out = _plain(x, weight, bias, ctx.batch, ctx.eps, ctx.running)
+            found = iter(torch.autograd.grad(out, needed, grad, create_graph=True))
+            return tuple(next(found) if need else None for need in ctx.needs_input_grad)
+        layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+        grad, batch = grad.contiguous(memory_format=layout), ctx.batch
+        of_output, of_one = sums_of_gradients(grad, x, mean, reciprocal)
+        of_weight, of_bias, of_input = of_output.sum(dim=0), of_one.sum(dim=0), None
+        if ctx.needs_input_grad[0]:
+            for sums, total in ((of_output, of_weight), (of_one, of_bias)):
+                sums[:, batch] = total[batch] / len(x) if ctx.running is None else 0.0
+                sums /= x.shape[2] * x.shape[3]
+            # (grad - mean(grad) - normalised * mean(grad * normalised)) * weight * reciprocal
+            scale = weight * reciprocal
+            slope = -scale * reciprocal * of_output
+            of_input = scale_and_shift(
+                x, slope, -scale * of_one - slope * mean, torch.empty_like(x)
+            )
+            if x.dtype == scale.dtype:
+                of_input.addcmul_(grad, scale[..., None, None])
+            else:  # a product with coefficients in float32 would be in float32
+                none = torch.zeros_like(scale)
+                of_input += scale_and_shift(grad, scale, none, torch.empty_like(x))
+        return of_input, of_weight, of_bias, None, None, None
+
+
+def instance_channels(channels: int, batch: slice) -> slice:
+    """Returns the channels of IN, given those of BN."""
+    return slice(batch.stop, channels) if batch.start == 0 else slice(0, batch.start)
+
+
+def _over_images(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over images of one size, from those of each."""
+    overall = mean.mean(dim=0)
+    return overall, (var + (mean - overall).square()).mean(dim=0)
+
+
+def _plain(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    batch: slice,
+    eps: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """Computes by torch's own layers what :class:`Normalisation` does."""
+    parts, own = {}, instance_channels(x.shape[1], batch)
+    if own.start < own.stop:
+        parts[own.start] = F.instance_norm(
+            x[:, own], weight=weight[own], bias=bias[own], eps=float(eps[own][0])
+        )
+    if batch.start < batch.stop:
+        parts[batch.start] = F.batch_norm(
+            x[:, batch],
+            *(running or (None, None)),
+            weight[batch],
+            bias[batch],
+            running is None,
+            eps=float(eps[batch][0]),
+        )
+    return torch.cat([parts[begin] for begin in sorted(parts)], dim=1)
