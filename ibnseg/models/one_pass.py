@@ -91,7 +91,7 @@ def fits(x: Tensor, *layers: nn.Module) -> bool:
         and x.shape[1] == sum(layer.num_features for layer in layers)
         and x.shape[2] * x.shape[3] > 1
         and x.numel() > 0
-        and layers[0].num_features > 0
+        and all(layer.num_features > 0 for layer in layers)
         and x.is_floating_point()
         and all(n.weight.dtype == torch.promote_types(x.dtype, torch.float32) for n in layers)
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ibnseg.models import IBN, IBNResNet
 from ibnseg.models.norm import INBN
+from ibnseg.models.one_pass import InstanceNorm
 from tests.models.cases import case
 from tests.models.reference import (
     BATCH_NORM,
@@ -31,7 +32,7 @@ DILATED = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
 EARLY = dict(strides=(2, 1, 1, 2), dilations=(3, 2, 1, 1))  # dilated where 'b' normalises sums
 VARIANTS = (None, "a", "b", "c", "d", "a&d", "ax2", "in")
 FEW = (None, "a&d", "c", "in")  # with every kind of layer in every place
-KINDS = {IBN: "IBN", INBN: "IN|BN", nn.InstanceNorm2d: "IN", nn.BatchNorm2d: "BN"}
+KINDS = {IBN: "IBN", INBN: "IN|BN", InstanceNorm: "IN", nn.BatchNorm2d: "BN"}
 
 
 @cache
@@ -287,7 +288,7 @@ def test_ratio_1_normalises_all_channels_by_instance(depth, variant):
         if block not in other.layer4:
             for name in ("bn1", "bn2")[: 2 if variant == "ax2" else 1]:
                 channels = getattr(block, name).num_features
-                setattr(block, name, nn.InstanceNorm2d(channels, affine=True))
+                setattr(block, name, InstanceNorm(channels, affine=True))
     assert_same_outcome(net, other, without_empty(net, "IN"))
 
 
@@ -307,7 +308,7 @@ def test_ratios_0_and_1_can_be_mixed_by_stage():
     )
     randomise(net)
     for block in other.layer3:
-        block.bn1 = nn.InstanceNorm2d(32, affine=True)
+        block.bn1 = InstanceNorm(32, affine=True)
     weights = net.state_dict()
     for stage, half in ((1, "BN"), (3, "IN")):
         for name in [key for key in weights if key.startswith(f"layer{stage}.") and "bn1." in key]:

@@ -14,6 +14,7 @@ from PIL import Image
 from ibnseg import load, predict
 from ibnseg.datasets.labels import CITYSCAPES, CITYSCAPES_IDS, PALETTE, lookup_table
 from ibnseg.engine.launch import stop_processes
+from ibnseg.models.fuse import fuse
 from ibnseg.networks import predictor, video
 from ibnseg.networks.folder import RECORD, predict_folder
 from ibnseg.networks.outputs import Prediction, chosen_outputs, write_train_ids
@@ -240,7 +241,7 @@ def test_label_ids_confidence_and_probabilities_are_written_on_request(
 ) -> None:
     """Cityscapes' ids, confidence and probabilities are written beside the train ids."""
     _, run, _ = trained
-    out, network = folder.parent / "out", load(run)
+    out, network = folder.parent / "out", fuse(load(run))
     predict_folder(run, None, folder, out)
     wanted = ["label-ids", "confidence", "probabilities"]
     predict_folder(run, None, folder, out, write=wanted)
