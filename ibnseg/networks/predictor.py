@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 from PIL import Image
 from rich.progress import Progress
@@ -121,7 +122,7 @@ class Predictor:
             nonlocal names
             if names is None:
                 names = legend(drawn(class_set), frame.shape[1], class_set)
-            write(np.concatenate([blend(frame[..., ::-1], train_ids, class_set), names]))
+            write(np.concatenate([blend(_rgb(frame), train_ids, class_set), names]))
 
         with (
             closing(video.read_frames(todo.path)) as frames,
@@ -178,7 +179,7 @@ class Predictor:
     ) -> None:
         *files, overlay_file = picture.todo.targets
         self._write(prediction, files)
-        shown = overlay(picture.image[..., ::-1], prediction.train_ids, self.network.class_set)
+        shown = overlay(_rgb(picture.image), prediction.train_ids, self.network.class_set)
         with written_whole(overlay_file) as temporary:
             Image.fromarray(shown).save(temporary, quality=90)
         finish()
@@ -202,6 +203,10 @@ def _read(batch: Sequence[Todo]) -> list[_Picture | dict[Path, str]]:
         except UserError as error:
             results.append({todo.path: str(error)})
     return results
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -109,7 +109,7 @@ def writing(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray], No
                 writer = cv2.VideoWriter(str(temporary), codec, rate, size)
                 if not writer.isOpened():
                     raise UserError(f"{path}: this build of OpenCV cannot write {CODEC} video")
-            writer.write(even[..., ::-1])
+            writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
 
         try:
             yield write
