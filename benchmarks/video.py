@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from benchmarks.folder import BOUND, PEER, predictor, small_network, street
-from benchmarks.measure import Row, alternately, compare
+from benchmarks.folder import BOUND, PEER, beside_peer_and_bound, predictor, small_network, street
+from benchmarks.measure import Row, alternately
 from ibnseg.datasets.labels import CITYSCAPES
 from ibnseg.networks import video
 from ibnseg.networks.drawing import blend, drawn, legend
@@ -19,7 +19,7 @@ from ibnseg.networks.outputs import Prediction, chosen_outputs
 from ibnseg.networks.predictor import Todo
 from ibnseg.support.progress import bar
 
-FRAMES, WIDTH, HEIGHT = 12, 960, 540
+FRAMES, WIDTH, HEIGHT = 8, 960, 540
 
 
 def measure(threads: int) -> list[Row]:
@@ -49,7 +49,7 @@ def measure(threads: int) -> list[Row]:
         }
         times = alternately(ways, seconds=8, warm_up=1)
     work = f"predict of a video, {FRAMES} frames of {WIDTH}x{HEIGHT}"
-    return [compare(work, times, PEER), compare(work, times, BOUND, note="the bound")]
+    return beside_peer_and_bound(work, times, threads)
 
 
 def one_after_the_other(network: nn.Module, todo: Todo) -> None:
