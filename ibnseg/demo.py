@@ -43,7 +43,7 @@ class Scale(NamedTuple):
     iterations: int
 
 
-FULL, QUICK = Scale(400, 40, 500), Scale(16, 4, 8)
+FULL, QUICK = Scale(400, 40, 300), Scale(16, 4, 8)
 
 
 def demo(out: str | Path = "demo", seeds: Sequence[int] = (0,), quick: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ibnseg.streets.scene import Camera, Facet, Scene, Vector
+from ibnseg.streets.scene import UP, Camera, Facet, Scene, Vector
 
 NEAR = 0.7
 """The distance in metres ahead of the camera at which facets are cut off."""
@@ -51,6 +51,7 @@ class Raster(NamedTuple):
     b: np.ndarray  # float32
     near: np.ndarray  # float32, 1 / Z
     step: np.ndarray  # float32, metres on the facet from one pixel to the next
+    under: np.ndarray  # uint8, the share of the pixel that lies below things; 255 is all of it
 
 
 def rasterise(scene: Scene, width: int, height: int) -> Raster:
@@ -61,12 +62,13 @@ def rasterise(scene: Scene, width: int, height: int) -> Raster:
     samples = np.zeros((2 * height, 2 * width), np.uint16)
     nearest = np.zeros((2 * height, 2 * width), np.float32)  # 1 / Z
     covered = np.zeros((2 * height, 2 * width), np.uint8)
+    planes = inverse[6:].T.tolist()
     us, vs = (np.arange(n, dtype=np.float32) / 2 for n in (2 * width, 2 * height))
     for i, polygon, (left, top, right, bottom) in _polygons(shapes, scene.camera, width, height):
         part = np.s_[top:bottom, left:right]
         covered[part] = 0
         cv2.fillPoly(covered, polygon, 1, shift=_SHIFT)
-        per_u, per_v, constant = inverse[6:, i]
+        per_u, per_v, constant = planes[i]
         depth = np.add.outer(per_v * vs[top:bottom], per_u * us[left:right] + constant)
         depth *= covered[part]
         wins = depth > nearest[part]
@@ -76,7 +78,8 @@ def rasterise(scene: Scene, width: int, height: int) -> Raster:
     labels = np.array([f.label for f in facets], np.uint8)[numbers]
     normals = _normals(shapes.frames, scene.camera)
     places = _places(inverse, numbers)
-    return Raster(scene, facets, shapes, normals, samples, numbers, labels, *places)
+    under = np.rint(255 * _shadow(shapes, scene.camera, UP, width, height)).astype(np.uint8)
+    return Raster(scene, facets, shapes, normals, samples, numbers, labels, *places, under)
 
 
 def shadow(raster: Raster, sun: Vector) -> np.ndarray:
@@ -89,11 +92,15 @@ def shadow(raster: Raster, sun: Vector) -> np.ndarray:
         sun: unit vector towards the light; straight up gives the places where things stand.
     """
     height, width = raster.numbers.shape
+    return _shadow(raster.shapes, raster.scene.camera, sun, width, height)
+
+
+def _shadow(shapes: Shapes, camera: Camera, sun: Vector, width: int, height: int) -> np.ndarray:
     mask = np.zeros((2 * height, 2 * width), np.uint8)
-    shapes = raster.shapes.select(raster.shapes.frames[:, 1, 1] > 0.5)
+    shapes = shapes.select(shapes.frames[:, 1, 1] > 0.5)
     slide = np.array([sun[0] / sun[1], 1.0, sun[2] / sun[1]])
     shapes.frames[:, 1] -= shapes.frames[:, 1, 1:2] * slide
-    for _, polygon, _ in _polygons(shapes, raster.scene.camera, width, height):
+    for _, polygon, _ in _polygons(shapes, camera, width, height):
         cv2.fillPoly(mask, polygon, 255, shift=_SHIFT)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ibnseg.streets.raster import Raster, shadow
-from ibnseg.streets.scene import UP, Random
+from ibnseg.streets.scene import Random
 from ibnseg.streets.textures import LEVELS, MATERIALS, SIZE, TILE_NUMBERS, atlas
 
 Range = tuple[float, float]
@@ -133,8 +133,7 @@ def _light(raster: Raster, settings: RenderSettings, sun: float) -> np.ndarray:
     ground = _is(raster, GROUND)
     if sun > 0:
         direct *= 1 - ground * shadow(raster, raster.scene.sun)
-    under = np.rint(255 * shadow(raster, UP)).astype(np.uint8)
-    under = cv2.GaussianBlur(under, (9, 5), 0)
+    under = cv2.GaussianBlur(raster.under, (9, 5), 0)
     upward = (0.8 + 0.2 * raster.normals[:, 1].clip(0)).astype(np.float32).take(raster.numbers)
     upward *= 1 - ground * under * np.float32(0.5 / 255)
     light = upward[..., None] * np.array(settings.sky, np.float32)
@@ -166,14 +165,19 @@ def _antialiased(color: np.ndarray, samples: np.ndarray) -> np.ndarray:
     if it sees that pixel's facet and not its own."""
     height, width, _ = color.shape
     own = np.pad(samples[::2, ::2], ((0, 1), (0, 1)), "edge")
-    wide = np.pad(color, ((0, 1), (0, 1), (0, 0)), "edge")
-    total = color.copy()
+    total = color + color + color + color  # of most pixels, which see one facet
+    others = []
     for dy, dx in ((0, 1), (1, 0), (1, 1)):
-        next_ = np.s_[dy : dy + height, dx : dx + width]
-        seen = samples[dy::2, dx::2]
-        other = (seen != own[:height, :width]) & (seen == own[next_])
-        total += np.where(other[..., None], wide[next_], color)
-    return total / 4
+        seen, next_ = samples[dy::2, dx::2], own[dy : dy + height, dx : dx + width]
+        others.append(((seen != own[:height, :width]) & (seen == next_), dy, dx))
+    y, x = np.nonzero(others[0][0] | others[1][0] | others[2][0])
+    edges = color[y, x]
+    for other, dy, dx in others:
+        next_ = color[np.minimum(y + dy, height - 1), np.minimum(x + dx, width - 1)]
+        edges += np.where(other[y, x, None], next_, color[y, x])
+    total[y, x] = edges
+    total /= 4
+    return total
 
 
 def _rained_on(color: np.ndarray, raster: Raster, wet: float, rng) -> np.ndarray:

@@ -90,9 +90,12 @@ def write_streets(
     with ExitStack() as locks:
         for root in ledgers:
             locks.enter_context(alone_in(root, "is being written"))
-        tasks = [task for root, ledger in ledgers.items() for task in _begin(root, ledger)]
+        tasks: dict[int, list[tuple[str, Picture]]] = {}
+        for root, ledger in ledgers.items():
+            for appearance, picture in _begin(root, ledger):
+                tasks.setdefault(picture.layout, []).append((appearance, picture))
         try:
-            _in_parallel(partial(_draw, size, seed), tasks)
+            _in_parallel(partial(_draw, size, seed), list(tasks.values()))
         except (MemoryError, BrokenProcessPool) as error:
             raise UserError(
                 f"too little memory to draw a picture of {size[0]}x{size[1]} on each core; choose "
@@ -153,33 +156,34 @@ def _write_json(path: Path, content: Mapping) -> None:
         temporary.write_text(json.dumps(content) + "\n")
 
 
-def _draw(size: tuple[int, int], seed: int, task: tuple[str, Picture]) -> None:
-    """Draws one picture and writes its image and its label."""
-    appearance, picture = task
-    number = layout_number(seed, picture.layout)
+def _draw(size: tuple[int, int], seed: int, pictures: Sequence[tuple[str, Picture]]) -> None:
+    """Draws the pictures of one layout, each in an appearance, and writes images and labels."""
+    number = layout_number(seed, pictures[0][1].layout)
     raster = rasterise(draw_layout(number), *size)
-    image = render(raster, appearance, number)
-    _, encoded = cv2.imencode(picture.image.suffix, image[..., ::-1])  # JPEG has a quality of 95
-    with written_whole(picture.image) as temporary:
-        temporary.write_bytes(encoded)
-    if picture.label is not None:
-        with written_whole(picture.label) as temporary:
-            picture.meaning(raster).save(temporary)
+    for appearance, picture in pictures:
+        image = render(raster, appearance, number)
+        _, encoded = cv2.imencode(picture.image.suffix, image[..., ::-1])  # JPEG: quality 95
+        with written_whole(picture.image) as temporary:
+            temporary.write_bytes(encoded)
+        if picture.label is not None:
+            with written_whole(picture.label) as temporary:
+                picture.meaning(raster).save(temporary)
 
 
-def _in_parallel(work: Callable, tasks: Sequence) -> None:
-    """Does all tasks on all cores that the process may use, and shows a bar with the time left."""
+def _in_parallel(work: Callable, tasks: Sequence[Sequence]) -> None:
+    """Does all tasks on all cores that the process may use, and shows a bar with the time left, in
+    which each counts by its length."""
     if not tasks:
         return
     share = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     pool = ProcessPoolExecutor(min(len(share), len(tasks)), initializer=_start_worker)
     try:
-        done = [pool.submit(work, task) for task in tasks]
+        done = {pool.submit(work, task): len(task) for task in tasks}
         with bar() as progress:
-            drawn = progress.add_task("Drawing streets", total=len(tasks))
+            drawn = progress.add_task("Drawing streets", total=sum(done.values()))
             for future in as_completed(done):
                 future.result()
-                progress.advance(drawn)
+                progress.advance(drawn, done[future])
     finally:
         pool.shutdown(cancel_futures=True)
 

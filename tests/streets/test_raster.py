@@ -167,7 +167,7 @@ def test_places_project_back_to_their_pixels(facet):
     """origin + a right + b up, through the camera in float64, is the pixel; near is 1 / Z."""
     raster = seen(facet)
     v, u = np.nonzero(raster.numbers)
-    a, b, near = (x[v, u].astype(np.float64)[:, None] for x in raster[-4:-1])
+    a, b, near = (x[v, u].astype(np.float64)[:, None] for x in (raster.a, raster.b, raster.near))
     x, y, z = (np.array(facet.origin) + a * facet.right + b * facet.up).T
     assert (z > 0).all()
     np.testing.assert_allclose(64 * x / z + 31.5, u, atol=0.01)

@@ -331,7 +331,8 @@ def test_too_little_memory_is_reported(tmp_path, monkeypatch):
         write_streets(tmp_path, {"real": (0, 1)}, size=SIZE)
 
 
-def be_slow(started: Path) -> None:
+def be_slow(task: list[Path]) -> None:
+    (started,) = task
     (started / str(os.getpid())).touch()
     time.sleep(60)
 
@@ -340,7 +341,7 @@ def test_workers_end_with_the_process_that_draws(tmp_path):
     """A killed process leaves nobody who would keep its folder locked."""
     started = tmp_path / "started"
     started.mkdir()
-    work = FORK.Process(target=write._in_parallel, args=(be_slow, [started] * 2))
+    work = FORK.Process(target=write._in_parallel, args=(be_slow, [[started]] * 2))
     work.start()
     workers = kill_alone(work, min(2, len(os.sched_getaffinity(0))), started)
     assert wait_until(lambda: not any(map(is_alive, workers)))
