@@ -11,7 +11,6 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
-from mmengine.dist import get_world_size
 
 from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.sizes import THREADS, require_equal_sizes, stored_size
@@ -24,6 +23,7 @@ from ibnseg.support.ledger import begin, recorded_stamps
 from ibnseg.support.overlapping import read_ahead
 from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.progress import bar
+from ibnseg.support.reading import in_mib
 from ibnseg.support.sharing import Team
 from ibnseg.support.terminal import say
 
@@ -96,9 +96,8 @@ def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) 
         wrong, rewritten = [], 0
         with bar(hidden=not team.is_main) as progress:
             task = progress.add_task(f"Preparing {domain.name}", total=len(left))
-            threads = max(1, (os.cpu_count() or 1) // get_world_size())
             one = _Preparing(store, by_name)
-            for problem, is_new in read_ahead(one, shared, threads):
+            for problem, is_new in read_ahead(one, shared, _cores()):
                 wrong += [problem] if problem else []
                 rewritten += is_new
                 progress.update(task, completed=shared.finish())
@@ -136,12 +135,12 @@ def _begin(store: Store, by_name: Mapping[str, Mapping], domain: str, verify: bo
     need, free = sum(sizes[name] for name in missing), shutil.disk_usage(store.folder).free
     has = sum(path.stat().st_size for name in missing for path in outputs[name] if path.exists())
     say(
-        f"{domain}: {len(sizes)} images and labels take {_gib(sum(sizes.values()))} in "
-        f"{store.folder}, {_gib(need)} of it are to be written; {_gib(free)} are free"
+        f"{domain}: {len(sizes)} images and labels take {_size(sum(sizes.values()))} in "
+        f"{store.folder}, {_size(need)} of it are to be written; {_size(free)} are free"
     )
     if need - has > free:
         raise UserError(
-            f"{store.folder}: {_gib(need - has)} are needed and {_gib(free)} are free; make room, "
+            f"{store.folder}: {_size(need - has)} are needed and {_size(free)} are free; make room, "
             "or give another --out"
         )
     if not verify:
@@ -232,6 +231,14 @@ def _require_own(folder: Path) -> None:
             )
 
 
+def _cores() -> int:
+    """How many cores this process may use; torchrun's processes share those of their machine, and
+    Slurm gives each its own."""
+    has_share = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_share else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 def _sizes(by_name: Mapping[str, Mapping]) -> dict[str, int]:
     """The bytes that each sample takes in a store, by its name, from the images' headers."""
     with ThreadPool(THREADS) as pool:
@@ -242,5 +249,5 @@ def _sizes(by_name: Mapping[str, Mapping]) -> dict[str, int]:
     }
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
+def _size(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else in_mib(size)

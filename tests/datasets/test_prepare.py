@@ -196,7 +196,7 @@ def test_too_little_room_is_reported_before_anything_is_written(
 ) -> None:
     usage = namedtuple("usage", "total used free")(2**30, 2**30, 1000)
     monkeypatch.setattr(preparing.shutil, "disk_usage", lambda folder: usage)
-    assert "0.0 GiB are free; make room" in error_of(lambda: prepare(out, root), capsys)
+    assert "1,000 bytes are free; make room" in error_of(lambda: prepare(out, root), capsys)
     assert not stored(out / "cityscapes")
 
 
