@@ -140,8 +140,8 @@ def _begin(store: Store, by_name: Mapping[str, Mapping], domain: str, verify: bo
     )
     if need - has > free:
         raise UserError(
-            f"{store.folder}: {_size(need - has)} are needed and {_size(free)} are free; make room, "
-            "or give another --out"
+            f"{store.folder}: {_size(need - has)} are needed and {_size(free)} are free; make "
+            "room, or give another --out"
         )
     if not verify:
         return begin(store.ledger, stamps, outputs)
