@@ -44,8 +44,8 @@ def test_a_network_is_loaded_from_a_run_or_a_config_with_a_checkpoint(trained, n
 def test_a_run_that_selects_its_best_gives_it(trained, tmp_path: Path) -> None:
     _, run, _ = trained
     text = (run / "config.py").read_text()
-    assert "save_best = False" in text
-    (tmp_path / "config.py").write_text(text.replace("save_best = False", "save_best = True"))
+    assert "save_best=False" in text
+    (tmp_path / "config.py").write_text(text.replace("save_best=False", "save_best=True"))
     shutil.copy(run / "checkpoints/iter_60.pth", tmp_path / "latest.pth")
     with pytest.raises(UserError, match="a run without best.pth"):
         load(tmp_path)
