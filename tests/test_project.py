@@ -164,7 +164,7 @@ def results(run: str) -> dict:
 def test_the_runs_config_says_where_its_modules_and_domains_are(place: Path, run: str) -> None:
     text = Path(run, "config.py").read_text()
     assert f"folder='{place / 'project'}'" in text
-    assert f"made_from = '{place / 'project' / 'configs' / 'mine.py'}'" in text
+    assert f"made_from='{place / 'project' / 'configs' / 'mine.py'}'" in text
     assert "title='Another camera'" in text
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ibnseg.engine import launch
 from ibnseg.engine.launch import slurm_as_torchrun
+from ibnseg.engine.run import train
 
 SLURM = dict(
     SLURM_PROCID="3",
@@ -95,7 +96,7 @@ model["decode_head"]["loss_decode"] = dict(class_weight=weights, avg_non_ignore=
 iterations = 2
 """
     config = str(tiny_config("gta5", ["gta5", "cityscapes"], exact))
-    ibnseg("train", config, "--work-dir", "one", cwd=in_data)
+    train(config, work_dir="one")
     ibnseg("train", config, "--work-dir", "two", cwd=in_data, processes=2)
     one, two = (
         torch.load(in_data / run / "latest.pth", weights_only=True)["state_dict"]
