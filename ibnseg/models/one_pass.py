@@ -33,22 +33,51 @@ def normalise(
         types than torch's or have hooks, for input that they refuse, and if they are traced.
     """
     layers = (instance,) if batch is None else (instance, batch)
-    if torch.is_grad_enabled() or not all(map(is_known, layers)) or not fits(x, *layers):
+    if not all(map(is_known, layers)) or not fits(x, *layers):
         return None
     if batch is None:
         if not is_channels_last(x):
             return group_norm(x, instance)
-        batch_channels, running = slice(x.shape[1], x.shape[1]), (instance.weight[:0],) * 2
+        of_batch, running = slice(x.shape[1], x.shape[1]), (instance.weight[:0],) * 2
     else:
-        if batch.training:
+        if batch.training and _is_synchronised(batch):
             return None
-        ordered = layers if in_first else layers[::-1]
-        first = ordered[0].num_features
-        batch_channels = slice(first, x.shape[1]) if in_first else slice(0, first)
-        layers, running = ordered, (batch.running_mean, batch.running_var)
+        first = instance.num_features if in_first else batch.num_features
+        of_batch = slice(first, x.shape[1]) if in_first else slice(0, first)
+        layers = layers if in_first else layers[::-1]
+        running = None if batch.training else (batch.running_mean, batch.running_var)
     weight, bias = (torch.cat([getattr(n, key) for n in layers]) for key in ("weight", "bias"))
-    eps = torch.cat([torch.full_like(n.weight, n.eps) for n in layers])
-    return Normalisation.apply(x, weight, bias, batch_channels, eps, running)[0]
+    eps = torch.cat([torch.full_like(n.weight, n.eps, requires_grad=False) for n in layers])
+    out, mean, var = Normalisation.apply(x, weight, bias, of_batch, eps, running)
+    if mean is not None:
+        update_running_statistics(batch, mean, var, x.numel() // x.shape[1])
+    return out
+
+
+@torch.no_grad()
+def update_running_statistics(batch: nn.Module, mean: Tensor, var: Tensor, values: int) -> None:
+    """Updates the running statistics of a BN layer as it would do itself.
+
+    Args:
+        batch: the layer.
+        mean, var: of the batch, the variance biased.
+        values: how many there were of each channel.
+    """
+    batch.num_batches_tracked += 1
+    momentum = batch.momentum
+    if momentum is None:  # a mean over all batches
+        momentum = 1 / float(batch.num_batches_tracked)
+    batch.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+    batch.running_var.mul_(1 - momentum).add_(var, alpha=momentum * values / (values - 1))
+
+
+def _is_synchronised(batch: nn.Module) -> bool:
+    """Whether a layer of BN takes its statistics over several processes."""
+    return (
+        isinstance(batch, nn.SyncBatchNorm)
+        and torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+    )
 
 
 def group_norm(x: Tensor, instance: nn.Module) -> Tensor:
@@ -77,6 +106,7 @@ def is_known(layer: nn.Module) -> bool:
         (isinstance(layer, InstanceNorm) or type(layer).forward in FORWARDS)
         and layer.affine
         and (layer.running_mean is None) == is_instance
+        and layer.track_running_stats != is_instance
     )
 
 
