@@ -31,6 +31,7 @@ ROWS = (
     "class_index",
     "folder",
     "layer",
+    "layer_training",
     "matrix",
     "network",
     "predictions",

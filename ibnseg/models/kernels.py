@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK = 2**20
+CHUNK = 2**19
 """The bytes that a thread reads at a time, so that what a kernel writes stays in its cache."""
 
 aten = torch.ops.aten
