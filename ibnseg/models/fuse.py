@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ibnseg.models.kernels import dense, is_channels_last, moments_of, scale_and_shift
 from ibnseg.models.norm import IBN
-from ibnseg.models.one_pass import fits, group_norm, is_known, is_watched
+from ibnseg.models.one_pass import fits, group_norm, is_known, is_transformed, is_watched
 
 STEM = (("conv1", "bn1"),)
 BASIC = (*STEM, ("conv2", "bn2"))
@@ -165,7 +165,7 @@ class InstanceHalf(Folded):
     def forward(self, x: Tensor) -> Tensor:
         if not self.IN.num_features:
             return x
-        if x.requires_grad or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if x.requires_grad or is_transformed():
             parts = [self.IN(x[:, self.own]), x[:, self.batch]]
             return torch.cat(parts if self.own.start == 0 else parts[::-1], dim=1)
         own = x[:, self.own]

@@ -110,9 +110,20 @@ def is_known(layer: nn.Module) -> bool:
     )
 
 
+def is_transformed() -> bool:
+    """Whether torch compiles, traces or transforms what is computed, or takes forward derivatives;
+    each needs operations that it knows."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
 def fits(x: Tensor, *layers: nn.Module) -> bool:
     """Whether the kernels take an input of the channels of IN and, behind it, BN."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor:
+    if is_transformed() or type(x) is not Tensor:
         return False
     return (
         x.device.type == "cpu"

@@ -411,6 +411,18 @@ def test_activations_can_be_computed_again_in_the_backward_pass():
         assert torch.equal(again[key], once[key])
 
 
+def test_the_layer_can_be_transformed_and_exported():
+    layer = random_layer(np.random.default_rng(0), 6).eval()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 4, 4)))
+    want = torch.autograd.functional.jacobian(lambda x: layer(x).square().sum(), x)
+    torch.testing.assert_close(torch.func.grad(lambda x: layer(x).square().sum())(x), want)
+    derivative = torch.func.jvp(lambda x: layer(x).square().sum(), (x,), (torch.ones_like(x),))[1]
+    torch.testing.assert_close(derivative, want.sum())
+    torch.testing.assert_close(torch.func.vmap(layer)(x[None])[0], layer(x))
+    exported = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))
+
+
 def test_hooks_of_the_halves_see_what_they_give():
     layer = random_layer(np.random.default_rng(0), 6)
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 4, 4)))
