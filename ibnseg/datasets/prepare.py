@@ -86,12 +86,13 @@ def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) 
     by_name = {store.name(info): info for info in infos}
     with ExitStack() as locked:
 
-        def plan() -> list[str]:
+        def plan() -> tuple[dict[str, str], list[str]]:
             _require_own(folder)
             locked.enter_context(alone_in(folder, "is being prepared"))
-            return _begin(store, by_name, domain.name, verify)
+            stamps = {name: stamp_of(info) for name, info in by_name.items()}
+            return stamps, _begin(store, by_name, stamps, domain.name, verify)
 
-        left = team.from_main(plan)
+        stamps, left = team.from_main(plan)
         shared = team.share(left)
         wrong, rewritten = [], 0
         with bar(hidden=not team.is_main) as progress:
@@ -112,17 +113,21 @@ def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) 
                 f"used: {shown}{more}; the same command goes on once they are mended"
             )
         if team.is_main:
-            stamps = {name: stamp_of(info) for name, info in by_name.items()}
             _remove_orphans(store, by_name)
-            store.ledger.write(images=stamps, complete=True)
+            store.ledger.write(images=stamps, complete=True)  # as the files were before decoding
             new = sum(count for _, count in parts)
             say(f"{folder}: {len(infos)} images and labels, {new} of them stored now")
 
 
-def _begin(store: Store, by_name: Mapping[str, Mapping], domain: str, verify: bool) -> list[str]:
+def _begin(
+    store: Store,
+    by_name: Mapping[str, Mapping],
+    stamps: Mapping[str, str],
+    domain: str,
+    verify: bool,
+) -> list[str]:
     """Records what the store will hold, makes sure that there is room for it, and returns the names
     of the samples that have to be decoded."""
-    stamps = {name: stamp_of(info) for name, info in by_name.items()}
     outputs = {name: store.files(info) for name, info in by_name.items()}
     recorded = recorded_stamps(store.ledger.read(dict) or {"images": {}})
     sizes = _sizes(by_name)
@@ -145,7 +150,9 @@ def _begin(store: Store, by_name: Mapping[str, Mapping], domain: str, verify: bo
         )
     if not verify:
         return begin(store.ledger, stamps, outputs)
-    store.ledger.write(images=stamps | recorded)  # what is compared keeps its stamp until the end
+    store.ledger.write(
+        images={**stamps, **recorded}
+    )  # what is compared keeps its stamp until the end
     return list(by_name)
 
 

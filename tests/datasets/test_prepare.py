@@ -200,6 +200,15 @@ def test_too_little_room_is_reported_before_anything_is_written(
     assert not stored(out / "cityscapes")
 
 
+def test_a_file_that_changes_while_it_is_prepared_is_refused_later(root, out, monkeypatch) -> None:
+    path = root / IMAGES / f"{FIRST}_leftImg8bit.png"
+    with monkeypatch.context() as patched:
+        patched.setattr(preparing, "_holds", lambda *_: os.utime(path))
+        assert prepare(out, root) == 0
+    with pytest.raises(UserError, match="1 of 4 images or their labels have changed"):
+        require_equal_sizes(from_store(root, out))
+
+
 def test_unreadable_files_are_named_at_the_end_and_the_others_are_stored(root, out, capsys) -> None:
     path = root / IMAGES / f"{FIRST}_leftImg8bit.png"
     whole = path.read_bytes()
