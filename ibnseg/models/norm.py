@@ -35,8 +35,7 @@ class IBN(nn.Module):
     The children are called ``IN`` and ``BN`` as in the published checkpoints, whatever the ratio; a
     child without channels is not run. On a CPU the layer computes at once what they give, equal but
     for rounding (:mod:`ibnseg.models.one_pass`). They are called if one of them has a hook or is of
-    a type of your own, if BN is synchronised over processes, if torch compiles or traces the layer,
-    and on GPUs.
+    a type of your own, if torch compiles or transforms the layer, and on GPUs.
     """
 
     _abbr_ = "bn"  # mmcv names the attribute after it: ``bn1.IN.weight``, as published

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -40,17 +41,16 @@ def normalise(
             return group_norm(x, instance)
         of_batch, running = slice(x.shape[1], x.shape[1]), (instance.weight[:0],) * 2
     else:
-        if batch.training and _is_synchronised(batch):
-            return None
         first = instance.num_features if in_first else batch.num_features
         of_batch = slice(first, x.shape[1]) if in_first else slice(0, first)
         layers = layers if in_first else layers[::-1]
         running = None if batch.training else (batch.running_mean, batch.running_var)
     weight, bias = (torch.cat([getattr(n, key) for n in layers]) for key in ("weight", "bias"))
     eps = torch.cat([torch.full_like(n.weight, n.eps, requires_grad=False) for n in layers])
-    out, mean, var = Normalisation.apply(x, weight, bias, of_batch, eps, running)
-    if mean is not None:
-        update_running_statistics(batch, mean, var, x.numel() // x.shape[1])
+    group = None if running is not None else _group_of(batch)
+    out, *found = Normalisation.apply(x, weight, bias, of_batch, eps, running, group)
+    if found:
+        update_running_statistics(batch, *found)
     return out
 
 
@@ -71,13 +71,12 @@ def update_running_statistics(batch: nn.Module, mean: Tensor, var: Tensor, value
     batch.running_var.mul_(1 - momentum).add_(var, alpha=momentum * values / (values - 1))
 
 
-def _is_synchronised(batch: nn.Module) -> bool:
-    """Whether a layer of BN takes its statistics over several processes."""
-    return (
-        isinstance(batch, nn.SyncBatchNorm)
-        and torch.distributed.is_available()
-        and torch.distributed.is_initialized()
-    )
+def _group_of(batch: nn.Module) -> dist.ProcessGroup | None:
+    """The processes over which a layer of BN takes its statistics in training, if it does."""
+    if not (isinstance(batch, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized()):
+        return None
+    group = batch.process_group or dist.group.WORLD
+    return group if dist.get_world_size(group) > 1 else None
 
 
 def group_norm(x: Tensor, instance: nn.Module) -> Tensor:
@@ -160,9 +159,12 @@ class Normalisation(Function):
         batch: the channels of BN, with start and stop: the first ones, the last ones or none.
         eps: added to the variance, ``(C,)``.
         running: the mean and variance of BN's channels, if they are not computed from the batch.
+        group: the processes over which BN is synchronised, all of which have to call; None for this
+            one alone.
 
     Returns:
-        What the layer gives, like ``x``; and, if they were computed, BN's mean and biased variance.
+        What the layer gives, like ``x``. If they were computed, also BN's mean and biased variance,
+        and the number of values of each channel.
     """
 
     @staticmethod
@@ -174,11 +176,15 @@ class Normalisation(Function):
         batch: slice,
         eps: Tensor,
         running: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        x = dense(x)
+        group: dist.ProcessGroup | None,
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor, int]:
+        x, values = dense(x), x.numel() // x.shape[1]
         if running is None:
             mean, var = moments(x)
-            of_batch = _over_images(mean[:, batch], var[:, batch])
+            counts = mean.new_full((len(x), 1), values / len(x))
+            of_batch = _together(mean[:, batch], var[:, batch], counts)
+            if group is not None:
+                *of_batch, values = _over_processes(*of_batch, values, group)
         else:
             own = instance_channels(x.shape[1], batch)
             mean, var = weight.new_empty(2, *x.shape[:2])
@@ -189,16 +195,18 @@ class Normalisation(Function):
         scale = weight * reciprocal
         out = scale_and_shift(x, scale, bias - mean * scale, torch.empty_like(x))
         ctx.save_for_backward(x, weight, bias, mean, reciprocal)
-        ctx.batch, ctx.eps, ctx.running = batch, eps, running
+        ctx.batch, ctx.eps, ctx.running, ctx.values, ctx.group = batch, eps, running, values, group
         if running is not None:
-            return out, None, None
+            return (out,)
         ctx.mark_non_differentiable(*of_batch)
-        return out, *of_batch
+        return out, *of_batch, values
 
     @staticmethod
     def backward(ctx, grad: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, reciprocal = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient will be differentiated
+            if ctx.group is not None:
+                raise RuntimeError("gradients of synchronised BN cannot be differentiated again")
             needed = [t for t, need in zip((x, weight, bias), ctx.needs_input_grad) if need]  # noqa: B905
             out = _plain(x, weight, bias, ctx.batch, ctx.eps, ctx.running)
             found = iter(torch.autograd.grad(out, needed, grad, create_graph=True))
@@ -208,9 +216,12 @@ class Normalisation(Function):
         of_output, of_one = sums_of_gradients(grad, x, mean, reciprocal)
         of_weight, of_bias, of_input = of_output.sum(dim=0), of_one.sum(dim=0), None
         if ctx.needs_input_grad[0]:
-            for sums, total in ((of_output, of_weight), (of_one, of_bias)):
-                sums[:, batch] = total[batch] / len(x) if ctx.running is None else 0.0
+            totals = torch.stack([of_weight[batch], of_bias[batch]])
+            if ctx.group is not None:
+                dist.all_reduce(totals, group=ctx.group)
+            for sums, total in zip((of_output, of_one), totals, strict=True):
                 sums /= x.shape[2] * x.shape[3]
+                sums[:, batch] = total / ctx.values if ctx.running is None else 0.0
             # (grad - mean(grad) - normalised * mean(grad * normalised)) * weight * reciprocal
             scale = weight * reciprocal
             slope = -scale * reciprocal * of_output
@@ -222,7 +233,7 @@ class Normalisation(Function):
             else:  # a product with coefficients in float32 would be in float32
                 none = torch.zeros_like(scale)
                 of_input += scale_and_shift(grad, scale, none, torch.empty_like(x))
-        return of_input, of_weight, of_bias, None, None, None
+        return of_input, of_weight, of_bias, *[None] * 4
 
 
 def instance_channels(channels: int, batch: slice) -> slice:
@@ -230,10 +241,28 @@ def instance_channels(channels: int, batch: slice) -> slice:
     return slice(batch.stop, channels) if batch.start == 0 else slice(0, batch.start)
 
 
-def _over_images(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over images of one size, from those of each."""
-    overall = mean.mean(dim=0)
-    return overall, (var + (mean - overall).square()).mean(dim=0)
+def _together(mean: Tensor, var: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of several sets of values together, ``(C,)``.
+
+    Args:
+        mean, var: of each set, ``(sets, C)``.
+        counts: the number of values in each set, ``(sets, 1)``.
+    """
+    share = counts / counts.sum()
+    overall = (mean * share).sum(dim=0)
+    return overall, ((var + (mean - overall).square()) * share).sum(dim=0)
+
+
+def _over_processes(
+    mean: Tensor, var: Tensor, values: int, group: dist.ProcessGroup
+) -> tuple[Tensor, Tensor, int]:
+    """Mean, variance and number of values over processes, from those of each."""
+    own = torch.cat([mean, var, mean.new_tensor([values])]).double()
+    of_each = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(of_each, own, group)
+    means, variances, counts = torch.stack(of_each).split([len(mean), len(mean), 1], dim=1)
+    found = _together(means, variances, counts)
+    return *(each.to(mean.dtype) for each in found), int(counts.sum())
 
 
 def _plain(

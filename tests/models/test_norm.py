@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from functools import partial
 from unittest import mock
@@ -19,6 +20,7 @@ from ibnseg.models.norm import INBN, build_norm
 from ibnseg.models.one_pass import InstanceNorm
 from tests.models.cases import case
 from tests.models.reference import BATCH_NORM
+from tests.support.team import in_processes
 
 MOMENTUM = 0.1
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -433,6 +435,41 @@ def test_hooks_of_the_halves_see_what_they_give():
     out = layer(x)
     torch.testing.assert_close(out, without)
     torch.testing.assert_close(torch.cat([seen["IN"], seen["BN"]], dim=1), out)
+
+
+def test_bn_synchronised_over_two_processes_is_that_of_the_whole_batch(tmp_path):
+    """Of three images, the first process has two, of another size than the second's."""
+    layer = random_layer(np.random.default_rng(0), 6)
+    layer.BN = nn.SyncBatchNorm.convert_sync_batchnorm(layer.BN)
+    rng = np.random.default_rng(0)
+    shapes = ((2, 6, 4, 4), (1, 6, 3, 5))
+    xs, grads = ([torch.from_numpy(rng.normal(size=shape)) for shape in shapes] for _ in range(2))
+
+    def work() -> None:
+        rank = int(os.environ["RANK"])
+        torch.distributed.init_process_group("gloo")
+        found = step(IBN.forward, layer, xs[rank], grads[rank])
+        torch.save(found, tmp_path / f"{rank}.pt")
+        torch.distributed.destroy_process_group()
+
+    assert in_processes(2, work, tmp_path / "printed") == ["", ""]
+    got = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    bn, together = deepcopy(layer.BN), [x[:, 3:].movedim(1, 0).reshape(3, -1) for x in xs]
+    inputs = torch.cat(together, dim=1).T.clone().requires_grad_()
+    out = nn.functional.batch_norm(
+        inputs, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=True
+    )
+    out.backward(torch.cat([g[:, 3:].movedim(1, 0).reshape(3, -1) for g in grads], dim=1).T)
+    for key, want in (("out", out.detach()), ("x", inputs.grad)):
+        flat = [each[key][:, 3:].movedim(1, 0).reshape(3, -1) for each in got]
+        torch.testing.assert_close(torch.cat(flat, dim=1).T, want)
+    for key in ("weight", "bias"):
+        torch.testing.assert_close(sum(g[f"BN.{key}"] for g in got), getattr(bn, key).grad)
+    for each in got:
+        for key in ("running_mean", "running_var"):
+            torch.testing.assert_close(each[f"BN.{key}"], getattr(bn, key))
+    alone = step(IBN.forward, layer, xs[1], grads[1])  # IN knows nothing of the other process
+    torch.testing.assert_close(got[1]["x"][:, :3], alone["x"][:, :3])
 
 
 def test_synchronised_bn_alone_in_its_process_is_bn():
