@@ -30,8 +30,9 @@ def normalise(
         in_first: whether the channels of IN come before those of BN.
 
     Returns:
-        Like ``x``, or None if the layers have to be called: not on a CPU, if they are of other
-        types than torch's or have hooks, for input that they refuse, and if they are traced.
+        Like ``x``, or None if the layers have to be called: because the tensor is not on a CPU, they
+        are of other types than torch's, one of them is empty or would refuse the input, or torch
+        compiles or transforms what is computed.
     """
     layers = (instance,) if batch is None else (instance, batch)
     if not all(map(is_known, layers)) or not fits(x, *layers):
