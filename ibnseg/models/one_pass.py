@@ -30,8 +30,8 @@ def normalise(
         in_first: whether the channels of IN come before those of BN.
 
     Returns:
-        Like ``x``, or None if the layers have to be called: because the tensor is not on a CPU, they
-        are of other types than torch's, one of them is empty or would refuse the input, or torch
+        Like ``x``. None if the layers have to be called: if the tensor is not on a CPU, if they are
+        of other types than torch's, if one of them is empty or would refuse the input, or if torch
         compiles or transforms what is computed.
     """
     layers = (instance,) if batch is None else (instance, batch)
