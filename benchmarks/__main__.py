@@ -40,6 +40,7 @@ ROWS = (
     "scaling",
     "start",
     "streets",
+    "testing",
     "training",
     "video",
 )

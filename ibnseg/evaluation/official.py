@@ -81,12 +81,12 @@ def weighted_confusion(instances: np.ndarray, prediction: np.ndarray) -> np.ndar
             f"expected instances uint16 and prediction uint8, got {instances.dtype} and "
             f"{prediction.dtype}"
         )
-    among = instances > 1000
-    pixels = instances[among]
+    among = np.flatnonzero(instances > 1000)
+    pixels, predicted = instances.ravel()[among], prediction.ravel()[among]
     ids = np.bincount(pixels).nonzero()[0]
     start = np.zeros(1 << 16, np.intp)
     start[ids] = 256 * np.arange(len(ids))
-    joint = np.bincount(start[pixels] + prediction[among], minlength=256 * len(ids))
+    joint = np.bincount(start[pixels] + predicted, minlength=256 * len(ids))
     joint = joint.reshape(len(ids), 256)
 
     train_ids = np.array([CITYSCAPES_IDS.get(id_, -1) for id_ in (ids // 1000).tolist()], int)

@@ -50,6 +50,14 @@ def test_the_matrix_equals_a_loop_over_pixels(pair):
 
 
 @quick
+@given(maps())
+def test_large_regions_are_counted_pixel_by_pixel_too(pair):
+    enlarged = [each.repeat(40, axis=1) for each in pair]
+    expected = 40 * np.array(counted(*pair, 5))
+    np.testing.assert_array_equal(confusion_matrix(*enlarged, 5), expected)
+
+
+@quick
 @given(maps(ignore=False))
 def test_rows_are_truth_and_columns_prediction(pair):
     label, prediction = pair
@@ -89,6 +97,8 @@ def test_views_and_arguments_are_left_as_they_are(pair):
 def test_counts_are_exact_beyond_what_float32_holds():
     label = np.zeros((1, 2**24 + 1), np.uint8)
     assert confusion_matrix(label, label, 1).tolist() == [[2**24 + 1]]
+    stripes = np.tile(np.arange(2, dtype=np.uint8), 2**24 + 1)[None]
+    assert confusion_matrix(stripes, stripes, 2).tolist() == [[2**24 + 1, 0], [0, 2**24 + 1]]
 
 
 def test_ignored_pixels_count_nowhere():
