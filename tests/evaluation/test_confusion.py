@@ -95,8 +95,6 @@ def test_views_and_arguments_are_left_as_they_are(pair):
 
 
 def test_counts_are_exact_beyond_what_float32_holds():
-    label = np.zeros((1, 2**24 + 1), np.uint8)
-    assert confusion_matrix(label, label, 1).tolist() == [[2**24 + 1]]
     stripes = np.tile(np.arange(2, dtype=np.uint8), 2**24 + 1)[None]
     assert confusion_matrix(stripes, stripes, 2).tolist() == [[2**24 + 1, 0], [0, 2**24 + 1]]
 
