@@ -49,16 +49,13 @@ def _joint_histogram(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     one, other = one.reshape(-1, 1), other.reshape(-1, 1)
     if not len(one):
         return np.zeros((256, 256), np.int64)
-    pairs = cv2.merge([one, other]).view(np.uint16).ravel()
+    pairs = cv2.merge([other, one]).view("<u2").ravel()
     ends = np.flatnonzero(pairs[1:] != pairs[:-1])
     if len(ends) < len(pairs) // 16:
         ends = np.append(ends, len(pairs) - 1)
         lengths = np.diff(ends, prepend=-1)
         counts = np.bincount(pairs[ends], weights=lengths, minlength=1 << 16)
-        values = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
-        joint = np.zeros((256, 256), np.int64)
-        joint[values[:, 0], values[:, 1]] = counts
-        return joint
+        return counts.astype(np.int64).reshape(256, 256)
     joint = np.zeros((256, 256), np.int64)
     for start in range(0, len(one), _EXACT):
         part = slice(start, start + _EXACT)
