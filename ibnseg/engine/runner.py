@@ -239,7 +239,7 @@ class Runner(mmengine.runner.Runner):
         path = Path(self.work_dir) / CONFIG
         if self.cfg.get("train_cfg") is not None or not path.exists():
             with written_whole(path) as temporary:
-                self.cfg.dump(temporary)
+                temporary.write_text(f"{self.cfg.pretty_text}\n", "utf-8")
 
     def bar(self) -> Progress:
         """Makes the bar of a loop; it is hidden on all processes but one, and if the console shows

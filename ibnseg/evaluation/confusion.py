@@ -77,10 +77,27 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     Returns:
         (..., K) float64, NaN where undefined.
     """
+    return iou_of_margins(margins(confusion))
+
+
+def margins(confusion: np.ndarray) -> np.ndarray:
+    """Sums the pixels of each class that are right, that have it and that are predicted as it.
+
+    Args:
+        confusion: (..., K, K) counts, rows truth.
+
+    Returns:
+        (..., 3, K) counts: the diagonal, the sums of rows, and those of columns.
+    """
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(axis=-2) + confusion.sum(axis=-1) - hit
+    return np.stack([hit, confusion.sum(axis=-1), confusion.sum(axis=-2)], axis=-2)
+
+
+def iou_of_margins(counts: np.ndarray) -> np.ndarray:
+    """Computes :func:`iou` from :func:`margins`, or from sums of them."""
+    hit, true, predicted = (counts[..., i, :] for i in range(3))
     with np.errstate(invalid="ignore"):
-        return hit / union
+        return hit / (predicted + true - hit)
 
 
 def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:

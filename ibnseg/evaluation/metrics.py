@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,9 +24,11 @@ from ibnseg.evaluation.calibration import (
 from ibnseg.evaluation.confusion import (
     frequency_weighted_iou,
     iou,
+    iou_of_margins,
     mean_class_accuracy,
     mean_f_score,
     mean_iou,
+    mean_of_defined,
     pixel_accuracy,
 )
 from ibnseg.support.errors import UserError, unknown_name
@@ -90,6 +91,10 @@ class Metric:
     needs_logits: bool = False
     """Whether ``count`` reads the logits."""
 
+    of_margins: Callable[[np.ndarray, Sequence[int]], np.ndarray] | None = None
+    """The same as ``score``, from the ``margins`` of confusion matrices, ``(..., 3, K)``: where a
+    score depends on no more than these, resampling images is six times as fast with them."""
+
     @property
     def counts(self) -> str:
         """The name of the counts that it is read off."""
@@ -112,7 +117,14 @@ def _category_miou(confusion: np.ndarray, averaged: Sequence[int]) -> np.ndarray
 _LONG = "Long, Shelhamer, Darrell, CVPR 2015, section 5"
 _OFFICIAL = "cityscapesScripts 2.3, evalPixelLevelSemanticLabeling.py"
 _ROWS = (
-    Metric("mIoU", "mIoU", mean_iou, _OFFICIAL, over_classes=True),
+    Metric(
+        "mIoU",
+        "mIoU",
+        mean_iou,
+        _OFFICIAL,
+        over_classes=True,
+        of_margins=lambda margins, averaged: mean_of_defined(iou_of_margins(margins), averaged),
+    ),
     Metric("pixel_accuracy", "pixel accuracy", lambda counts, _: pixel_accuracy(counts), _LONG),
     Metric(
         "mean_class_accuracy", "mean class accuracy", mean_class_accuracy, _LONG, over_classes=True
@@ -200,12 +212,20 @@ def get_metric(name: str, classes: Sequence[str]) -> Metric | None:
         return METRICS[name] if METRICS[name].applies_to(classes) else None
     if name not in classes:
         return None
-    score = partial(_class_iou, list(classes).index(name))
-    return Metric(name, f"IoU of {name}", score, _OFFICIAL, over_classes=True)
+    index = list(classes).index(name)
+    return Metric(
+        name,
+        f"IoU of {name}",
+        lambda confusion, averaged: _one(iou(confusion), index, averaged),
+        _OFFICIAL,
+        over_classes=True,
+        of_margins=lambda margins, averaged: _one(iou_of_margins(margins), index, averaged),
+    )
 
 
-def _class_iou(index: int, confusion: np.ndarray, averaged: Sequence[int]) -> np.ndarray:
-    values = iou(confusion)[..., index]
+def _one(ious: np.ndarray, index: int, averaged: Sequence[int]) -> np.ndarray:
+    """The IoU of one class; NaN if it is not averaged."""
+    values = ious[..., index]
     return values if index in averaged else np.full_like(values, np.nan)
 
 

@@ -14,6 +14,7 @@ from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
+from ibnseg.evaluation.confusion import margins
 from ibnseg.evaluation.metrics import CONFUSION, get_metric
 from ibnseg.evaluation.per_image import PerImage
 from ibnseg.report.records import TestRecord
@@ -109,11 +110,13 @@ def _mover(
         return None
     is_confusion = metric.counts == CONFUSION
     counts = images.confusion if is_confusion else images.counts[metric.counts]
-    averaged = test.averaged()
+    score, averaged = metric.score, test.averaged()
+    if is_confusion and metric.of_margins:
+        counts, score = margins(counts), metric.of_margins
 
     def move(groups: np.ndarray | None) -> Spread:
         summed = counts if groups is None else sum_groups(counts, groups)
-        return spread([summed], lambda sums: metric.score(sums, averaged), seed=seed)
+        return spread([summed], lambda sums: score(sums, averaged), seed=seed)
 
     return move
 

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from ibnseg.datasets.labels import CATEGORIES, CLASSES, DRIVABLE
 from ibnseg.evaluation import metrics
+from ibnseg.evaluation.confusion import margins
 from ibnseg.evaluation.drivable import WAYS, score
 from ibnseg.evaluation.metrics import METRICS, Metric, evaluate, get_metric, register, value_of
 from ibnseg.support.errors import UserError
@@ -19,6 +20,17 @@ OF_CLASSES = ("mIoU", "mean_class_accuracy", "frequency_weighted_iou", "f_score"
 confusions = arrays(
     np.int64, (4, 4), elements=st.one_of(st.just(0), st.integers(0, 1000)), fill=st.just(0)
 )
+
+
+@quick
+@given(confusions, st.sets(st.integers(0, 3), min_size=1))
+def test_scores_of_margins_are_those_of_the_matrices_bit_for_bit(matrix, averaged) -> None:
+    classes, stack = [*"abcd"], np.stack([matrix, matrix.T, 0 * matrix]).astype(np.uint32)
+    for name in ("mIoU", "a", "d"):
+        metric = get_metric(name, classes)
+        expected = metric.score(stack, sorted(averaged))
+        found = metric.of_margins(margins(stack), sorted(averaged))
+        np.testing.assert_array_equal(found, expected)
 
 
 def by_loop(matrix: list[list[int]], averaged: list[int]) -> dict[str, float]:
