@@ -27,22 +27,22 @@ from ibnseg.support.progress import bar
 ROOT = Path(__file__).parents[1]
 
 ROWS = (
-    "bootstrap",
-    "class_index",
-    "folder",
-    "layer",
-    "layer_training",
-    "matrix",
-    "network",
     "predictions",
-    "prepared",
-    "samples",
-    "scaling",
-    "start",
-    "streets",
-    "testing",
+    "layer",
+    "network",
+    "layer_training",
     "training",
+    "samples",
+    "prepared",
+    "testing",
+    "class_index",
+    "matrix",
+    "bootstrap",
+    "start",
+    "folder",
     "video",
+    "streets",
+    "scaling",
 )
 """The files of this folder that measure something, in the order of the table. Each has a function
 ``measure(threads: int) -> list[Row]``, and its docstring begins with what it measures."""

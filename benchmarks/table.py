@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Row
@@ -10,39 +10,49 @@ from ibnseg.support.files import in_turn, written_whole
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- table: python -m benchmarks -->", "<!-- end -->"
-COLUMNS = ("work", "threads", "ibnseg", "beside", "takes", "ratio (quartiles)", "goal", "met")
 
 
-def table(rows: Mapping[int, Iterable[Row]]) -> str:
-    """Returns the table in Markdown.
+def table(rows: Mapping[int, Sequence[Row]]) -> str:
+    """Returns the table in Markdown: a line for each comparison.
 
     Args:
         rows: by the number of threads that they were measured with.
     """
-    lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    notes: list[str] = []
+    by_work: dict[tuple[str, str], dict[int, Row]] = {}
     for threads, measured in rows.items():
         for row in measured:
-            mark = ""
-            if row.note:
-                if row.note not in notes:
-                    notes.append(row.note)
-                mark = f" [{notes.index(row.note) + 1}]"
-            low, high = (_ratio(each) for each in row.spread)
-            lines.append(
-                (
-                    row.work + mark,
-                    str(threads),
-                    _number(row.ours, row.unit),
-                    row.peer,
-                    _number(row.theirs, row.unit),
-                    f"{_ratio(row.ratio)} ({low} to {high})",
-                    "" if row.most is None else f"at most {_ratio(row.most)}",
-                    "" if row.most is None else ("yes" if row.is_met else "no"),
-                )
-            )
+            by_work.setdefault((row.work, row.peer), {})[threads] = row
+    notes = list(dict.fromkeys(row.note for each in rows.values() for row in each if row.note))
+    head = ["work", "beside", "goal"]
+    for threads in rows:
+        head += [_threads(threads), "beside", "ratio (quartiles)"]
+    lines = [head, ["---"] * len(head)]
+    for (work, peer), measured in by_work.items():
+        one = next(iter(measured.values()))
+        mark = f" [{notes.index(one.note) + 1}]" if one.note else ""
+        line = [work + mark, peer, "" if one.most is None else f"<= {_ratio(one.most)}"]
+        for threads in rows:
+            line += _cells(measured.get(threads))
+        lines.append(line)
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
     return text + "".join(f"\n[{i}] {note}\n" for i, note in enumerate(notes, 1))
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _cells(row: Row | None) -> list[str]:
+    """Ours, theirs and the ratio; the last is bold if the goal is missed."""
+    if row is None:
+        return [""] * 3
+    low, high = (_ratio(each) for each in row.spread)
+    ratio = _ratio(row.ratio) if row.is_met else f"**{_ratio(row.ratio)}**"
+    return [
+        _number(row.ours, row.unit),
+        _number(row.theirs, row.unit),
+        f"{ratio} ({low} to {high})",
+    ]
 
 
 def _number(value: float, unit: str) -> str:

@@ -29,12 +29,19 @@ def test_the_table_replaces_the_one_in_the_page(tmp_path, monkeypatch):
     row = Row("work", 1.0, "mmseg", 20.0, 0.05, (0.04, 0.06), most=0.05, note="A note.")
     page.write({1: [row]}, "a machine")
     text = page.PAGE.read_text()
-    line = "| work [1] | 1 | 1 ms | mmseg | 20 ms | 0.050 (0.040 to 0.060) | at most 0.050 | yes |"
+    line = "| work [1] | mmseg | <= 0.050 | 1 ms | 20 ms | 0.050 (0.040 to 0.060) |"
     assert line in text
     assert "[1] A note." in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
+
+
+def test_a_missed_goal_is_bold_and_thread_counts_stand_side_by_side():
+    rows = [Row("work", 1.0, "mmseg", 2.0, ratio, (0.4, 0.6), most=0.5) for ratio in (0.5, 0.51)]
+    head, _, line = page.table({1: rows[:1], 2: rows[1:]}).splitlines()
+    assert head.count("thread") == 2
+    assert "| 0.50 (0.40 to 0.60) | 1 ms | 2 ms | **0.51** (0.40 to 0.60) |" in line
 
 
 def test_every_row_is_listed_with_what_it_measures(capsys):
