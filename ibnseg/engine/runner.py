@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Mapping
@@ -46,6 +47,9 @@ PARAMWISE = (
 OWN_CALLS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 """What mmengine warns of when it saves a checkpoint, and nobody else can change."""
 
+_runs = itertools.count(1)
+"""Numbers the runs of this process."""
+
 
 class Runner(mmengine.runner.Runner):
     """Trains and tests as mmengine's Runner does, with these differences.
@@ -63,9 +67,14 @@ class Runner(mmengine.runner.Runner):
     - Several CPU processes work (gloo), each with batch statistics of its own, because torch's
       SyncBN is for GPUs.
     - The expanded config is ``config.py`` in the work dir.
+    - Two runs never share a log; mmengine's do if they have one name and begin within a second.
     - The console shows single lines only, or with ``console='bar'`` a bar, warnings and errors; the
       log file has everything.
     """
+
+    def __init__(self, *args, experiment_name: str | None = None, **kwargs) -> None:
+        own = f"{experiment_name or 'run'}_{next(_runs)}"
+        super().__init__(*args, experiment_name=own, **kwargs)
 
     def build_dataloader(self, dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         if isinstance(dataloader, Mapping):

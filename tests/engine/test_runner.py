@@ -27,6 +27,22 @@ def test_channels_last_reaches_the_weights(runner: Runner) -> None:
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_runs_of_one_name_that_begin_at_once_have_their_own_logs(
+    tiny: Config, in_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmengine.runner.runner.time.time", lambda: 1e9)
+    runs = []
+    for folder in ("one", "two"):
+        cfg = expand(tiny)
+        cfg.work_dir = str(in_data / folder)
+        runs.append(Runner.from_cfg(cfg))
+    for log in ("visualizer", "message_hub", "logger"):
+        assert getattr(runs[0], log) is not getattr(runs[1], log)
+    assert Path(runs[1].visualizer._vis_backends["LocalVisBackend"]._save_dir).is_relative_to(
+        in_data / "two"
+    )
+
+
 def test_the_expanded_config_is_written_to_the_run(runner: Runner, in_data: Path) -> None:
     dumped = Config.fromfile(in_data / "run/config.py")
     assert dumped.train_cfg.max_iters == 6
