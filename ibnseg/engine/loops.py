@@ -26,6 +26,7 @@ from ibnseg.engine.shared_loading import shared_loader, what_is_loaded
 from ibnseg.engine.values import layers_fit, pools_whole_images
 from ibnseg.engine.void import VoidLabels
 from ibnseg.models.augmented import Augmented
+from ibnseg.models.one_pass import separately
 from ibnseg.models.segmentor import upsamples_twice
 from ibnseg.registry import LOOPS
 from ibnseg.runs.recipe import train_domains
@@ -150,7 +151,7 @@ class ValidationLoop(ValLoop):
     """mmengine's validation loop, which reports too little memory in one line."""
 
     def run_iter(self, idx: int, data_batch: Mapping[str, Sequence]) -> None:
-        with _enough_memory_to_predict(data_batch):
+        with separately(), _enough_memory_to_predict(data_batch):
             super().run_iter(idx, data_batch)
 
 
@@ -305,7 +306,7 @@ class DomainTestLoop(BaseLoop):
                     tests, [loaded] if len(loaders) == 1 else loaded, strict=True
                 ):
                     loop = self._turn_to(test)
-                    with self._shown_as(test) as segmentor:
+                    with separately(), self._shown_as(test) as segmentor:
                         for part in _by_size(batch):
                             with _enough_memory_to_predict(part):
                                 loop.run_iter(i, part)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ibnseg.models import IBN
 from ibnseg.models.norm import INBN, build_norm
-from ibnseg.models.one_pass import InstanceNorm
+from ibnseg.models.one_pass import InstanceNorm, separately
 from tests.models.cases import case
 from tests.models.reference import BATCH_NORM
 from tests.support.team import in_processes
@@ -423,6 +423,17 @@ def test_the_layer_can_be_transformed_and_exported():
     torch.testing.assert_close(torch.func.vmap(layer)(x[None])[0], layer(x))
     exported = torch.export.export(layer, (x,)).module()
     torch.testing.assert_close(exported(x), layer(x))
+
+
+def test_tests_compute_what_torchs_layers_give_to_the_bit():
+    layer = random_layer(np.random.default_rng(0), 6).float().eval()
+    for layout in LAYOUTS:
+        x = torch.randn(2, 6, 9, 9).contiguous(memory_format=layout)
+        with separately(), torch.inference_mode():
+            got = layer(x)
+            of_instance = nn.InstanceNorm2d.forward(layer.IN, x[:, :3])
+            assert torch.equal(layer.IN(x[:, :3]), of_instance)
+            assert torch.equal(got, torch.cat([of_instance, layer.BN(x[:, 3:])], dim=1))
 
 
 def test_hooks_of_the_halves_see_what_they_give():

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ibnseg.analysis.imagenet.images import Crops, Listing
 from ibnseg.appearance import IMAGENET_MEAN
+from ibnseg.models.one_pass import separately
 from ibnseg.support.ledger import Ledger
 from ibnseg.support.memory import enough_memory
 from ibnseg.support.progress import bar
@@ -53,6 +54,7 @@ def error(ranks: np.ndarray, k: int) -> float:
     return 100 * np.count_nonzero(ranks >= k) / len(ranks)
 
 
+@separately()
 @torch.inference_mode()
 def ranks_by_look(network: nn.Module, images: Tensor, truth: Tensor, looks: Changes) -> np.ndarray:
     """Shows images to a network in several appearances, and ranks their true classes.

@@ -22,6 +22,7 @@ from ibnseg.analysis.robustness.corruptions import ORIGIN, Corruption, Image
 from ibnseg.appearance import generator
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
+from ibnseg.models.one_pass import separately
 from ibnseg.support.ledger import Ledger
 from ibnseg.support.memory import enough_memory_for_image
 
@@ -89,7 +90,7 @@ def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray
     """
     bgr = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
     sample = SegDataSample(metainfo={**meta, "img_shape": image.shape[:2]})
-    with enough_memory_for_image(meta["img_path"], image.shape[:2]):
+    with separately(), enough_memory_for_image(meta["img_path"], image.shape[:2]):
         (result,) = network.test_step(dict(inputs=[torch.from_numpy(bgr)], data_samples=[sample]))
     return result.pred_sem_seg.data.squeeze(0).cpu().numpy()
 
