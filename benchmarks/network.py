@@ -17,8 +17,8 @@ TITLES = {"resnet50_ibn_a": "IBN-Net50-a", "resnet50_ibn_b": "IBN-Net50-b", "res
 PEER = "resnet50"
 
 MODES = {
-    "float32": (torch.contiguous_format, False, (64, 128)),
-    "float32, channels-last": (torch.channels_last, False, (64, 128)),
+    "float32": (torch.contiguous_format, False, (96, 192)),
+    "float32, channels-last": (torch.channels_last, False, (96, 192)),
     "bfloat16": (torch.contiguous_format, True, (128, 256)),
     "bfloat16, channels-last": (torch.channels_last, True, (128, 256)),
 }
