@@ -17,7 +17,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from benchmarks.gpu_checks import no_waits, resumes, same_step, two_processes
-from benchmarks.gpu_speed import CheckError, Place, deeplab, fcn, layer, loaders, testing
+from benchmarks.gpu_speed import CheckError, Place, compiling, deeplab, fcn, layer, loaders, testing
 from benchmarks.table import table
 from ibnseg.support.environment import devices
 from ibnseg.support.errors import unknown_name
@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[Callable, float]] = {
     "deeplab": (deeplab, 100),
     "loaders": (loaders, 30),
     "testing": (testing, 40),
+    "compiling": (compiling, 110),
 }
 """Each section with the seconds that it is given."""
 
