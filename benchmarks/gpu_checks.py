@@ -25,9 +25,8 @@ def same_step(place: Place, seconds: float) -> str:
     with _exact_float32():
         for device in (torch.device("cpu"), place.device):
             there = Place(device, True, place.folder)
-            step = step_of(
-                there, "fcn_ibn18a-d8", images=2, side=65
-            )  # a deeper one amplifies rounding
+            # a deeper network, untrained, amplifies rounding
+            step = step_of(there, "fcn_ibn18a-d8", images=2, side=65)
             gradients: list[Tensor] = []
             step.wrapper.optimizer.register_step_pre_hook(
                 lambda optimizer, *_, gradients=gradients: gradients.extend(
