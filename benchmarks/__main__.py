@@ -108,6 +108,8 @@ def _measure_apart(name: str, threads: int) -> list[Row]:
     """Measures a row in a process of its own."""
     command = [sys.executable, "-m", "benchmarks", name, "--one", "--threads", str(threads)]
     limits = {key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    # memory stays with the process, or what frees much would slow whatever runs after it
+    limits |= dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **limits}, stdout=subprocess.PIPE, text=True
     )

@@ -37,11 +37,14 @@ def measure(threads: int) -> list[Row]:
         BN: lambda: bn(x),
         AUTHORS: lambda: authors(x),
     }
-    with torch.inference_mode():
-        times = alternately(ways)
     what = f"IBN layer, inference, {'x'.join(map(str, SHAPE))}"
-    return [
-        compare(f"{what}, fused", times, BN, most=1.2, ours="fused"),
-        compare(what, times, AUTHORS, most=1 / 1.8),
-        compare(what, times, BN),
-    ]
+    rows = []
+    with torch.inference_mode():
+        for work, ours, peer, most in (
+            (f"{what}, fused", "fused", BN, 1.2),
+            (what, "ibnseg", AUTHORS, 1 / 1.8),
+            (what, "ibnseg", BN, None),
+        ):
+            times = alternately({name: ways[name] for name in (ours, peer)}, seconds=2)
+            rows.append(compare(work, times, peer, most, ours=ours))
+    return rows
