@@ -10,7 +10,6 @@ from PIL import Image
 
 import ibnseg
 from ibnseg import load, predict
-from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import read_image
 from ibnseg.networks.network import predict_image
 from ibnseg.support.errors import UserError
@@ -67,9 +66,8 @@ def test_an_rgb_array_and_a_path_give_the_same_label_map(network, tmp_path: Path
     np.testing.assert_array_equal(predict(network, str(tmp_path / "a.png")), train_ids)
     np.testing.assert_array_equal(predict_image(network, read_image(tmp_path / "a.png")), train_ids)
     np.testing.assert_array_equal(image, before)
-    odd = predict(network, image[:37, :51])
-    assert odd.shape == (37, 51)
-    assert CLASSES[np.bincount(odd[30:].ravel()).argmax()] in ("road", "car")
+    odd, part = predict(network, image[:37, :51]), truth[:37, :51]
+    assert (odd == part)[part != 255].mean() > 0.6
 
 
 @pytest.mark.parametrize("options", [[], ["model.test_cfg.mode=slide"]])
