@@ -29,12 +29,14 @@ def measure(threads: int) -> list[Row]:
         note = f"classes meet in {share_of_mixed(logits):.0%} of the cells"
         ways = {
             "ibnseg": partial(upsampled_argmax, logits, (HEIGHT, WIDTH)),
-            "mmseg": partial(as_mmseg, logits),
             PLAIN: partial(plainly, logits),
         }
+        if goal:
+            ways["mmseg"] = partial(as_mmseg, logits)
         assert torch.equal(ways["ibnseg"]().long(), ways[PLAIN]())
         times = alternately(ways, seconds=4, warm_up=1)
-        rows.append(compare(f"{work}, {name}", times, "mmseg", goal, note=note))
+        if goal:
+            rows.append(compare(f"{work}, {name}", times, "mmseg", goal, note=note))
         rows.append(compare(f"{work}, {name}", times, PLAIN, note=note))
     peaks = {
         "ibnseg": [peak_memory(prepared, threads)],
