@@ -14,12 +14,12 @@ bfloat16                 2.98   2.81     1.38             1.06      0.99        
 bfloat16, channels-last  3.76   2.96     1.49             1.13      1.08          1.01
 =======================  =====  =======  ===============  ========  ============  ========
 
-Compiling takes a minute or more on a processor; the step then takes 0.9 to 1.1 times as long as
-without. So on processors that compute in bfloat16, that with channels-last is fastest; on others,
-channels-last gains nothing; and compiling is not chosen. On GPUs the rules are reasoned, not
-measured: Tensor Cores take bfloat16 in channels-last without rearranging it; what is between the
-convolutions is bound by memory, which compiling fuses, and as that takes minutes it pays in a long
-training alone.
+Compiling takes a minute or more on a processor; the step of R18 then takes 0.9 to 1.1 times as long
+as without. So on processors that compute in bfloat16, bfloat16 with channels-last is taken; on
+others, channels-last gains nothing; and compiling is not chosen. On GPUs the rules are reasoned,
+not measured: Tensor Cores take bfloat16 in channels-last without rearranging it; what is between
+the convolutions is bound by memory, which compiling fuses, and as that takes minutes it pays in a
+long training alone.
 """
 
 from __future__ import annotations
