@@ -67,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = Path(__file__).with_name(f"{name}.py").read_text()
             print(f"{name:16} {ast.get_docstring(ast.parse(text)).splitlines()[0]}")
         return 0
-    if args.rows and args.rows[0] in ALONE and len(args.rows) == 1:
-        return import_module(f"benchmarks.{args.rows[0]}").main(further)
+    if args.rows and args.rows[0] in ALONE:
+        return import_module(f"benchmarks.{args.rows[0]}").main([*args.rows[1:], *further])
     if further:
         parser.error(f"unknown arguments: {' '.join(further)}")
     for name in args.rows:

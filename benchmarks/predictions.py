@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.measure import Row, alternately, compare, peak_memory
 from ibnseg.datasets.labels import CITYSCAPES_IDS, lookup_table
-from ibnseg.models.largest import _MIXED, _sure_classes, upsampled_argmax
+from ibnseg.models.largest import MIXED, sure_classes, upsampled_argmax
 from ibnseg.streets.layout import draw_layout
 from ibnseg.streets.raster import rasterise
 
@@ -63,9 +63,9 @@ def noise() -> Tensor:
 
 def share_of_mixed(logits: Tensor) -> float:
     """The share of cells, each between four logits, in which more than one class may be largest."""
-    classes = _sure_classes(logits[0])
+    classes = sure_classes(logits[0])
     corners = [classes[:-1, :-1], classes[:-1, 1:], classes[1:, :-1], classes[1:, 1:]]
-    mixed = sum(corner != corners[0] for corner in corners).bool() | (corners[0] == _MIXED)
+    mixed = sum(corner != corners[0] for corner in corners).bool() | (corners[0] == MIXED)
     return mixed.float().mean().item()
 
 

@@ -21,7 +21,8 @@ from torch import Tensor
 MOST_CLASSES = 255
 """A uint8 has one value more, which train ids keep for ignored pixels."""
 
-_MIXED = 255
+MIXED = 255
+"""Stands for the class where more than one may be the largest."""
 _LONGEST = 32  # pixels of a band
 _AT_ONCE = 1 << 19  # logits that are interpolated at once, so that they stay in the cache
 _PLAIN = 128  # F.interpolate has another kernel up to this height + width
@@ -113,10 +114,10 @@ def _upsampled_argmax(logits: Tensor, size: tuple[int, int], align_corners: bool
     rows, columns = (
         _bands(*lengths, align_corners) for lengths in zip(logits.shape[1:], size, strict=True)
     )
-    corners = _sure_classes(logits)
+    corners = sure_classes(logits)
     by_row = [corners[places] for places in (rows.low, rows.high)]
     first, *others = (row[:, places] for row in by_row for places in (columns.low, columns.high))
-    mixed = first == _MIXED
+    mixed = first == MIXED
     for other in others:
         mixed |= other != first
     found = first.repeat_interleave(columns.lengths, 1).repeat_interleave(rows.lengths, 0)
@@ -125,19 +126,26 @@ def _upsampled_argmax(logits: Tensor, size: tuple[int, int], align_corners: bool
     return found
 
 
-def _sure_classes(logits: Tensor) -> Tensor:
-    """The class of each logit's place, (h, w) uint8; ``_MIXED`` where the second largest is so near
-    that rounding could make their means equal, for then the first one has to win.
+def sure_classes(logits: Tensor) -> Tensor:
+    """Returns the class with the largest logit of each place; :data:`MIXED` where the second
+    largest is so near that rounding could make their means equal, for then the first one has to
+    win.
 
     A mean of a mean takes four roundings, each of at most eps / 2 of the largest logit. Twice
     that, for the two classes, is 4 eps.
+
+    Args:
+        logits: (C, h, w) float32.
+
+    Returns:
+        (h, w) uint8.
     """
     largest = logits.amax(0)
     classes = argmax(logits)
     second = logits.scatter(0, classes[None].long(), -torch.inf).amax(0)
     limits = torch.finfo(logits.dtype)
     rounding = 16 * (limits.eps * logits.abs().max() + limits.tiny)
-    return classes.masked_fill_(largest - second <= rounding, _MIXED)
+    return classes.masked_fill_(largest - second <= rounding, MIXED)
 
 
 class _Bands(NamedTuple):
