@@ -24,21 +24,27 @@ COMMANDS = {
 }
 """What is measured in an empty folder, with the goal in seconds."""
 
-NOTHING = "python -c pass"
+NOTHING, CONFIG = "python -c pass", "python -c 'import mmengine.config'"
+"""What a command takes at least: the interpreter, and mmengine's reader of a config."""
 
 
 def measure(threads: int) -> list[Row]:
     rows = []
     with TemporaryDirectory() as folder:
         nothing = partial(_run, ["-c", "pass"], folder)
+        config = partial(_run, ["-c", "import mmengine.config"], folder)
         for line, goal in COMMANDS.items():
             command = partial(_run, ["-m", "ibnseg.cli", *line.split()], folder)
-            ways: dict[str, Callable[[], object]] = {"ibnseg": command, NOTHING: nothing}
+            ways: dict[str, Callable[[], object]] = {
+                "ibnseg": command,
+                NOTHING: nothing,
+                CONFIG: config,
+            }
             times = alternately(ways, seconds=0.5, warm_up=1)
             limit = f"{goal} s"
             times[limit] = [goal] * len(times["ibnseg"])
             rows.append(compare(f"ibnseg {line}", times, limit, most=1.0, unit="s"))
-        rows.append(compare(f"ibnseg {line}", times, NOTHING, unit="s"))
+        rows += [compare(f"ibnseg {line}", times, least, unit="s") for least in (NOTHING, CONFIG)]
     return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Row
-from ibnseg.support.files import in_turn, written_whole
+from ibnseg.support.files import written_whole
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- table: python -m benchmarks -->", "<!-- end -->"
@@ -29,10 +29,9 @@ def table(rows: Mapping[int, Sequence[Row]]) -> str:
     lines = [head, ["---"] * len(head)]
     for (work, peer), measured in by_work.items():
         one = next(iter(measured.values()))
-        mark = f" [{notes.index(one.note) + 1}]" if one.note else ""
-        line = [work + mark, peer, "" if one.most is None else f"<= {_ratio(one.most)}"]
+        line = [work, peer, "" if one.most is None else f"<= {_ratio(one.most)}"]
         for threads in rows:
-            line += _cells(measured.get(threads))
+            line += _cells(measured.get(threads), notes)
         lines.append(line)
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
     return text + "".join(f"\n[{i}] {note}\n" for i, note in enumerate(notes, 1))
@@ -42,16 +41,17 @@ def _threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
-def _cells(row: Row | None) -> list[str]:
-    """Ours, theirs and the ratio; the last is bold if the goal is missed."""
+def _cells(row: Row | None, notes: Sequence[str]) -> list[str]:
+    """Ours, theirs and the ratio, which is bold if the goal is missed; and the note's number."""
     if row is None:
         return [""] * 3
     low, high = (_ratio(each) for each in row.spread)
     ratio = _ratio(row.ratio) if row.is_met else f"**{_ratio(row.ratio)}**"
+    mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
     return [
         _number(row.ours, row.unit),
         _number(row.theirs, row.unit),
-        f"{ratio} ({low} to {high})",
+        f"{ratio} ({low} to {high}){mark}",
     ]
 
 
@@ -67,5 +67,5 @@ def write(rows: Mapping[int, Sequence[Row]], machine: str) -> None:
     """Puts the table, and the machine that it was measured on, between its markers in the page."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    with in_turn(PAGE), written_whole(PAGE) as temporary:
+    with written_whole(PAGE) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n\n{machine}\n\n{table(rows)}\n{END}{after}")

@@ -29,7 +29,7 @@ def test_the_table_replaces_the_one_in_the_page(tmp_path, monkeypatch):
     row = Row("work", 1.0, "mmseg", 20.0, 0.05, (0.04, 0.06), most=0.05, note="A note.")
     page.write({1: [row]}, "a machine")
     text = page.PAGE.read_text()
-    line = "| work [1] | mmseg | <= 0.050 | 1 ms | 20 ms | 0.050 (0.040 to 0.060) |"
+    line = "| work | mmseg | <= 0.050 | 1 ms | 20 ms | 0.050 (0.040 to 0.060) [1] |"
     assert line in text
     assert "[1] A note." in text
     assert text.startswith("before\n")
