@@ -73,7 +73,7 @@ def prepare(
     for domain, root, folder in zip(domains, found, folders, strict=True):
         _prepare(team, domain, root, folder, verify)
     if team.is_main:
-        say(f"Training reads them if it is told where: {VARIABLE}={as_path(out)} ibnseg train ...")
+        say(f"To train from them: {VARIABLE}={as_path(out)} ibnseg train CONFIG")
     return folders
 
 

@@ -15,40 +15,37 @@ from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError
 
 
-def check_training(
-    config: str | Path,
-    *,
-    options: Sequence[str] = (),
-    roots: Mapping[str, str] | None = None,
-    domains: Sequence[str] | None = None,
-    protocols: Sequence[str] | None = None,
-) -> None:
+def check_training(config: str | Path, options: Sequence[str] = (), **given: object) -> None:
     """Checks what :func:`ibnseg.engine.run.train` is given, as far as that needs no torch.
+
+    Args:
+        config, options: as for that function.
+        given: its ``roots``, ``domains`` and ``protocols``.
 
     Raises:
         UserError: as that function.
     """
-    cfg = load_config(config, options)
-    _check(cfg, roots or {}, domains, protocols, training=True)
+    _check(load_config(config, options), training=True, **given)
 
 
 def check_testing(
     source: str | Path,
     checkpoint: str | Path | None = None,
-    *,
     options: Sequence[str] = (),
-    roots: Mapping[str, str] | None = None,
-    domains: Sequence[str] | None = None,
-    protocols: Sequence[str] | None = None,
+    **given: object,
 ) -> None:
     """Checks what :func:`ibnseg.engine.run.test` is given, as far as that needs no torch.
+
+    Args:
+        source, checkpoint, options: as for that function.
+        given: its ``roots``, ``domains`` and ``protocols``.
 
     Raises:
         UserError: as that function.
     """
     cfg, checkpoint = find_network(source, checkpoint, options)
     require_checkpoint(checkpoint)
-    _check(cfg, roots or {}, domains, protocols, training=False)
+    _check(cfg, training=False, **given)
 
 
 def require_checkpoint(path: Path) -> None:
@@ -59,11 +56,13 @@ def require_checkpoint(path: Path) -> None:
 
 def _check(
     cfg: Config,
-    roots: Mapping[str, str],
-    domains: Sequence[str] | None,
-    protocols: Sequence[str] | None,
+    *,
     training: bool,
+    roots: Mapping[str, str] | None = None,
+    domains: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
 ) -> None:
+    roots = roots or {}
     for key, value in dict(test_domains=domains, protocol=protocols).items():
         if value is not None:
             cfg[key] = value

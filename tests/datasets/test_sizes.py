@@ -69,9 +69,14 @@ def test_what_has_no_size_is_named(tmp_path: Path) -> None:
         assert wrong in str(error.value), name
 
 
-def test_equal_sizes_are_accepted(city: Path) -> None:
-    for testing in (True, False):
-        require_equal_sizes(Cityscapes(city, "val", test_mode=testing))
+@pytest.mark.parametrize("testing", [True, False])
+def test_equal_sizes_are_accepted_until_a_label_changes(city: Path, testing: bool) -> None:
+    dataset = Cityscapes(city, "val", test_mode=testing)
+    require_equal_sizes(dataset)
+    label = labels(city, "val")[0]
+    save(label, 48, 64)
+    with pytest.raises(UserError, match=f"{label}: label of 48x64 for an image of 64x48"):
+        require_equal_sizes(dataset)
 
 
 def test_a_label_and_an_instance_map_of_another_size_are_named(city: Path) -> None:
