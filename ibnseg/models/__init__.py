@@ -1,7 +1,7 @@
 """The networks: the IBN layer, backbones, a head, and a segmentor that is lean in testing.
 
-The backbones need torch, torchvision, mmengine and mmcv. What needs mmseg is imported when it is
-first asked for.
+The backbones need torch, torchvision, mmengine and mmcv, and those of timm the extra ``[timm]``.
+What needs mmseg is imported when it is first asked for.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.norm import IBN
 from ibnseg.models.pretrained import SplitPretrained
 from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
+from ibnseg.models.vit import ViT
 
 _NEED_MMSEG = {
     "Augmented": "augmented",
@@ -28,6 +29,7 @@ __all__ = [
     "IBNResNet",
     "IBNSEResNet",
     "SplitPretrained",
+    "ViT",
     *_NEED_MMSEG,
 ]
 
