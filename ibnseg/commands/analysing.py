@@ -88,7 +88,7 @@ def robustness_arguments(parser: argparse.ArgumentParser) -> None:
 
 def robustness(args: argparse.Namespace) -> None:
     """Measures the mIoU of runs when scenes look different."""
-    arguments.begin_with_runs(args)
+    arguments.begin_with_runs(args, [args.protocol])
     from ibnseg.analysis.robustness.measure import measure_robustness
 
     measure_robustness(

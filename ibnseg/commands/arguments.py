@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ibnseg.runs.kinds import PRECISIONS
 from ibnseg.support.configs import config_files, require_network, require_run
@@ -181,15 +181,16 @@ def begin_with_network(args: argparse.Namespace) -> None:
     _use_device(args)
 
 
-def begin_with_runs(args: argparse.Namespace) -> None:
-    """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`, and checks that
-    the data of the domains is there."""
+def begin_with_runs(args: argparse.Namespace, protocols: Sequence[str] | None = None) -> None:
+    """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`, and checks the
+    names of domains and protocols, and that the data of the domains is there."""
     check_stack()
     for run in args.runs:
         require_run(run)
     from ibnseg.engine.early import check_testing
 
-    check_testing(args.runs[0], roots=dict(args.data_root), domains=args.domains)
+    data = dict(roots=dict(args.data_root), domains=args.domains, protocols=protocols)
+    check_testing(args.runs[0], **data)
     _use_device(args)
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from ibnseg.commands import arguments
 from ibnseg.submission import TARGETS
+from ibnseg.support.configs import require_network
 from ibnseg.support.errors import UserError
 from ibnseg.support.stack import check_stack
 
@@ -78,8 +79,13 @@ def submit(args: argparse.Namespace) -> None:
     if not (args.check or args.network):
         raise UserError("submit: expected a run or config, or --check FILE")
     data = dict(domain=args.domain, split=args.split, roots=dict(args.data_root))
+    check_stack()
+    if not args.check:
+        require_network(args.network, args.checkpoint)
+    from ibnseg.engine.early import check_given_names
+
+    check_given_names(args.network, args.cfg_options, [args.domain] if args.domain else [])
     if args.check:
-        check_stack()
         from ibnseg.submission.submit import check
 
         check(args.check, args.to, args.network, **data)

@@ -31,12 +31,17 @@ def prepare(args: argparse.Namespace) -> None:
     check_stack()
     if args.clean and args.verify:
         raise UserError("--clean and --verify: give one of them")
-    from ibnseg.datasets.prepare import clean, prepare
-    from ibnseg.engine import launch
-
     if args.clean:
+        from ibnseg.datasets.prepare import clean
+
         clean(args.domains, args.out)
         return
+    from ibnseg.engine.early import check_given_names
+
+    check_given_names(None, domains=args.domains)
+    from ibnseg.datasets.prepare import prepare
+    from ibnseg.engine import launch
+
     launch.start_processes()
     prepare(args.domains, args.out, roots=dict(args.data_root), verify=args.verify)
     launch.stop_processes()

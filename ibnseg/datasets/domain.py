@@ -7,15 +7,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING
 
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.datasets.labels import ClassSet
-from ibnseg.registry import DATASETS
 from ibnseg.support.configs import first_by_name, read_config
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import as_path, config_folders, is_file_name
+
+if TYPE_CHECKING:  # whether a name is known is said without mmengine
+    from mmengine.config import Config
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Domain:
             UserError: if no adapter of that type is registered (it names the nearest ones), or the
                 type is not a ``DrivingDataset``.
         """
+        from ibnseg.registry import DATASETS
+
         type_ = self.dataset["type"]
         adapter = DATASETS.get(type_)
         if adapter is None:
@@ -216,10 +219,15 @@ class Domains:
     @classmethod
     def of(cls, cfg: Config) -> Domains:
         """The domains that a config can name, be it an experiment's or a run's."""
+        return cls.named_in(cfg, cfg.filename)
+
+    @classmethod
+    def named_in(cls, cfg: Mapping, file: str | Path | None) -> Domains:
+        """The domains that the values of a config can name, which are read from a file."""
         recorded = cfg.get("domains")
         values = recorded.items() if isinstance(recorded, Mapping) else ()
         found = {name: domain for name, domain in values if isinstance(domain, Mapping)}
-        files = [path for path in (cfg.filename, cfg.get("made_from")) if path]
+        files = [path for path in (file, cfg.get("made_from")) if path]
         return cls(found, [Path(path).resolve().parent for path in files])
 
     def __contains__(self, name: str) -> bool:
@@ -236,8 +244,7 @@ class Domains:
         """
         if name in self._recorded:
             return Domain.from_dict(dict(self._recorded[name]), f"domain '{name}'")
-        if name not in self._files:
-            raise unknown_name("domain", name, self)
+        self.require([name])
         path = self._files[name]
         try:
             values = read_config(path).get("domain")
@@ -246,6 +253,13 @@ class Domains:
         if not isinstance(values, Mapping):
             raise UserError(f"{path}: expected domain = dict(...), as docs/domains.md shows")
         return Domain.from_dict(dict(values), path)
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises a UserError for a name that no domain has (it names the nearest ones); no domain's
+        file is read."""
+        for name in names:
+            if name not in self:
+                raise unknown_name("domain", name, self)
 
     def titles(self, names: Iterable[str]) -> dict[str, str]:
         """Looks up the titles of domains by name; unknown ones and those without a title are left

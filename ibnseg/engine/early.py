@@ -1,18 +1,69 @@
 """Checks of a training or test that need no torch, whose import takes seconds: names, and whether
-data and checkpoint are there."""
+data and checkpoint are there. Unknown names are refused first, even without mmengine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.engine.read import find_network, load_config, with_defaults
 from ibnseg.evaluation.protocols import get_protocol
+from ibnseg.runs.literal import read_some_values
 from ibnseg.runs.recipe import train_domains
+from ibnseg.support.configs import find_config
 from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+BRINGS_DOMAINS = ("domains", "made_from", "custom_imports")
+"""The keys through which a config can bring domains that have no file beside it: their record, the
+file that it was made from, and code."""
+
+
+def check_given_names(
+    source: str | Path | None,
+    options: Sequence[str] = (),
+    domains: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+) -> None:
+    """Refuses unknown names that were given on the command line, without executing a config.
+
+    If a config or an option may define domains by code, or it cannot be read as plain data, nothing
+    is said of domains here, because only the config itself can tell.
+
+    Args:
+        source: the folder of a run, or a config by its path or name; None if domains are known by
+            their files alone.
+        options: changes to the config, ``key=value``.
+        domains, protocols: the names.
+
+    Raises:
+        UserError: for an unknown name, with the nearest ones.
+    """
+    if domains:
+        known = Domains() if source is None else _domains(source, options)
+        if known is not None:
+            known.require(domains)
+    for name in protocols or ():
+        get_protocol(name)
+
+
+def _domains(source: str | Path, options: Sequence[str]) -> Domains | None:
+    """The domains that a config can name; None if that cannot be known without executing it."""
+    folder = as_path(source)
+    path = folder / "config.py" if folder.is_dir() else find_config(source)
+    try:
+        values = read_some_values(path, ("given", *BRINGS_DOMAINS))
+    except UserError:  # as for every config that is code
+        return None
+    values |= values.get("given") or {}  # what a run has expanded, as the user had set it
+    changed = {option.partition("=")[0].partition(".")[0] for option in options}
+    if "custom_imports" in values or changed & {*BRINGS_DOMAINS}:
+        return None
+    return Domains.named_in(values, path)
 
 
 def check_training(config: str | Path, options: Sequence[str] = (), **given: object) -> None:
@@ -25,6 +76,9 @@ def check_training(config: str | Path, options: Sequence[str] = (), **given: obj
     Raises:
         UserError: as that function.
     """
+    check_given_names(config, options, given.get("domains"), given.get("protocols"))
+    from ibnseg.engine.read import load_config
+
     _check(load_config(config, options), training=True, **given)
 
 
@@ -43,6 +97,9 @@ def check_testing(
     Raises:
         UserError: as that function.
     """
+    check_given_names(source, options, given.get("domains"), given.get("protocols"))
+    from ibnseg.engine.read import find_network
+
     cfg, checkpoint = find_network(source, checkpoint, options)
     require_checkpoint(checkpoint)
     _check(cfg, training=False, **given)
@@ -62,6 +119,8 @@ def _check(
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
 ) -> None:
+    from ibnseg.engine.read import with_defaults
+
     roots = roots or {}
     for key, value in dict(test_domains=domains, protocol=protocols).items():
         if value is not None:

@@ -93,15 +93,9 @@ def read_config(path: str | Path, **kwargs: bool) -> Config:
     beside = Config._get_cfg_path
 
     def anywhere(name: str, filename: str) -> tuple[str, str | None]:
-        found, scope = beside(str(as_path(name)) if name.startswith("~") else name, filename)
-        if scope is None and not Path(found).is_file():
-            _, base, after = Path(found).as_posix().rpartition("/_base_/")
-            below = f"_base_/{after}" if base else name
-            found = next(
-                (str(folder / below) for folder in config_folders() if (folder / below).is_file()),
-                found,
-            )
-        return found, scope
+        if "::" in name:  # a config of an installed package
+            return beside(name, filename)
+        return str(find_base(name, filename)), None
 
     Config._get_cfg_path = staticmethod(anywhere)
     try:
@@ -109,6 +103,26 @@ def read_config(path: str | Path, **kwargs: bool) -> Config:
             return Config.fromfile(path, **kwargs)
     finally:
         Config._get_cfg_path = staticmethod(beside)
+
+
+def find_base(name: str, file: str | Path) -> Path:
+    """Finds the file that a config names in its ``_base_``: beside the config, or else in the first
+    of :func:`~ibnseg.support.files.config_folders` that has it.
+
+    Args:
+        name: the path in ``_base_``.
+        file: the config.
+
+    Returns:
+        The path, beside the config if there is no such file.
+    """
+    found = Path(file).parent / as_path(name)
+    if found.is_file():
+        return found
+    _, base, after = found.as_posix().rpartition("/_base_/")
+    below = f"_base_/{after}" if base else name
+    places = [folder / below for folder in config_folders()]
+    return next((place for place in places if place.is_file()), found)
 
 
 def imports_types(path: str | Path) -> bool:
