@@ -1,4 +1,4 @@
-"""Folds BN into the convolutions before it, for inference."""
+"""Folds BN into the convolutions before it, and adapters into their layers, for inference."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrize import is_parametrized
 
 from ibnseg.models.kernels import dense, is_channels_last, moments_of, scale_and_shift
+from ibnseg.models.lora import LoRALinear
 from ibnseg.models.norm import IBN
 from ibnseg.models.one_pass import fits, group_norm, is_known, is_transformed, is_watched
 
@@ -42,12 +43,14 @@ Besides, neighbours in a ``Sequential`` and the children of mmcv's ``ConvModule`
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Folds BN into the convolutions before it, in place, for inference.
+    """Folds BN into the convolutions before it, and LoRA into its linear layers, in place, for
+    inference.
 
     A convolution's weights are multiplied by what BN would multiply by, in float64, and rounded
     once; BN is gone. IN is what is left of an IBN layer, and works in place. In float32 this
     changes outputs by about 1e-6 of their size, so that of some million pixels one, whose two
-    classes are as likely, gets another class. Tests, which count pixels, do not fuse.
+    classes are as likely, gets another class. Tests, which count pixels, do not fuse. An adapted
+    linear layer becomes a plain one (:meth:`~ibnseg.models.lora.LoRALinear.merged`).
 
     These layers stay as they are: BN that stands before its convolution, as in DenseNet, or after
     an addition; a layer with hooks, which would see something else; one that is used in two
@@ -74,6 +77,9 @@ def fuse(network: nn.Module) -> nn.Module:
                 fused = _fused(conv, norm)
                 if fused is not None:
                     setattr(module, names[1], fused.eval())
+        for name, child in list(module.named_children()):
+            if isinstance(child, LoRALinear) and uses[child] == 1 and not is_watched(child):
+                setattr(module, name, child.merged())
     return network.requires_grad_(False)
 
 

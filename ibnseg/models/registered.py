@@ -8,6 +8,8 @@ with a warning.
 import warnings
 
 import ibnseg.models
+import ibnseg.models.lora
+import ibnseg.models.rein
 
 try:
     import ibnseg.models.heads
