@@ -48,10 +48,12 @@ def env_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def env(args: argparse.Namespace) -> None:
-    """Prints versions, devices, and where the data is."""
+    """Prints versions, devices, and where the data and prepared data are."""
+    from ibnseg.datasets.store import VARIABLE, describe_prepared
     from ibnseg.support.environment import aligned, devices, versions
 
-    say(aligned([versions(), devices(), domains(dict(args.data_root))]))
+    prepared = {VARIABLE: describe_prepared()}
+    say(aligned([versions(), devices(), domains(dict(args.data_root)), prepared]))
 
 
 def domains(roots: Mapping[str, str]) -> dict[str, str]:

@@ -251,8 +251,21 @@ def _decode(path: str | Path, content: bytes) -> np.ndarray:
     except cv2.error:
         image = None  # as for most of what OpenCV cannot read
     if image is None:
-        raise UserError(f"{path}: truncated or not an image; unpack or download it again")
+        raise _of_another_kind(path, content)
     return image
+
+
+def _of_another_kind(path: str | Path, content: bytes) -> UserError:
+    """The error for a file that OpenCV does not make 8-bit colours of."""
+    pixels = None
+    with suppress(cv2.error):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        return UserError(f"{path}: truncated or not an image; unpack or download it again")
+    return UserError(
+        f"{path}: an image whose values are {pixels.dtype}, expected 8-bit grey or colours; "
+        "convert it"
+    )
 
 
 def _require_few_pixels(content: bytes) -> None:

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path
 from ibnseg.support.ledger import Ledger, recorded_stamps, stamp
-from ibnseg.support.reading import DAMAGED, regular_file
+from ibnseg.support.reading import DAMAGED, read_json, regular_file
 
 VARIABLE = "IBNSEG_PREPARED"
 """The environment variable with the folder in which training looks for prepared domains."""
@@ -100,6 +99,8 @@ def identity_of(
     tables = (sorted(label_ids.items()), sorted(adapter.LABEL_COLORS.items()))
     digest = hashlib.sha256(json.dumps([*tables, adapter.LABEL_CHANNEL]).encode()).hexdigest()
     exact = all(Path(info["img_path"]).suffix.lower() == ".png" for info in infos)
+    import cv2  # not above, so that what a bug report needs can be read without it
+
     return {
         "version": VERSION,
         "dataset": adapter.__name__,
@@ -137,6 +138,26 @@ def prepared_folder() -> Path | None:
             f"DOMAIN --out {given}`, or unset {VARIABLE}"
         )
     return folder
+
+
+def describe_prepared() -> str:
+    """Says in words what is in the folder of prepared domains, or why it cannot be used."""
+    try:
+        folder = prepared_folder()
+    except UserError as error:
+        return str(error)
+    if folder is None:
+        return "not set"
+    found = []
+    for record in sorted(folder.glob(f"*/{RECORD}")):
+        try:
+            content = read_json(record, "prepare it again")
+            is_whole = isinstance(content, dict) and content.get("complete")
+            state = "" if is_whole else " (not to the end)"
+        except UserError as error:
+            state = f" ({error})"
+        found.append(f"{record.parent.name}{state}")
+    return f"{folder.absolute()}: {', '.join(found) or 'nothing is prepared there'}"
 
 
 def map_pixels(path: str | Path, dimensions: int) -> np.memmap:

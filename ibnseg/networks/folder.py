@@ -26,7 +26,7 @@ from ibnseg.support.terminal import say
 RECORD = "predictions.json"
 """The file beside predictions that lists the network and the images."""
 MOST_SHOWN = 5
-"""The most unreadable inputs that are named."""
+"""The most failed inputs, and reasons, that are named."""
 
 
 @losses_in_one_line()
@@ -160,8 +160,9 @@ def _report(
     skipped = _skipped(left_out, list(failed))
     say(f"{len(found) - len(failed)} predictions{before}: {places}{skipped}")
     if failed:
-        shown = "; ".join(list(failed.values())[:MOST_SHOWN])
-        more = f"; and {len(failed) - MOST_SHOWN} more" if len(failed) > MOST_SHOWN else ""
+        problems = list(dict.fromkeys(failed.values()))  # the images of a batch have one
+        shown = "; ".join(problems[:MOST_SHOWN])
+        more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
         raise UserError(
             f"{len(failed)} of {len(found)} inputs could not be predicted: {shown}{more}; the same "
             "command predicts them once they are mended"
@@ -173,7 +174,7 @@ def _skipped(left_out: Sequence[Path], failed: Sequence[Path]) -> str:
     parts = [count_by_suffix(left_out)] if left_out else []
     if failed:
         names = ", ".join(path.name for path in failed[:MOST_SHOWN])
-        parts.append(f"{len(failed)} unreadable ({names}{', ...' * (len(failed) > MOST_SHOWN)})")
+        parts.append(f"{len(failed)} failed ({names}{', ...' * (len(failed) > MOST_SHOWN)})")
     return f"; {len(left_out) + len(failed)} skipped: {', '.join(parts)}" if parts else ""
 
 

@@ -74,8 +74,7 @@ class Predictor:
             finish: is called for each image that is written, or cannot be predicted.
 
         Raises:
-            UserError: if a file cannot be written, or a batch of several images does not fit into
-                the memory.
+            UserError: if a file cannot be written.
         """
         with WriteBehind() as writer, closing(read_ahead(_read, batches)) as read:
             for results in read:
@@ -92,8 +91,9 @@ class Predictor:
                     try:
                         found = self._predict([each.image for each in group], group[0].todo.path)
                     except InputError as error:
-                        self.outcome.failed[group[0].todo.path] = str(error)
-                        finish()
+                        for each in group:
+                            self.outcome.failed[each.todo.path] = str(error)
+                            finish()
                         continue
                     for each, prediction in zip(group, found, strict=True):
                         writer.call(self._write_picture, each, prediction, finish)
@@ -105,8 +105,7 @@ class Predictor:
         A video of which no frame can be read, or whose frames are too large, is noted as failed.
 
         Raises:
-            UserError: if a file cannot be written, or a batch of several frames does not fit into
-                the memory.
+            UserError: if a file cannot be written.
         """
         try:
             self._predict_video(todo, progress)
@@ -158,14 +157,12 @@ class Predictor:
         """Predicts (H, W, 3) uint8 BGR images of one size; errors call the first one ``name``.
 
         Raises:
-            InputError: if a single image cannot be predicted.
+            InputError: if they cannot be predicted.
         """
         wanted = any(output.needs_probabilities for output in self.outputs)
         try:
             found = predict_images(self.network, images, name, wanted, precision=self.precision)
-        except UserError as error:  # too little memory, of one image or of a whole batch
-            if len(images) > 1:
-                raise
+        except UserError as error:  # e.g. too little memory
             raise InputError(str(error)) from error
         return [Prediction(*each) if wanted else Prediction(each, None) for each in found]
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from ibnseg import load, predict
+from ibnseg import cli, load, predict
 from ibnseg.datasets.labels import CITYSCAPES, CITYSCAPES_IDS, PALETTE, lookup_table
 from ibnseg.engine.launch import stop_processes
 from ibnseg.models.fuse import fuse
+from ibnseg.models.segmentor import Segmentor
 from ibnseg.networks import predictor, video
 from ibnseg.networks.folder import RECORD, predict_folder
 from ibnseg.networks.outputs import Prediction, chosen_outputs, write_train_ids
@@ -107,7 +109,7 @@ def test_an_unreadable_image_does_not_stop_the_others(trained, folder: Path, cap
     assert f"{folder / 'gone.png'}: cannot be read (No such file or directory)" in str(error.value)
     said = capsys.readouterr().out
     summary = f"2 predictions: {out}/labels, {out}/overlays; 5 skipped: 2 .gif, 1 .txt, "
-    assert f"{summary}2 unreadable (gone.png, b.jpg)\n" in said
+    assert f"{summary}2 failed (gone.png, b.jpg)\n" in said
     assert {"labels/a.png", "labels/night/a.png"} <= contents(out).keys()
     save_rgb(folder / "b.jpg", scene(1)[0])
     (folder / "gone.png").unlink()
@@ -280,6 +282,42 @@ def test_batches_give_the_same_predictions(trained, folder: Path, predicted: lis
     assert contents(folder.parent / "single") == contents(folder.parent / "batch")
 
 
+def test_a_batch_that_needs_too_much_memory_does_not_stop_the_others(
+    trained, folder: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images are reported at the end, once; a smaller batch predicts them."""
+    _, run, _ = trained
+    out, network = folder.parent / "out", Segmentor.predict
+    save_rgb(folder / "c.png", scene(3)[0][:40])
+
+    def full(self, inputs: torch.Tensor, data_samples: list) -> list:
+        if len(inputs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return network(self, inputs, data_samples)
+
+    monkeypatch.setattr(Segmentor, "predict", full)
+    line = ["predict", str(run), str(folder), "--out", str(out), "--batch"]
+    assert cli.main([*line, "4"]) == 1
+    said = capsys.readouterr()
+    assert "3 of 4 inputs could not be predicted: too little memory" in said.err
+    assert said.err.count("too little memory for 3 images of 64x48 at a time; lower --batch") == 1
+    assert "1 predictions: " in said.out
+    assert {name for name in contents(out) if "labels" in name} == {"labels/c.png"}
+    assert cli.main([*line, "1"]) == 0
+    assert "4 predictions (1 of them there already)" in capsys.readouterr().out
+
+
+def test_an_image_of_floats_is_not_called_damaged(trained, folder: Path) -> None:
+    image = scene(0)[0]
+    for name in ("float32", "float64", "int32"):
+        assert cv2.imwrite(str(folder / f"{name}.tif"), image[..., 0].astype(name))
+    with pytest.raises(UserError, match="^3 of 6 inputs") as error:
+        predict_folder(trained[1], None, folder, folder.parent / "out")
+    for name in ("float32", "float64", "int32"):
+        expected = f"an image whose values are {name}, expected 8-bit grey or colours; convert it"
+        assert f"{folder / name}.tif: {expected}" in str(error.value)
+
+
 def test_predictions_of_another_precision_are_not_mixed_in(trained, folder: Path) -> None:
     _, run, _ = trained
     out = folder.parent / "out"
@@ -363,7 +401,7 @@ def test_two_processes_predict_each_input_once_as_one_process_does(trained, many
         predict_folder(run, None, many, whole, batch=2)
     main, other = by_two(run, many, out)
     assert f"UserError: {alone.value}" in main
-    assert f"9 predictions: {out}/labels, {out}/overlays; 2 skipped: 1 .txt, 1 unreadable" in main
+    assert f"9 predictions: {out}/labels, {out}/overlays; 2 skipped: 1 .txt, 1 failed" in main
     assert "10/10" in main
     assert other == ""
     assert contents(out) == contents(whole)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ibnseg import load, predict
+from ibnseg import cli, load, predict
 from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
+from ibnseg.evaluation.evaluator import Confusion
 from ibnseg.models.segmentor import Segmentor
 from ibnseg.support.errors import UserError
 from ibnseg.support.memory import enough_memory
-from tests.conftest import save_rgb, scene
+from tests.conftest import GTA5_VAL, save_rgb, scene
 
 ERRORS = [
     MemoryError(),
@@ -80,6 +81,30 @@ def test_too_little_memory_for_testing_names_the_image(
     roots = {"gta5": str(data / "gta5")}
     with pytest.raises(UserError, match=r"too little memory for .*00022.png \(64x48\); take"):
         run_test(config, run / "latest.pth", roots=roots, domains=["gta5"], work_dir=tmp_path)
+
+
+def test_too_little_memory_for_counting_names_the_image(
+    trained, data: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels are counted beside the network, those of the last batch after it."""
+    config, run, _ = trained
+    names = [f"{frame:05d}.png" for frame in GTA5_VAL]
+
+    def fail_at(name: str):
+        def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+            if data_samples[0]["img_path"].endswith(name):
+                raise MemoryError
+
+        return process
+
+    for name in (names[0], names[-1]):
+        monkeypatch.setattr(Confusion, "process", fail_at(name))
+        given = ["test", str(config), str(run / "latest.pth"), "--domains", "gta5"]
+        given += ["--data-root", f"gta5={data / 'gta5'}", "--work-dir", str(tmp_path / name)]
+        assert cli.main(given) == 1
+        err = capsys.readouterr().err
+        assert err.splitlines()[-1].startswith("ibnseg: error: too little memory for counting the")
+        assert f"{name}; lower test_batch (--batch) or workers" in err
 
 
 def test_too_little_memory_for_training_advises_to_accumulate(
