@@ -19,6 +19,7 @@ from mmengine.runner.checkpoint import (
     get_torchvision_models,
 )
 
+from ibnseg.models import timm_hub
 from ibnseg.models.inert import inert_objects
 from ibnseg.models.zoo import SCHEME, get_published, hash_in
 from ibnseg.support.errors import UserError, unknown_name
@@ -33,10 +34,12 @@ def read_checkpoint(source: str | Path) -> dict:
 
     Args:
         source: a path, an ``http(s)://`` address, ``torchvision://NAME`` (and mmengine's other
-            schemes), or ``ibnseg://NAME`` with a name in :data:`~ibnseg.models.zoo.PUBLISHED`. A
-            file is downloaded once, to torch's hub folder; the main process does this for all, so
-            that all have to call. If the file's name has a hash, e.g.
-            ``resnet50_ibn_a-d9d0bb7b.pth``, it is checked.
+            schemes), ``timm://NAME`` with the name of a network of timm, or ``ibnseg://NAME`` with
+            a name in :data:`~ibnseg.models.zoo.PUBLISHED`. A file is downloaded once, to torch's
+            hub folder (``timm://`` to that of ``huggingface_hub``); the main process does this for
+            all, so that all have to call. If the file's name has a hash, e.g.
+            ``resnet50_ibn_a-d9d0bb7b.pth``, it is checked. A file that ends in ``.safetensors`` is
+            read as such.
 
     Raises:
         UserError: if it is missing, truncated, damaged, not a checkpoint, holds objects that could
@@ -44,7 +47,7 @@ def read_checkpoint(source: str | Path) -> dict:
             checksums of torch's zip format; the format before torch 1.6 has none.
     """
     source, path = locate(source)
-    if source.startswith(REMOTE):
+    if source.startswith((*REMOTE, timm_hub.SCHEME)):
         with _main_process_first():  # downloads; the others find it there
             return _read(source, path)
     return _read(source, path)
@@ -64,10 +67,14 @@ def _main_process_first() -> Iterator[None]:
 def _read(source: str, path: Path) -> dict:
     if source.startswith(REMOTE) and not path.is_file():
         _download(source, path)
+    if source.startswith(timm_hub.SCHEME) and not path.is_file():
+        path = timm_hub.download(source.removeprefix(timm_hub.SCHEME), hub_folder())
     if not source or not path.exists():
         raise UserError(f"{source}: no such checkpoint")
     regular_file(path)
     _check_hash(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     _verify(path)
     try:
         with inert_objects():
@@ -81,6 +88,17 @@ def _read(source: str, path: Path) -> dict:
             f"{source}: holds a {type(checkpoint).__name__}, expected a dict of tensors"
         )
     return checkpoint
+
+
+def _read_safetensors(path: Path) -> dict:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(f"{path}: cannot be read ({error}): pip install 'ibnseg[timm]'") from error
+    try:
+        return load_file(path)
+    except Exception as error:  # of safetensors' own class, or of the system
+        raise UserError(f"{path}: truncated or not a checkpoint ({_line(error)})") from error
 
 
 def _download(source: str, path: Path) -> None:
@@ -177,6 +195,8 @@ def locate(source: str | Path) -> tuple[str, Path]:
         if name not in urls:
             raise unknown_name(f"{scheme} weights", name, urls)
         source = urls[name]
+    if source.startswith(timm_hub.SCHEME):
+        return source, timm_hub.find(source.removeprefix(timm_hub.SCHEME), hub_folder())
     if source.startswith(REMOTE):
         return source, hub_folder() / Path(urlsplit(source).path).name
     return source, as_path(source)

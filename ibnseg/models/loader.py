@@ -15,6 +15,7 @@ SCHEMES = (
     "http://",
     "https://",
     "torchvision://",
+    "timm://",
     "modelzoo://",
     "open-mmlab://",
     "openmmlab://",

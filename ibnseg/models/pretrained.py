@@ -22,11 +22,22 @@ CLASSIFIERS = ("fc.", "classifier.")
 class Pretrainable:
     """A backbone that a checkpoint fills completely or not at all.
 
+    Attributes:
+        left_out: beginnings of the names of weights that a checkpoint may have and the backbone
+            has not; by default those of an ImageNet classifier.
+
     Raises:
         UserError: from ``init_weights``, if the checkpoint of an ``init_cfg`` of type
             ``Pretrained`` or ``ibnseg.SplitPretrained`` does not fit.
         ValueError: from ``init_weights``, if an ``init_cfg`` is not a dict with a type.
     """
+
+    left_out: tuple[str, ...] = CLASSIFIERS
+
+    def translated(self, weights: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """Gives the weights of a checkpoint the backbone's own names; as they are, unless files in
+        other layouts are known."""
+        return weights
 
     def init_weights(self) -> None:
         given = self.init_cfg
@@ -52,14 +63,15 @@ def _initialiser(cfg: Mapping) -> type | None:
     return WEIGHT_INITIALIZERS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
 
 
-def load_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
+def load_backbone(backbone: Pretrainable, source: str, prefix: str = "") -> None:
     """Fills a backbone from an ImageNet checkpoint; only its classifier may be left over.
 
     Raises:
         UserError: as :func:`~ibnseg.models.checkpoints.read_checkpoint` and
             :func:`load_backbone_weights`.
     """
-    load_backbone_weights(backbone, state_dict_of(read_checkpoint(source), source, prefix), source)
+    weights = state_dict_of(read_checkpoint(source), source, prefix)
+    load_backbone_weights(backbone, backbone.translated(weights, source), source)
 
 
 def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -79,7 +91,7 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
 
 def _load(backbone: nn.Module, weights: Mapping[str, Tensor], source: str, hint: str) -> None:
     try:
-        load_exactly(backbone, weights, source, CLASSIFIERS)
+        load_exactly(backbone, weights, source, getattr(backbone, "left_out", CLASSIFIERS))
     except UserError as error:
         raise UserError(f"{error}{hint}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,13 @@ from torch import Tensor, nn
 
 from ibnseg.models.from_timm import timm_network
 from ibnseg.models.pretrained import Pretrainable
+from ibnseg.models.timm_hub import SCHEME, report_licence
+from ibnseg.models.vit_weights import RESAMPLES, fitted
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
+
+LEFT_OUT = ("head.", "head_dist.", "fc_norm.", "attn_pool.")
+"""The beginnings of names behind the blocks and the last norm: poolings and classifiers."""
 
 TRAINED = ("none", "all")
 """What may be trained of a ViT, beside its adapter."""
@@ -74,6 +79,8 @@ class ViT(Pretrainable, BaseModule):
         ValueError: for other wrong arguments.
     """
 
+    left_out = LEFT_OUT
+
     def __init__(
         self,
         name: str = "vit_base_patch14_dinov2",
@@ -94,7 +101,7 @@ class ViT(Pretrainable, BaseModule):
         network = _build(name, patch_size, _pair(image_size), options or {})
         # from here on this module has the network's parts, and timm's methods can be called on it
         vars(self).update(vars(network))
-        self._timm = type(network)
+        self.timm_class = type(network)
         self.name = name
         self.out_indices = _checked(out_indices, len(self.blocks), pyramid)
         self.pyramid, self.final_norm, self.trained = pyramid, final_norm, trained
@@ -102,6 +109,10 @@ class ViT(Pretrainable, BaseModule):
         self.handed_over = 0
         if trained not in TRAINED:
             raise ValueError(f"ViT: trained={trained!r}, expected one of {TRAINED}")
+        if resample not in RESAMPLES:
+            raise ValueError(f"ViT: resample={resample!r}, expected one of {RESAMPLES}")
+        if final_norm and isinstance(self.norm, nn.Identity):
+            raise ValueError(f"ViT: {name} has no last norm, expected final_norm=False")
         if adapter is not None and trained != "none":
             raise ValueError(f"ViT: an adapter is trained beside trained='none', not {trained!r}")
         self._freeze()
@@ -158,7 +169,7 @@ class ViT(Pretrainable, BaseModule):
     def tokens(self, x: Tensor) -> Tensor:
         """Embeds images ``(N, 3, H, W)`` into the tokens in front of the first block: ``(N, P + h *
         w, embed_dim)``, P prefix tokens and then the patches, row by row."""
-        embedded = self._timm._pos_embed(self, self.patch_embed(x))
+        embedded = self.timm_class._pos_embed(self, self.patch_embed(x))
         if isinstance(embedded, tuple):  # Eva's has the rotations, too, which run() computes
             embedded = embedded[0]
         return self.norm_pre(embedded)
@@ -267,12 +278,27 @@ class ViT(Pretrainable, BaseModule):
         super().train(mode)
         if self.trained == "none":
             for name, module in self.named_modules():
-                if name and not (self.adapter and self._is_adapters(name)):
+                if name and not self.is_adapters(name):
                     module.training = False
         return self
 
-    def _is_adapters(self, name: str) -> bool:
+    def is_adapters(self, name: str) -> bool:
+        """Whether a module, parameter or buffer belongs to the adapter."""
+        if self.adapter is None:
+            return False
         return name.split(".")[0] == "adapter" or self.adapter.owned(name)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self.adapter is not None:
+            self.adapter.start(self)
+
+    def translated(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        """Gives weights of a file this network's names and sizes
+        (:func:`~ibnseg.models.vit_weights.fitted`), and the adapter's as they are."""
+        report_licence(source if source.startswith(SCHEME) else self.name)
+        own = {name: each for name, each in self.state_dict().items() if self.is_adapters(name)}
+        return own | fitted(self, weights, source, self.resample)
 
 
 def _build(name: str, patch_size: int, image_size: tuple[int, int], options: dict) -> nn.Module:
