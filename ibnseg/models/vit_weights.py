@@ -30,7 +30,7 @@ PATCHES = ("patch_embed.proj.weight", "conv1.weight")
 """The ends of the names of patch kernels: timm's and DINO's, CLIP's."""
 
 
-class Kind(NamedTuple):
+class Measures(NamedTuple):
     """What two ViTs must have in common for one's weights to fit the other."""
 
     width: int
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
         return f"width {self.width}, {self.blocks} blocks, {self.registers} registers"
 
 
-def kind_of(weights: Mapping[str, Tensor]) -> Kind | None:
+def measures_of(weights: Mapping[str, Tensor]) -> Measures | None:
     """Recognises a ViT by its weights, under timm's names or the official ones of DINO; returns
     ``None`` for anything else."""
     blocks = {int(found[1]) for key in weights if (found := re.match(r"blocks\.(\d+)\.", key))}
@@ -49,7 +49,7 @@ def kind_of(weights: Mapping[str, Tensor]) -> Kind | None:
     if norm is None:
         return None
     registers = next((weights[key].shape[1] for key in REGISTERS if key in weights), 0)
-    return Kind(norm.numel(), max(blocks) + 1, registers)
+    return Measures(norm.numel(), max(blocks) + 1, registers)
 
 
 def fitted(
@@ -73,7 +73,7 @@ def fitted(
         UserError: if they are of a ViT of another width, depth or number of registers, or cannot be
             resampled.
     """
-    found, wanted = kind_of(weights), kind_of(vit.state_dict())
+    found, wanted = measures_of(weights), measures_of(vit.state_dict())
     if found is not None and found != wanted:
         raise UserError(f"{source}: a ViT of {found}; {vit.name} has {wanted}")
     given = dict(weights)
