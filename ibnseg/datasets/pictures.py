@@ -142,7 +142,11 @@ def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
         UserError: if the file is missing, unreadable or damaged, is JPEG or another format that
             changes ids, or holds anything else than 8-bit ids or RGB.
     """
-    with _opened(path, "label") as (content, image):
+    content = read_bytes(path, MOST_BYTES)
+    grey = _grey(path, content, 8)
+    if grey is not None:
+        return grey
+    with _opened(path, content, "label") as image:
         bits = _rescaled_from(image)
         if channel is not None and image.mode in ("RGB", "RGBA"):
             return _channel(path, content, channel)
@@ -161,8 +165,7 @@ def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
             raise UserError(
                 f"{path}: label of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
             )
-        grey = _grey(content) if (image.format, image.mode) == ("PNG", "L") else None
-        return np.asarray(image) if grey is None else grey
+        return np.asarray(image)
 
 
 def read_instances(path: str | Path) -> np.ndarray:
@@ -172,12 +175,16 @@ def read_instances(path: str | Path) -> np.ndarray:
     Raises:
         UserError: if the file is missing, unreadable, damaged, or not of 16 bits.
     """
-    with _opened(path, "instance map") as (_, image):
-        if image.mode not in ("I;16", "I"):  # older versions of Pillow have the latter
+    content = read_bytes(path, MOST_BYTES)
+    grey = _grey(path, content, 16)
+    if grey is not None:
+        return grey
+    with _opened(path, content, "instance map") as image:
+        if image.mode != "I;16":
             raise UserError(
                 f"{path}: instance map of mode {image.mode}, expected 16-bit ids (I;16)"
             )
-        return np.asarray(image).astype(np.uint16, copy=False)
+        return np.asarray(image)
 
 
 def verify(content: bytes) -> None:
@@ -201,7 +208,7 @@ def verify(content: bytes) -> None:
 def _verify_png(content: bytes) -> None:
     view = memoryview(content)
     for kind, at, end in _chunks(content):
-        if zlib.crc32(view[at + 4 : end]) != _number(content[end : end + 4]):
+        if zlib.crc32(view[at + 4 : end]) != _CRC.unpack_from(content, end)[0]:
             name = kind.decode("ascii", "replace")
             raise ValueError(f"the checksum of chunk {name!r} at byte {at} is wrong")
 
@@ -222,6 +229,20 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 _HEAD = struct.Struct(">I4s")
 """The length and the kind of a PNG's chunk."""
+
+_CRC = struct.Struct(">I")
+
+_HEADER = struct.Struct(">4sIIBB")
+"""The first chunk of a PNG from its kind on: width, height, bits, and what its colours are."""
+
+
+def _header(content: bytes) -> tuple[int, int, int, int] | None:
+    """The width, height, bits and colours (0 for grey) of a PNG; None for another file."""
+    if content.startswith(_PNG) and len(content) >= 12 + _HEADER.size:
+        kind, *found = _HEADER.unpack_from(content, 12)
+        if kind == b"IHDR":
+            return tuple(found)
+    return None
 
 
 def _has_end(content: bytes) -> bool:
@@ -271,6 +292,11 @@ def _of_another_kind(path: str | Path, content: bytes) -> UserError:
 def _require_few_pixels(content: bytes) -> None:
     """Raises a DecompressionBombError for an image of more than :data:`MOST_PIXELS`; of a format
     that Pillow does not know, OpenCV refuses 2**30."""
+    header = _header(content)
+    if header is not None:
+        if header[0] * header[1] > MOST_PIXELS:
+            raise Image.DecompressionBombError
+        return
     try:
         with Image.open(io.BytesIO(content)):
             pass
@@ -281,10 +307,9 @@ def _require_few_pixels(content: bytes) -> None:
 
 
 @contextmanager
-def _opened(path: str | Path, kind: str) -> Iterator[tuple[bytes, Image.Image]]:
-    """The content of a file of ids, verified, and Pillow's image of it; what is wrong with it
+def _opened(path: str | Path, content: bytes, kind: str) -> Iterator[Image.Image]:
+    """Pillow's image of the content of a file of ids, which is verified; what is wrong with it
     becomes a UserError."""
-    content = read_bytes(path, MOST_BYTES)
     try:
         verify(content)
         with Image.open(io.BytesIO(content)) as image:
@@ -294,7 +319,7 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[bytes, Image.Image]]:
                     f"{path}: {kind} is {own}, expected PNG; other formats may change ids, so "
                     "take the original"
                 )
-            yield content, image
+            yield image
     except UNREADABLE as error:
         raise unreadable(path, error) from error
 
@@ -307,12 +332,21 @@ def _rescaled_from(image: Image.Image) -> int | None:
     return int(bits[1]) if bits and image.mode in ("L", "RGB") else None
 
 
-def _grey(content: bytes) -> np.ndarray | None:
-    """(H, W) uint8 of a PNG in grey of 8 bits by OpenCV, which needs no copy of the pixels as
-    Pillow does; None if it finds something else or cannot read it."""
+def _grey(path: str | Path, content: bytes, bits: int) -> np.ndarray | None:
+    """(H, W) of a PNG in grey of 8 or 16 bits, verified, by OpenCV, which needs no copy of the
+    pixels as Pillow does; None for other files, and if it finds something else or cannot read
+    it."""
+    header = _header(content)
+    if header is None or header[2:] != (bits, 0):
+        return None
+    try:
+        verify(content)
+        _require_few_pixels(content)
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     with suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is not None and pixels.ndim == 2 and pixels.dtype == np.uint8:
+        if pixels is not None and pixels.ndim == 2 and pixels.itemsize == bits // 8:
             return pixels
     return None
 

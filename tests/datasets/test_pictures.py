@@ -118,17 +118,6 @@ def test_instances_are_of_16_bits(tmp_path):
     assert text == f"{path}: instance map of mode L, expected 16-bit ids (I;16)"
 
 
-def test_instances_of_older_pillow(tmp_path, monkeypatch):
-    """It opens PNGs of 16 bits as mode I, int32."""
-    path = tmp_path / "instances.png"
-    Image.fromarray(np.array([[7, 26000, 33999]], np.uint16)).save(path)
-    old = Image.fromarray(np.array([[7, 26000, 33999]], np.int32))
-    old.format = "PNG"
-    monkeypatch.setattr(Image, "open", lambda file: old)
-    found = read_instances(path)
-    assert (found.dtype, found.tolist()) == (np.uint16, [[7, 26000, 33999]])
-
-
 # --- what is damaged ---
 
 FILES = {

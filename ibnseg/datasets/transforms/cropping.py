@@ -102,10 +102,16 @@ def label_crop(label: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
         down, across: the axes of the crop.
     """
     rows, columns = (_nearest(axis) for axis in (down, across))
-    if down.new > down.old:  # the fewer rows first, because taking columns is slow
-        first, end = rows[0], rows[-1] + 1
-        return label[first:end].take(columns, axis=1)[rows - first]
-    return label[rows].take(columns, axis=1)
+    part = label[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    rows, columns = rows - rows[0], columns - columns[0]
+    if down.new > down.old:  # the fewer rows first
+        return _columns(part, columns)[rows]
+    return _columns(part[rows], columns)
+
+
+def _columns(label: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Takes columns of a map of ids, which is turned for it, because rows are taken much faster."""
+    return cv2.transpose(cv2.transpose(label)[columns])
 
 
 def _nearest(axis: Axis) -> np.ndarray:

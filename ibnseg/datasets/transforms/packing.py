@@ -84,7 +84,7 @@ class Pack(BaseTransform):
         keys = (*self.META, *(key for key in self.FLIP if key in results))
         sample = SegDataSample(metainfo={key: results[key] for key in keys})
         if "gt_seg_map" in results:
-            label = np.ascontiguousarray(results["gt_seg_map"])[None]
+            label = _contiguous(results["gt_seg_map"])[None]
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(label))
             instances = results.get("gt_instance_map")
             if instances is not None and instances.shape == label.shape[1:]:
@@ -100,8 +100,19 @@ class Pack(BaseTransform):
 
 
 def _channels_first(image: np.ndarray) -> torch.Tensor:
-    mirrored = image.strides[1] < 0  # as RandomFlip leaves it; OpenCV mirrors faster than NumPy
-    image = cv2.flip(image[:, ::-1], 1) if mirrored else image
+    mirrored = _is_mirrored(image)
     planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
-    cv2.split(image, list(planes))
+    cv2.split(image[:, ::-1] if mirrored else image, list(planes))
+    for plane in planes if mirrored else ():
+        cv2.flip(plane, 1, plane)
     return torch.from_numpy(planes)
+
+
+def _contiguous(label: np.ndarray) -> np.ndarray:
+    return cv2.flip(label[:, ::-1], 1) if _is_mirrored(label) else np.ascontiguousarray(label)
+
+
+def _is_mirrored(pixels: np.ndarray) -> bool:
+    """Whether pixels are a view that RandomFlip left; OpenCV mirrors faster than NumPy, and planes
+    faster than channels."""
+    return pixels.strides[1] < 0
