@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ibnseg.datasets.transforms.resizing import resize_label
+from ibnseg.datasets.transforms.resizing import require_32_bits, resize_label
 
 
 class Axis(NamedTuple):
@@ -98,9 +98,13 @@ def label_crop(label: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
     :func:`~ibnseg.datasets.transforms.resizing.resize_label`.
 
     Args:
-        label: (H, W), of any type.
+        label: (H, W), boolean or whole numbers of up to 32 bits.
         down, across: the axes of the crop.
+
+    Raises:
+        ValueError: for whole numbers of 64 bits.
     """
+    require_32_bits(label)
     rows, columns = (_nearest(axis) for axis in (down, across))
     part = label[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     rows, columns = rows - rows[0], columns - columns[0]

@@ -35,9 +35,18 @@ def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
     Raises:
         ValueError: for whole numbers of 64 bits, of which OpenCV keeps 32.
     """
+    require_32_bits(label)
+    return cv2.resize(label, tuple(size), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def require_32_bits(label: np.ndarray) -> None:
+    """Refuses a map of ids of more bits, of which OpenCV would keep 32.
+
+    Raises:
+        ValueError: for such a map.
+    """
     if label.dtype.itemsize > 4:
         raise ValueError(f"a label of {label.dtype} cannot be resized; expected at most 32 bits")
-    return cv2.resize(label, tuple(size), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 @TRANSFORMS.register_module()

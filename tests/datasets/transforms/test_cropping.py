@@ -48,6 +48,18 @@ def test_a_crop_is_bit_for_bit_that_of_the_resized_image(stored, size, seed, rel
     np.testing.assert_array_equal(found, resize_label(label, size)[shown])
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int32])
+def test_a_crop_of_a_label_keeps_its_type_and_ids(dtype) -> None:
+    label = np.random.default_rng(0).integers(0, 2**31, (9, 13)).astype(dtype)
+    found = label_crop(label, *axes(label.shape, (20, 7), (2, 6, 3, 12)))
+    np.testing.assert_array_equal(found, resize_label(label, (20, 7))[2:6, 3:12], strict=True)
+
+
+def test_a_crop_of_a_label_of_64_bits_is_refused() -> None:
+    with pytest.raises(ValueError, match="int64 cannot be resized; expected at most 32 bits"):
+        label_crop(np.zeros((4, 4), np.int64), *axes((4, 4), (8, 8), (0, 4, 0, 4)))
+
+
 @pytest.mark.parametrize("interpolation", CROPS)
 @pytest.mark.parametrize("centroid", [None, (30, 7)])
 @pytest.mark.parametrize("crop_size", [(16, 24), (60, 90)])
