@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,14 +33,15 @@ from ibnseg.streets.render import render
 SIZE = (2048, 1024)
 IMAGES = 2
 BOUND, PEER, ALONE = "decoding image, label and instances", "mmseg", "each test by itself"
-PAIR = "decoding image and label"
+PAIR, BARE = "decoding image and label", "without instance maps"
 PROTOCOLS = ("native", "paper", "rein")
 
 
 def measure(threads: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
+        root, bare = Path(name) / "all", Path(name) / "bare"
         predictions = write_photographs(root)
+        shutil.copytree(root, bare, ignore=shutil.ignore_patterns("*_instanceIds.png"))
         images, labels, instances = (
             sorted(map(str, root.glob(f"*/val/town/*_{kind}.png")))
             for kind in ("leftImg8bit", "labelIds", "instanceIds")
@@ -47,6 +49,7 @@ def measure(threads: int) -> list[Row]:
         tests = tests_of(root, predictions)
         ways = {
             "ibnseg": tests[0],
+            BARE: tests_of(bare, predictions)[0],
             BOUND: partial(decode, [*images, *labels, *instances]),
             PAIR: partial(decode, [*images, *labels]),
             PEER: mmseg_test(root, predictions),
@@ -58,6 +61,7 @@ def measure(threads: int) -> list[Row]:
     note = "ibnseg also reads and counts the instance map, a third file, which iIoU needs"
     return [
         compare(work, times, BOUND, 1.2),
+        compare(f"{work}, {BARE}", times, PAIR, 1.2, ours=BARE),
         compare(work, times, PAIR, note=note),
         compare(work, times, PEER, note=note),
         compare(f"{work}, {len(PROTOCOLS)} protocols", times, ALONE, ours="together"),

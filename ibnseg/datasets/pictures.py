@@ -184,7 +184,7 @@ def read_instances(path: str | Path) -> np.ndarray:
             raise UserError(
                 f"{path}: instance map of mode {image.mode}, expected 16-bit ids (I;16)"
             )
-        return np.asarray(image)
+        return np.array(image)
 
 
 def verify(content: bytes) -> None:

@@ -40,13 +40,14 @@ def stretches(label: np.ndarray, tile: int | None = None) -> Stretches:
     changes = np.empty(label.shape, bool)
     np.not_equal(pixels[1:], pixels[:-1], out=changes.ravel()[1:])
     changes[:, ::tile] = True
-    begins = _sparse_nonzero(changes.ravel())
+    begins = where_few(changes.ravel())
     lengths = np.diff(begins, append=label.size)
     return Stretches(begins, lengths, pixels[begins], label.shape, tile)
 
 
-def _sparse_nonzero(flags: np.ndarray) -> np.ndarray:
-    """``np.flatnonzero`` of (N,) bool, of which few are set; it looks at eight at a time."""
+def where_few(flags: np.ndarray) -> np.ndarray:
+    """Finds what ``np.flatnonzero`` does in (N,) bool, of which few are set, faster: it looks at
+    eight at a time."""
     packed = np.packbits(flags)
     octets = np.flatnonzero(packed != 0)
     bits = np.flatnonzero(np.unpackbits(packed[octets]).view(bool))

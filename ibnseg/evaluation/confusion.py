@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ibnseg.datasets.stretches import where_few
+
 _EXACT = 1 << 24  # float32 holds every whole number up to this one
 
 
@@ -50,7 +52,7 @@ def _joint_histogram(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     if not len(one):
         return np.zeros((256, 256), np.int64)
     pairs = cv2.merge([other, one]).view("<u2").ravel()
-    ends = np.flatnonzero(pairs[1:] != pairs[:-1])
+    ends = where_few(pairs[1:] != pairs[:-1])
     if len(ends) < len(pairs) // 16:
         ends = np.append(ends, len(pairs) - 1)
         lengths = np.diff(ends, prepend=-1)

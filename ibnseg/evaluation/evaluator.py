@@ -63,7 +63,8 @@ class Confusion(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: each with ``gt_sem_seg`` and ``pred_sem_seg``, (1, H, W) uint8; and, if
-                they are known, ``gt_instance_ids``, (1, H, W) int32, and ``seg_logits``, (K, H, W).
+                they are known, ``gt_instance_ids``, (1, H, W) int16 with the bits of uint16, and
+                ``seg_logits``, (K, H, W).
 
         Raises:
             ValueError: for labels or predictions that are no classes, with the image's path.
@@ -76,7 +77,7 @@ class Confusion(BaseMetric):
             try:
                 counts = {CONFUSION: confusion_matrix(label, prediction, len(self.classes))}
                 if ids is not None:
-                    weighted = weighted_confusion(_array(ids).astype(np.uint16), prediction)
+                    weighted = weighted_confusion(_array(ids).view(np.uint16), prediction)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
             logits = sample["seg_logits"]["data"] if "seg_logits" in sample else None

@@ -129,7 +129,7 @@ CAR = LABELLED.index("car")
 
 
 def with_instances(sample: dict, ids: list) -> dict:
-    return sample | dict(gt_instance_ids=dict(data=torch.tensor([ids], dtype=torch.int32)))
+    return sample | dict(gt_instance_ids=dict(data=torch.tensor([ids], dtype=torch.int16)))
 
 
 # a car of one pixel, missed; one of three, of which two are right

@@ -73,7 +73,7 @@ class Pack(BaseTransform):
     Further views are in the sample's ``views``, a ``PixelData`` with a (3, H, W) tensor for each
     name.
 
-    Instances become int32, which every device has. They are left out if the label was resized or
+    Instances become int16 of the same bits, because not every device has uint16. They are left out if the label was resized or
     cropped after loading, because their sizes would no longer be those of the stored map.
     """
 
@@ -88,7 +88,7 @@ class Pack(BaseTransform):
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(label))
             instances = results.get("gt_instance_map")
             if instances is not None and instances.shape == label.shape[1:]:
-                ids = torch.from_numpy(instances.astype(np.int32)[None])
+                ids = torch.from_numpy(instances.view(np.int16)[None])
                 sample.gt_instance_ids = PixelData(data=ids)
         views = {}
         for name, (view, label_then) in results.get("views", {}).items():

@@ -54,10 +54,11 @@ def packed_instances(label: np.ndarray, instances: np.ndarray) -> object:
     return Pack()(results)["data_samples"].get("gt_instance_ids")
 
 
-def test_instances_become_int32():
+def test_instances_become_int16_of_the_same_bits():
     instances = np.array([[7, 26000], [33999, 65535]], np.uint16)
     packed = packed_instances(np.zeros((2, 2), np.uint8), instances).data
-    assert (packed.dtype, packed.tolist()) == (torch.int32, [instances.tolist()])
+    assert packed.dtype == torch.int16
+    assert packed.numpy().view(np.uint16).tolist() == [instances.tolist()]
 
 
 def test_instances_are_left_out_if_the_label_was_resized_or_cropped():
