@@ -52,9 +52,9 @@ def _joint_histogram(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     if not len(one):
         return np.zeros((256, 256), np.int64)
     pairs = cv2.merge([other, one]).view("<u2").ravel()
-    ends = where_few(pairs[1:] != pairs[:-1])
-    if len(ends) < len(pairs) // 16:
-        ends = np.append(ends, len(pairs) - 1)
+    changes = pairs[1:] != pairs[:-1]
+    if np.count_nonzero(changes) < len(pairs) // 16:
+        ends = np.append(where_few(changes), len(pairs) - 1)
         lengths = np.diff(ends, prepend=-1)
         counts = np.bincount(pairs[ends], weights=lengths, minlength=1 << 16)
         return counts.astype(np.int64).reshape(256, 256)

@@ -19,7 +19,6 @@ from ibnseg.datasets.labels import (
     IGNORE,
     INSTANCE_CLASSES,
 )
-from ibnseg.datasets.stretches import where_few
 from ibnseg.evaluation.confusion import iou
 
 AVERAGE_SIZES = {
@@ -82,20 +81,13 @@ def weighted_confusion(instances: np.ndarray, prediction: np.ndarray) -> np.ndar
             f"expected instances uint16 and prediction uint8, got {instances.dtype} and "
             f"{prediction.dtype}"
         )
-    pixels, predicted = instances.ravel(), prediction.ravel()
-    changes = np.ones(pixels.shape, bool)
-    np.not_equal(pixels[1:], pixels[:-1], out=changes[1:])
-    changes[1:] |= predicted[1:] != predicted[:-1]
-    begins = where_few(changes)  # of stretches of the same pair
-    lengths = np.diff(begins, append=pixels.size)
-    among = pixels[begins] > 1000
-    begins, lengths = begins[among], lengths[among]
-    pixels, predicted = pixels[begins], predicted[begins]
+    among = np.flatnonzero(instances > 1000)
+    pixels, predicted = instances.ravel()[among], prediction.ravel()[among]
     ids = np.bincount(pixels).nonzero()[0]
     start = np.zeros(1 << 16, np.intp)
     start[ids] = 256 * np.arange(len(ids))
-    joint = np.bincount(start[pixels] + predicted, lengths, 256 * len(ids))
-    joint = joint.reshape(len(ids), 256)  # float64 is exact here
+    joint = np.bincount(start[pixels] + predicted, minlength=256 * len(ids))
+    joint = joint.reshape(len(ids), 256)
 
     train_ids = np.array([CITYSCAPES_IDS.get(id_, -1) for id_ in (ids // 1000).tolist()], int)
     counted = train_ids != IGNORE
