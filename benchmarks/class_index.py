@@ -42,9 +42,9 @@ def measure(threads: int) -> list[Row]:
             times[GOAL] = [0.005] * len(times["ibnseg"])
             name = type(dataset).__name__
             work = f"classes of a label of {name} found, in one process"
-            most = {DECODING: None, GOAL: 1.0} if name == "GTA5" else {DECODING: 1.2}
-            rows += [compare(work, times, peer, most=goal) for peer, goal in most.items()]
-            rows.append(compare(work, times, MASKS))
+            rows += [compare(work, times, peer) for peer in (DECODING, MASKS)]
+            if name == "GTA5":
+                rows.append(compare(work, times, GOAL, most=1.0))
     return rows
 
 

@@ -1,10 +1,15 @@
 """``python -m benchmarks``: its rows, ratios and table; the measurements themselves are not run."""
 
+from importlib.util import find_spec
+
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import formats
 from benchmarks import table as page
 from benchmarks.measure import Row, alternately, compare
+from ibnseg.support.errors import UserError
 
 
 def test_ways_are_timed_in_turn():
@@ -56,3 +61,23 @@ def test_an_unknown_row_is_refused_with_the_known_ones(capsys):
         command.main(["bootstrab"])
     assert stopped.value.code == 2
     assert "bootstrap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("one", formats.FORMATS, ids=lambda one: one.name)
+def test_a_crop_of_a_format_for_prepared_data_has_the_image_s_bits(one, tmp_path):
+    if not find_spec(one.package):
+        pytest.skip(f"needs {one.package}")
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    one.write(tmp_path / "x", image)
+    formats.require_same_bits(one, tmp_path / "x", image, np.s_[3:20, 7:41])
+    with pytest.raises(UserError, match="a crop has other bits than the image"):
+        formats.require_same_bits(one, tmp_path / "x", 255 - image, np.s_[3:20, 7:41])
+
+
+def test_formats_whose_package_is_missing_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats, "table", lambda there, folder, seconds: str(len(there)))
+    assert formats.main([]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("0\n\nNot measured: PNG, level 1 (OpenCV); ")
+    assert printed.endswith("For these, pip install cv2 imagecodecs blosc2 zarr\n")

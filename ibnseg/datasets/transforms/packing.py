@@ -73,8 +73,9 @@ class Pack(BaseTransform):
     Further views are in the sample's ``views``, a ``PixelData`` with a (3, H, W) tensor for each
     name.
 
-    Instances become int16 of the same bits, because not every device has uint16. They are left out if the label was resized or
-    cropped after loading, because their sizes would no longer be those of the stored map.
+    Instances become int16 of the same bits, because not every device has uint16. They are left out
+    if the label was resized or cropped after loading, because their sizes would no longer be those
+    of the stored map.
     """
 
     META = ("img_path", "ori_shape", "img_shape")
