@@ -75,9 +75,9 @@ def test_a_crop_of_a_format_for_prepared_data_has_the_image_s_bits(one, tmp_path
 
 
 def test_formats_whose_package_is_missing_are_named(monkeypatch, capsys):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats, "find_spec", lambda name: name == "cv2" or None)
     monkeypatch.setattr(formats, "table", lambda there, folder, seconds: str(len(there)))
     assert formats.main([]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("0\n\nNot measured: PNG, level 1 (OpenCV); ")
-    assert printed.endswith("For these, pip install cv2 imagecodecs blosc2 zarr\n")
+    assert printed.startswith("3\n\nNot measured: PNG, level 1 (libspng); Blosc2, ")
+    assert printed.endswith("For these, pip install imagecodecs blosc2 zarr\n")
