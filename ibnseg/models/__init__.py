@@ -11,6 +11,8 @@ from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.norm import IBN
 from ibnseg.models.pretrained import SplitPretrained
 from ibnseg.models.resnet import IBNResNet, IBNResNeXt, IBNSEResNet
+from ibnseg.models.timm_backbone import Timm
+from ibnseg.models.torchvision_backbone import Torchvision
 from ibnseg.models.vit import ViT
 
 _NEED_MMSEG = {
@@ -29,6 +31,8 @@ __all__ = [
     "IBNResNet",
     "IBNSEResNet",
     "SplitPretrained",
+    "Timm",
+    "Torchvision",
     "ViT",
     *_NEED_MMSEG,
 ]
