@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=2000, help="damaged files to try")
     parser.add_argument("--kills", type=int, default=100, help="kills to survive")
+    parser.add_argument(
+        "--only", choices=[job.name for job in kills.JOBS], help="kill this command alone"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the first damage's seed")
     parser.add_argument("--replay", type=int, help="try the damage of this seed alone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/fuzz"))
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.inputs:
         wrong += damage(Workspace(folder), range(args.seed, args.seed + args.inputs), out)
     if args.kills:
-        wrong += kill(folder, args.kills, args.seed, out)
+        wrong += kill(folder, args.kills, args.seed, out, args.only)
     return int(bool(wrong))
 
 
@@ -161,22 +164,24 @@ def replay(workspace: Workspace, seed: int, out: Path) -> int:
     return int(verdict.kind == "wrong")
 
 
-def kill(workspace: Path, count: int, seed: int, out: Path) -> int:
-    """Kills commands until there were ``count`` kills; prints tables, returns how many commands
-    came to something else than undisturbed ones."""
+def kill(workspace: Path, count: int, seed: int, out: Path, only: str | None = None) -> int:
+    """Kills commands, or only the one of a name, until there were ``count`` kills; prints tables,
+    returns how many commands came to something else than undisturbed ones."""
+    jobs = [job for job in kills.JOBS if only in (None, job.name)]
+    turns = [kills.JOBS[i] for i in kills.TURNS if kills.JOBS[i] in jobs]
     done: list[kills.Killed] = []
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         measured = kills.each_in_fork(
-            lambda job: kills.undisturbed(job, workspace, place / job.name), kills.JOBS, MINUTES
+            lambda job: kills.undisturbed(job, workspace, place / job.name), jobs, MINUTES
         )
-        expected = dict(zip((job.name for job in kills.JOBS), measured, strict=True))
+        expected = dict(zip((job.name for job in jobs), measured, strict=True))
         for job_name, found in expected.items():
             if isinstance(found, str):
                 sys.exit(f"{job_name}: {found}")
 
         def kill_one(number: int) -> kills.Killed:
-            job = kills.JOBS[kills.TURNS[number % len(kills.TURNS)]]
+            job = turns[number % len(turns)]
             folder = place / str(number)
             killed = kills.kill_and_continue(job, number, expected[job.name], workspace, folder)
             if killed.problem:

@@ -1,4 +1,5 @@
-"""What a step gives to the log stays on the device until the log is read, so that no step waits."""
+"""What a step gives to the log stays on the device until the log is read, so that no step waits;
+and old values go, so that the last steps of a training take as long as its first."""
 
 from __future__ import annotations
 
@@ -14,6 +15,22 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ibnseg.registry import HOOKS
+
+KEPT = 10_000
+"""How many values of each name stay in memory, if the log itself needs no more."""
+
+
+def forget_old(hub: MessageHub, window: int) -> None:
+    """Lets the histories of what training logs keep their last values only: :data:`KEPT`, because
+    hooks of users may read some. mmengine keeps a million, and copies all of them to add one.
+
+    Args:
+        hub: has the histories.
+        window: how many values a line of the log is the mean of.
+    """
+    for name, history in hub.log_scalars.items():
+        if name.startswith("train/"):  # the means over a validation or test need all its values
+            history.max_length = max(KEPT, window)
 
 
 class LateHistory(HistoryBuffer):

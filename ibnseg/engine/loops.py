@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ibnseg.engine.background import BackgroundEvaluator
 from ibnseg.engine.compiled import compiled
-from ibnseg.engine.logged import norms_logged_late
+from ibnseg.engine.logged import forget_old, norms_logged_late
 from ibnseg.engine.non_finite import FirstNonFinite, bare, wrappers_of
 from ibnseg.engine.overlap import warn_of_trained_images
 from ibnseg.engine.parts import LoggedMeans, SharedDivisors
@@ -128,6 +128,7 @@ class TrainLoop(IterBasedTrainLoop):
         if last or done % self.runner.cfg.log_interval == 0 or done % self.val_interval == 0:
             self._first_non_finite.require_none(self.runner.cfg)
             self._void.look(self.runner.logger, last)
+            forget_old(self.runner.message_hub, self.runner.cfg.log_interval)
 
     def _enough_memory(self, data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
         images, parts = len(data_batch["inputs"]), self.accumulate

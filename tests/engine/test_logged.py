@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ibnseg.engine import logged
 from ibnseg.engine.expand import expand
 from ibnseg.engine.logged import LateHistory, log_late
+from ibnseg.engine.run import train
 from ibnseg.engine.runner import Runner
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "bincount")
@@ -67,8 +70,35 @@ def test_no_step_between_two_lines_of_the_log_waits_for_the_device(
     assert found[1:3] == [[], []]
     assert found[0]  # the first values are fetched
     assert found[3]  # and the last ones
-    logged = runner.message_hub.log_scalars
-    assert [len(logged[f"train/{name}"].data[0]) for name in ("loss", "decode.acc_seg")] == [4, 4]
+    histories = runner.message_hub.log_scalars
+    assert [len(histories[f"train/{name}"].data[0]) for name in ("loss", "decode.acc_seg")] == [
+        4,
+        4,
+    ]
+
+
+def test_old_values_go_and_the_log_stays_the_same(
+    tiny_config, in_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = "save_best = True\nselection_split = 'train'\niterations = 14\nworkers = 0\n"
+    config = tiny_config("gta5", ["gta5"], f"{more}log_interval = 3\ncheckpoint_interval = 7")
+    lines, lengths = {}, {}
+    for kept in (10_000, 2):
+        monkeypatch.setattr(logged, "KEPT", kept)
+        run = in_data / f"kept{kept}"
+        train(config, work_dir=run)
+        ((path,),) = [list(run.glob("*/vis_data/scalars.json"))]
+        of_log = [json.loads(line) for line in path.read_text().splitlines()]
+        lines[kept] = [
+            {key: each for key, each in line.items() if "time" not in key and key != "memory"}
+            for line in of_log
+        ]
+        hub = MessageHub.get_current_instance()
+        lengths[kept] = {n: len(h.data[0]) for n, h in hub.log_scalars.items() if "train/" in n}
+    assert lines[2] == lines[10_000]
+    assert sum("loss" in line for line in lines[2]) == 5
+    assert set(lengths[10_000].values()) == {14}
+    assert set(lengths[2].values()) == {3}
 
 
 def values(numbers: list[float]) -> HistoryBuffer:
