@@ -13,10 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrize import is_parametrized
 
-from ibnseg.models.kernels import dense, is_channels_last, moments_of, scale_and_shift
+from ibnseg.models.kernels import dense, instance_norm
 from ibnseg.models.lora import LoRALinear
 from ibnseg.models.norm import IBN
-from ibnseg.models.one_pass import fits, group_norm, is_known, is_transformed, is_watched
+from ibnseg.models.one_pass import fits, is_known, is_transformed, is_watched
 
 STEM = (("conv1", "bn1"),)
 BASIC = (*STEM, ("conv2", "bn2"))
@@ -174,17 +174,10 @@ class InstanceHalf(Folded):
         if x.requires_grad or is_transformed():
             parts = [self.IN(x[:, self.own]), x[:, self.batch]]
             return torch.cat(parts if self.own.start == 0 else parts[::-1], dim=1)
+        x = dense(x)
         own = x[:, self.own]
         if is_watched(self.IN) or not fits(own, self.IN):
             own.copy_(self.IN(own))
-            return x
-        x = dense(x)
-        if not is_channels_last(x):
-            own = x[:, self.own]
-            own.copy_(group_norm(own, self.IN))
-            return x
-        mean, var = moments_of(x, self.own)
-        scale = self.IN.weight * (var + self.IN.eps).sqrt().reciprocal()
-        times, plus = scale.new_ones(x.shape[:2]), scale.new_zeros(x.shape[:2])
-        times[:, self.own], plus[:, self.own] = scale, self.IN.bias - mean * scale
-        return scale_and_shift(x, times, plus, x)
+        else:
+            instance_norm(own, self.IN.weight, self.IN.bias, self.IN.eps, own)
+        return x

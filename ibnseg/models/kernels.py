@@ -11,6 +11,8 @@ one. Coefficients are ``(N, C)``, float32, or float64 for float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,54 @@ def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
+def chunks(x: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Cuts a tensor that is not channels-last into parts that stay in the threads' caches: some
+    images, or some channels of one.
+
+    Yields:
+        The images and the channels of each part.
+    """
+    n, c, h, w = x.shape
+    planes = max(1, CHUNK // (h * w * x.element_size())) * torch.get_num_threads()
+    images = max(1, planes // c)
+    for first in range(0, n, images):
+        for channel in range(0, c, planes):
+            yield slice(first, first + images), slice(channel, channel + planes)
+
+
+def group_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Computes IN by the kernel of GroupNorm, for a tensor that is not channels-last.
+
+    Returns:
+        The normalised tensor; the mean and ``1 / sqrt(variance + eps)`` of each channel of each
+        image, ``(N, C)``.
+    """
+    n, c, h, w = x.shape
+    return torch.native_group_norm(x, weight, bias, n, c, h * w, c, eps)
+
+
+def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> Tensor:
+    """Computes IN into a tensor, part by part.
+
+    Args:
+        x: what is normalised.
+        weight, bias: ``(C,)``.
+        eps: added to the variance.
+        out: like ``x``, or ``x`` itself; it is returned.
+    """
+    if x.stride(1) == 1:  # channels-last; there, IN of an image is BN of a batch of one
+        for image, target in zip(x.split(1), out.split(1), strict=True):
+            image = image.contiguous(memory_format=torch.channels_last)
+            normalised = torch.native_batch_norm(image, weight, bias, None, None, True, 0.0, eps)
+            target.copy_(normalised[0])
+        return out
+    for images, some in chunks(x):
+        out[images, some] = group_norm(x[images, some], weight[some], bias[some], eps)[0]
+    return out
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Computes the mean and the biased variance of each channel of each image."""
     n, c, h, w = x.shape
@@ -41,14 +91,12 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         found = [torch.batch_norm_update_stats(image, zeros, ones, 0.0) for image in x.split(1)]
         mean, var = (torch.stack(each) for each in zip(*found, strict=True))
         return mean, var
-    planes = max(1, CHUNK // (h * w * x.element_size())) * torch.get_num_threads()
-    zeros, ones = (each(planes, dtype=exact) for each in (torch.zeros, torch.ones))
-    images = [x.view(1, n * c, h, w)] if x.is_contiguous() else x.split(1)
+    x = x.view(1, n * c, h, w) if x.is_contiguous() else x
+    zeros, ones = (each(x.shape[1], dtype=exact) for each in (torch.zeros, torch.ones))
     found = []
-    for chunk in (chunk for image in images for chunk in image.split(planes, dim=1)):
-        k = chunk.shape[1]
-        _, *stats = torch.native_group_norm(chunk, ones[:k], zeros[:k], 1, k, h * w, k, 0.0)
-        found.append(torch.cat(stats))
+    for images, some in chunks(x):
+        _, *stats = group_norm(x[images, some], ones[some], zeros[some], 0.0)
+        found.append(torch.cat(stats).view(2, -1))
     mean, reciprocal = torch.cat(found, dim=1).view(2, n, c)
     return mean, reciprocal.square_().reciprocal_()
 

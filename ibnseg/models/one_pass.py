@@ -14,6 +14,8 @@ from torch.autograd import Function
 
 from ibnseg.models.kernels import (
     dense,
+    group_norm,
+    instance_norm,
     is_channels_last,
     moments,
     moments_of,
@@ -42,8 +44,11 @@ def normalise(
     if not all(map(is_known, layers)) or not fits(x, *layers):
         return None
     if batch is None:
+        affine = (instance.weight, instance.bias, instance.eps)
         if not is_channels_last(x):
-            return group_norm(x, instance)
+            return group_norm(x, *affine)[0]
+        if not torch.is_grad_enabled():
+            return instance_norm(x, *affine, torch.empty_like(x))
         of_batch, running = slice(x.shape[1], x.shape[1]), (instance.weight[:0],) * 2
     else:
         first = instance.num_features if in_first else batch.num_features
@@ -90,19 +95,12 @@ def _halves_into_one(x: Tensor, instance: nn.Module, batch: nn.Module, of_batch:
     """Normalises both halves in inference, where nothing of them is needed later."""
     x, own = dense(x), instance_channels(x.shape[1], of_batch)
     out = torch.empty_like(x)
-    out[:, own] = group_norm(x[:, own], instance)
+    instance_norm(x[:, own], instance.weight, instance.bias, instance.eps, out[:, own])
     scale = batch.weight * (batch.running_var + batch.eps).sqrt().reciprocal()
     shift = batch.bias - batch.running_mean * scale
     wide = (len(x), len(scale))
     scale_and_shift(x[:, of_batch], scale.expand(wide), shift.expand(wide), out[:, of_batch])
     return out
-
-
-def group_norm(x: Tensor, instance: nn.Module) -> Tensor:
-    """Computes IN by the kernel of GroupNorm, for tensors that are not channels-last."""
-    n, c, h, w = x.shape
-    weight, bias = instance.weight, instance.bias
-    return torch.native_group_norm(x, weight, bias, n, c, h * w, c, instance.eps)[0]
 
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

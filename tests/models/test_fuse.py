@@ -7,11 +7,12 @@ import io
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ibnseg.models import IBN, IBNDenseNet, IBNResNet
+from ibnseg.models import IBN, IBNDenseNet, IBNResNet, kernels
 from ibnseg.models.fuse import Folded, InstanceHalf, fuse
 from ibnseg.models.variants import VARIANTS
 from tests.models import tiny
@@ -86,6 +87,25 @@ def test_ibn_behind_a_convolution_computes_the_same(in_first, ratio):
         each(inputs).square().sum().backward()
         grads.append(inputs.grad)
     torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("in_first", [True, False])
+def test_ibn_in_parts_gives_the_bits_that_it_gives_at_once(in_first, monkeypatch):
+    ibn = trained(IBN(14, in_first=in_first))
+    own = slice(0, 7) if in_first else slice(7, 14)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        ibn = ibn.to(torch.promote_types(dtype, torch.float32))
+        for images in (1, 5):
+            x = tiny.images(images, 14, 5, 6).to(dtype)
+            want = x.clone()
+            want[:, own] = F.group_norm(x[:, own], 7, ibn.IN.weight, ibn.IN.bias, ibn.IN.eps)
+            for planes in (1, 3, 7, 15, 1000):
+                with case(dtype=dtype, images=images, planes=planes):
+                    size = planes * 5 * 6 * x.element_size()
+                    monkeypatch.setattr(kernels, "CHUNK", size // torch.get_num_threads())
+                    with torch.inference_mode():
+                        assert torch.equal(InstanceHalf(ibn).eval()(x.clone()), want)
+                        assert torch.equal(ibn(x)[:, own], want[:, own])
 
 
 def test_a_fused_network_can_be_exported():
