@@ -48,9 +48,10 @@ def fuse(network: nn.Module) -> nn.Module:
 
     A convolution's weights are multiplied by what BN would multiply by, in float64, and rounded
     once; BN is gone. IN is what is left of an IBN layer, and works in place. In float32 this
-    changes outputs by about 1e-6 of their size, so that of some million pixels one, whose two
-    classes are as likely, gets another class. Tests, which count pixels, do not fuse. An adapted
-    linear layer becomes a plain one (:meth:`~ibnseg.models.lora.LoRALinear.merged`).
+    changes outputs by about 1e-6 of their size, so that about one pixel in a million, whose two
+    classes are as likely, gets another class (``python -m benchmarks network`` counts them). Tests,
+    which count pixels, do not fuse. An adapted linear layer becomes a plain one
+    (:meth:`~ibnseg.models.lora.LoRALinear.merged`).
 
     These layers stay as they are: BN that stands before its convolution, as in DenseNet, or after
     an addition; a layer with hooks, which would see something else; one that is used in two
