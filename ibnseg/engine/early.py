@@ -59,9 +59,12 @@ def _domains(source: str | Path, options: Sequence[str]) -> Domains | None:
         values = read_some_values(path, ("given", *BRINGS_DOMAINS))
     except UserError:  # as for every config that is code
         return None
-    values |= values.get("given") or {}  # what a run has expanded, as the user had set it
+    given = values.get("given", {})  # what the user had set of keys that a run has expanded
     changed = {option.partition("=")[0].partition(".")[0] for option in options}
-    if "custom_imports" in values or changed & {*BRINGS_DOMAINS}:
+    if not isinstance(given, dict) or changed & {*BRINGS_DOMAINS}:
+        return None
+    values |= given
+    if "custom_imports" in values or not isinstance(values.get("made_from"), str | None):
         return None
     return Domains.named_in(values, path)
 

@@ -69,6 +69,8 @@ def _with_bases(path: Path, names: set[str]) -> dict:
             raise UserError(f"{path}: line {statement.lineno} is not plain data") from error
     bases = values.pop("_base_", [])
     for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str):
+            raise UserError(f"{path}: _base_ is {bases!r}, expected paths")
         further = _with_bases(find_base(base, path), names)
         if values.keys() & further.keys():
             raise UserError(f"{path}: has values that are merged with those of {base}")

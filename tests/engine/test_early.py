@@ -91,13 +91,16 @@ def test_a_domain_beside_the_config_is_found(config: Path) -> None:
     assert said(config, domains=["other"]).startswith("domain 'other': no folder data/other")
 
 
-def test_what_imported_code_defines_is_not_refused_before_it_is_imported(config: Path) -> None:
+def test_of_code_and_of_wrong_configs_nothing_is_said_before_they_are_read(config: Path) -> None:
     for text, options in (
         ("custom_imports = dict(imports=['x'])\n", ()),
         ("", ("custom_imports.imports=x",)),
         ("_base_ = 'missing.py'\n", ()),
         ("_base_ = 'mine.py'\n", ()),
         ("train_domain = '{{fileBasenameNoExtension}}'\n", ()),
+        ("given = 5\n", ()),
+        ("made_from = 5\n", ()),
+        ("_base_ = 5\n", ()),
         ("wrong wrong\n", ()),
     ):
         config.write_text(text)
