@@ -1,4 +1,4 @@
-"""The networks: the IBN layer, backbones, a head, and a segmentor that is lean in testing.
+"""The networks: the IBN layer, backbones, heads, and a segmentor that is lean in testing.
 
 The backbones need torch, torchvision, mmengine and mmcv, and those of timm the extra ``[timm]``.
 What needs mmseg is imported when it is first asked for.
@@ -18,7 +18,10 @@ from ibnseg.models.vit import ViT
 _NEED_MMSEG = {
     "Augmented": "augmented",
     "DeepLabV3PlusHead": "heads",
+    "LightHead": "heads",
+    "LinearHead": "heads",
     "Preprocessor": "preprocessor",
+    "QueryHead": "heads",
     "Segmentor": "segmentor",
     "build_network": "build",
 }

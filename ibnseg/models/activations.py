@@ -61,8 +61,15 @@ class Activations:
     @property
     def logits(self) -> Tensor:
         """The decode head's logits, (N, K, h, w), at its own resolution; if a head has several
-        outputs, the first."""
-        return self.outputs[0] if isinstance(self.outputs, (list, tuple)) else self.outputs
+        outputs, those of the first."""
+        scores = self.outputs[0] if isinstance(self.outputs, (list, tuple)) else self.outputs
+        return as_logits(self._segmentor.decode_head, scores)
+
+
+def as_logits(head: nn.Module, scores: Tensor) -> Tensor:
+    """Returns the logits of what a head gives; if it gives shares instead, it has an ``as_logits``,
+    which makes logits of them."""
+    return head.as_logits(scores) if hasattr(head, "as_logits") else scores
 
 
 class Views(dict):

@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from ibnseg.models.activations import IMAGE, layers_named, views_of
+from ibnseg.models.activations import IMAGE, as_logits, layers_named, views_of
 from ibnseg.models.largest import upsampled_argmax
 from ibnseg.models.upsampling import upsampled
 from ibnseg.registry import MODELS
@@ -69,7 +69,8 @@ class Segmentor(EncoderDecoder):
     """mmseg's segmentor with cheaper training and testing, and a place for further losses.
 
     Training: the heads' losses, and their accuracy by ``max`` instead of ``topk``. A head with a
-    loss of its own keeps it.
+    loss of its own keeps it. A head with ``join(backbone)`` is given the backbone, part of which it
+    may run itself.
 
     ``further_losses`` are modules that are called in training as
     ``loss(views, data_samples) -> dict[str, Tensor]``. ``views`` has the
@@ -98,7 +99,17 @@ class Segmentor(EncoderDecoder):
         self.further_losses = nn.ModuleList(MODELS.build(loss) for loss in further_losses)
         self.layers_looked_at = layers_named(self, self.named_further_losses())
         for name, head in self.heads().items():
+            if hasattr(head, "join"):
+                self._require_no_neck(head)
+                head.join(self.backbone)
             self._require_width(name, head)
+
+    def _require_no_neck(self, head: nn.Module) -> None:
+        if self.with_neck:
+            raise ValueError(
+                f"Segmentor: {type(head).__name__} runs blocks of the backbone, so no neck can be "
+                "between them; remove model.neck"
+            )
 
     def _require_width(self, name: str, head: nn.Module) -> None:
         widths, at = getattr(self.backbone, "out_channels", None), getattr(head, "in_index", None)
@@ -203,15 +214,16 @@ class Segmentor(EncoderDecoder):
             inputs: (N, 3, H, W) float32.
             data_samples: N samples, to which the predictions are added.
         """
-        logits = self.inference(inputs, [])
+        scores = self.inference(inputs, [])
         if data_samples is None:
             shape = tuple(inputs.shape[2:])
             data_samples = [SegDataSample(metainfo=dict(ori_shape=shape)) for _ in inputs]
-        for sample, own in zip(data_samples, logits.split(1), strict=True):
+        for sample, own in zip(data_samples, scores.split(1), strict=True):
             own, size = self._undo(own, inputs.shape[2:], sample), tuple(sample.ori_shape[:2])
             if self.test_cfg.get("logits", False):
                 own = self._upsample(own, size)
-                sample.seg_logits = PixelData(data=own.squeeze(0))
+                logits = as_logits(self.decode_head, own)
+                sample.seg_logits = PixelData(data=logits.squeeze(0))
             prediction = upsampled_argmax(own, size, self.align_corners)
             sample.pred_sem_seg = PixelData(data=prediction)
         return data_samples
