@@ -102,9 +102,11 @@ class QueryHead(BaseDecodeHead):
         points: int = 12544,
         **kwargs,
     ) -> None:
-        defaults = dict(init_cfg=None, dropout_ratio=0)
-        super().__init__(in_channels, in_channels, num_classes=num_classes, **defaults | kwargs)
-        del self.conv_seg, self.loss_decode
+        unused = dict(loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True))
+        super().__init__(
+            in_channels, in_channels, num_classes=num_classes, init_cfg=None, **unused, **kwargs
+        )
+        del self.conv_seg, self.dropout, self.loss_decode
         if queries < num_classes:
             raise ValueError(
                 f"QueryHead: queries={queries}, expected at least one for each of {num_classes} "

@@ -8,11 +8,13 @@ import torch.nn.functional as F
 
 from ibnseg.models import LightHead
 from ibnseg.registry import MODELS
+from tests.models.tiny import CROSS_ENTROPY
 
 
 def build(width: int, maps: int = 4, classes: int = 19) -> LightHead:
     places = list(range(maps))
     cfg = dict(in_channels=[width] * maps, in_index=places, num_classes=classes)
+    cfg.update(loss_decode=CROSS_ENTROPY)
     return MODELS.build(dict(type="ibnseg.LightHead", **cfg))
 
 

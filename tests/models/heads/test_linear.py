@@ -7,13 +7,16 @@ import torch
 
 from ibnseg.models import LinearHead
 from ibnseg.registry import MODELS
+from tests.models.tiny import CROSS_ENTROPY
 
 BN = dict(type="BN")
 
 
 def head(**kwargs) -> LinearHead:
     torch.manual_seed(0)
-    return MODELS.build(dict(type="ibnseg.LinearHead", num_classes=3, **kwargs))
+    return MODELS.build(
+        dict(type="ibnseg.LinearHead", num_classes=3, loss_decode=CROSS_ENTROPY, **kwargs)
+    )
 
 
 @pytest.fixture
