@@ -90,13 +90,19 @@ def table(formats: Sequence[Format], folder: Path, seconds: float = 20) -> str:
         readings[each.name] = partial(_read_crops, each.read, files, rng)
         lines[each.name] = [each.name, mean(map(_size, files)), mean(times)]
     raw = mean(image.nbytes for image in pixels)
-    text = "| format | MB an image | share of raw | writing | reading a crop |\n"
-    text += "| --- | ---: | ---: | ---: | ---: |\n"
-    for key, times in alternately(readings, seconds, warm_up=1).items():
+    text = "| format | MB an image | share of raw | writing | reading a crop | beside PNG |\n"
+    text += "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+    found = alternately(readings, seconds, warm_up=1)
+    for key, times in found.items():
         name, size, writing = lines[key]
         reading = 1000 * median(times) / len(images)
+        ratio = median(a / b for a, b in zip(times, found[""], strict=True))
         cells = [name, f"{size / 1e6:.2f}", f"{size / raw:.2f}"]
-        cells += ["" if writing is None else f"{1000 * writing:.0f} ms", f"{reading:.1f} ms"]
+        cells += [
+            "" if writing is None else f"{1000 * writing:.0f} ms",
+            f"{reading:.1f} ms",
+            f"{ratio:.3f}",
+        ]
         text += f"| {' | '.join(cells)} |\n"
     return text.rstrip()
 
