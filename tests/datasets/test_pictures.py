@@ -118,6 +118,14 @@ def test_instances_are_of_16_bits(tmp_path):
     assert text == f"{path}: instance map of mode L, expected 16-bit ids (I;16)"
 
 
+def test_instances_of_32_bits_are_refused(tmp_path):
+    path = tmp_path / "instances.tif"
+    Image.fromarray(np.array([[7, 26000, 70000]], np.int32)).save(path)
+    assert refused(read_instances, path) == (
+        f"{path}: instance map of mode I, expected 16-bit ids (I;16)"
+    )
+
+
 # --- what is damaged ---
 
 FILES = {
