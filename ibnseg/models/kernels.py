@@ -34,6 +34,12 @@ def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
+def planes_at_once(x: Tensor) -> int:
+    """Returns how many channels of images the threads read at a time."""
+    size = x.shape[2] * x.shape[3] * x.element_size()
+    return max(1, CHUNK // size) * torch.get_num_threads()
+
+
 def chunks(x: Tensor) -> Iterator[tuple[slice, slice]]:
     """Cuts a tensor that is not channels-last into parts that stay in the threads' caches: some
     images, or some channels of one.
@@ -41,8 +47,8 @@ def chunks(x: Tensor) -> Iterator[tuple[slice, slice]]:
     Yields:
         The images and the channels of each part.
     """
-    n, c, h, w = x.shape
-    planes = max(1, CHUNK // (h * w * x.element_size())) * torch.get_num_threads()
+    n, c = x.shape[:2]
+    planes = planes_at_once(x)
     images = max(1, planes // c)
     for first in range(0, n, images):
         for channel in range(0, c, planes):
@@ -77,6 +83,8 @@ def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tens
             normalised = torch.native_batch_norm(image, weight, bias, None, None, True, 0.0, eps)
             target.copy_(normalised[0])
         return out
+    if x.shape[0] * x.shape[1] <= planes_at_once(x):
+        return out.copy_(group_norm(x, weight, bias, eps)[0])
     for images, some in chunks(x):
         out[images, some] = group_norm(x[images, some], weight[some], bias[some], eps)[0]
     return out
