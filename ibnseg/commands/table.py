@@ -115,6 +115,12 @@ COMMANDS = {
             AGAIN,
         ),
         Command(
+            "export",
+            "Write a trained network as one file, all weights of a frozen backbone included.",
+            "ibnseg export work_dirs/gta2city_dinov2b_lora --full --out dinov2b_lora.pth",
+            "exporting",
+        ),
+        Command(
             "streets",
             "Draw street scenes with labels, laid out on disk like GTA5, Cityscapes or BDD100K.",
             "ibnseg streets data --appearances virtual,real --train 400 --val 100",

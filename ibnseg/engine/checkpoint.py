@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ibnseg.engine.non_finite import advice, bare, state_of
+from ibnseg.models.partial import leave_out
 from ibnseg.registry import HOOKS
 from ibnseg.runs.recipe import domain_label
 from ibnseg.runs.run import BEST, LATEST
@@ -60,7 +61,8 @@ class Checkpoints(Hook):
     in the message hub (``runner.message_hub.update_info``), if it consists of numbers, texts,
     tensors, lists, tuples and dicts. Other objects could run code when they are read: they are left
     out, and a warning names them. Tensors of the message hub return on the CPU. What a hook keeps
-    in its own attributes is not saved.
+    in its own attributes is not saved. Frozen weights that a backbone has from a file of its own
+    are not in it (:mod:`ibnseg.models.partial`).
 
     With mmengine's ``EMAHook``, ``state_dict`` has the averaged weights, which every test and
     prediction therefore uses, and ``ema_state_dict`` those that the training goes on with.
@@ -117,6 +119,7 @@ class Checkpoints(Hook):
         self._save_latest(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        leave_out(bare(runner.model), checkpoint)
         checkpoint["meta"]["train_domain"] = domain_label(runner.cfg)
         for key in checkpoint.keys() - {"state_dict", "ema_state_dict", "message_hub"}:
             try:

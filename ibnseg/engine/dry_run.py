@@ -20,8 +20,10 @@ from torch.utils.data import Dataset
 
 from ibnseg.datasets.joined import JoinedDomains
 from ibnseg.datasets.sizes import stored_size
+from ibnseg.engine.non_finite import bare
 from ibnseg.engine.runner import Runner
 from ibnseg.engine.values import layers_fit
+from ibnseg.models.partial import frozen_names
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.environment import GIB, aligned, memory_of_machine
 from ibnseg.support.memory import enough_memory
@@ -102,12 +104,13 @@ class _Cost:
                 with _bytes_saved(saved):
                     runner.model.train_step(pseudo_collate(samples), optim_wrapper=wrapper)
                 self.seconds = (self._now() - begin) / self.tried
-        weights = _bytes(runner.model.state_dict())
+        weights = runner.model.state_dict()
         state = _bytes(wrapper.optimizer.state_dict())
-        averages = sum(isinstance(hook, EMAHook) for hook in runner.hooks)
-        self.stored = weights * (1 + averages) + state
+        copies = 1 + sum(isinstance(hook, EMAHook) for hook in runner.hooks)
+        in_files = _bytes([weights[name] for name in frozen_names(bare(runner.model))])
+        self.stored = (_bytes(weights) - in_files) * copies + state
         gradients = sum(p.numel() * p.element_size() for p in _trained(runner.model))
-        fixed = self.stored + gradients
+        fixed = _bytes(weights) * copies + state + gradients
         self.memory = (
             torch.cuda.max_memory_allocated()
             if self.device == "cuda"

@@ -26,6 +26,7 @@ from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fitting import load_exactly, require_finite, state_dict_of
+from ibnseg.models.partial import completed, weights_for
 from ibnseg.runs.run import CONFIG
 from ibnseg.support.errors import UserError, building, unknown_name
 from ibnseg.support.files import written_whole
@@ -109,6 +110,10 @@ class Runner(mmengine.runner.Runner):
             return super().build_model(build_network(model) if isinstance(model, dict) else model)
 
     def _init_model_weights(self) -> None:
+        """Gives the network the weights to start from; a resumed run has them from its
+        checkpoint."""
+        if self._resume and self._load_from is not None:
+            return
         try:
             with building("model"):
                 super()._init_model_weights()
@@ -213,6 +218,7 @@ class Runner(mmengine.runner.Runner):
         """
         checkpoint = read_checkpoint(filename)
         checkpoint = {**checkpoint, "state_dict": state_dict_of(checkpoint, str(filename))}
+        checkpoint = completed(self._network, checkpoint, str(filename))
         meta = checkpoint.get("meta") or {}
         # mmengine would execute the text of a config
         checkpoint["meta"] = {key: value for key, value in meta.items() if key != "config"}
@@ -234,11 +240,15 @@ class Runner(mmengine.runner.Runner):
             The checkpoint's content.
         """
         checkpoint = read_checkpoint(filename)
-        self._fill(state_dict_of(checkpoint, str(filename)), filename)
+        self._fill(weights_for(self._network, checkpoint, str(filename)), filename)
         return checkpoint
 
+    @property
+    def _network(self) -> nn.Module:
+        return getattr(self.model, "module", self.model)
+
     def _fill(self, weights: Mapping[str, Tensor], filename: str | Path) -> None:
-        load_exactly(getattr(self.model, "module", self.model), weights, str(filename))
+        load_exactly(self._network, weights, str(filename))
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fitting import load_exactly, state_dict_of
 from ibnseg.models.norm import IBN, INBN
+from ibnseg.models.partial import digest
 from ibnseg.models.recognise import recognise
 from ibnseg.registry import WEIGHT_INITIALIZERS
 from ibnseg.support.errors import UserError
@@ -25,6 +26,8 @@ class Pretrainable:
     Attributes:
         left_out: beginnings of the names of weights that a checkpoint may have and the backbone
             has not; by default those of an ImageNet classifier.
+        hash_in_file: the :func:`~ibnseg.models.partial.digest` of what :meth:`frozen_names` names,
+            as the file has it; None before it was read.
 
     Raises:
         UserError: from ``init_weights``, if the checkpoint of an ``init_cfg`` of type
@@ -33,6 +36,7 @@ class Pretrainable:
     """
 
     left_out: tuple[str, ...] = CLASSIFIERS
+    hash_in_file: str | None = None
 
     def translated(self, weights: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
         """Gives the weights of a checkpoint the backbone's own names; as they are, unless files in
@@ -40,6 +44,41 @@ class Pretrainable:
         return weights
 
     def init_weights(self) -> None:
+        given, loading = self.init_cfg, self._loading()
+        self.init_cfg = [cfg for cfg in self._several() if cfg not in loading]
+        super().init_weights()
+        self.init_cfg = given
+        self.load_pretrained()
+
+    def load_pretrained(self) -> None:
+        """Reads the checkpoint of ``init_cfg``, if there is one; the first half of
+        :meth:`init_weights`, which gives plain values, is left out."""
+        for cfg in self._loading():
+            kind = _initialiser(cfg)
+            init = kind(**{key: value for key, value in cfg.items() if key != "type"})
+            LOADERS[kind](self, init.checkpoint, init.prefix or "")
+        names = self.frozen_names() if self.is_from_file else ()
+        if names:
+            state = self.state_dict()
+            self.hash_in_file = digest({name: state[name] for name in names})
+
+    def frozen_names(self) -> set[str]:
+        """Names the parameters that training leaves as they are, if their values are those that the
+        backbone's file has: all if none is trained, else none."""
+        parameters = dict(self.named_parameters())
+        return set() if any(p.requires_grad for p in parameters.values()) else {*parameters}
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether ``init_cfg`` names a checkpoint."""
+        return bool(self._loading())
+
+    @property
+    def source(self) -> str:
+        """The checkpoints that ``init_cfg`` names."""
+        return ", ".join(str(cfg.get("checkpoint")) for cfg in self._loading())
+
+    def _several(self) -> list[Mapping]:
         given = self.init_cfg
         several = given if isinstance(given, list) else [given] if given else []
         for cfg in several:
@@ -48,14 +87,10 @@ class Pretrainable:
                     f"{type(self).__name__}: init_cfg={cfg!r}, expected a dict with a type, e.g. "
                     "dict(type='Pretrained', checkpoint=...)"
                 )
-        loading = [cfg for cfg in several if _initialiser(cfg) in LOADERS]
-        self.init_cfg = [cfg for cfg in several if cfg not in loading]
-        super().init_weights()
-        self.init_cfg = given
-        for cfg in loading:
-            kind = _initialiser(cfg)
-            init = kind(**{key: value for key, value in cfg.items() if key != "type"})
-            LOADERS[kind](self, init.checkpoint, init.prefix or "")
+        return several
+
+    def _loading(self) -> list[Mapping]:
+        return [cfg for cfg in self._several() if _initialiser(cfg) in LOADERS]
 
 
 def _initialiser(cfg: Mapping) -> type | None:

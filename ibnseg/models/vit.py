@@ -300,6 +300,22 @@ class ViT(Pretrainable, BaseModule):
         own = {name: each for name, each in self.state_dict().items() if self.is_adapters(name)}
         return own | fitted(self, weights, source, self.resample)
 
+    def frozen_names(self) -> set[str]:
+        """Names the weights of the blocks that are as the file has them.
+
+        Patch kernel and positions are not among them: they may be resampled, and so differ by
+        roundings from machine to machine.
+        """
+        if self.trained != "none":
+            return set()
+        return {
+            name
+            for name, parameter in self.named_parameters()
+            if name.startswith("blocks.")
+            and not parameter.requires_grad
+            and not self.is_adapters(name)
+        }
+
 
 def _build(name: str, patch_size: int, image_size: tuple[int, int], options: dict) -> nn.Module:
     if any(side % patch_size or side < patch_size for side in image_size):

@@ -27,7 +27,8 @@ from ibnseg.engine.training import check_heads
 from ibnseg.models.augmented import Augmented
 from ibnseg.models.build import build_network
 from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.models.fitting import load_exactly, state_dict_of
+from ibnseg.models.fitting import load_exactly
+from ibnseg.models.partial import weights_for
 from ibnseg.networks.images import as_rgb
 from ibnseg.registry import TRANSFORMS
 from ibnseg.runs.keys import KEYS
@@ -137,7 +138,7 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     slide_of(cfg.model.get("test_cfg") or {})
     with building("model"):
         network = build_network(cfg.model)
-    weights = state_dict_of(read_checkpoint(checkpoint), str(checkpoint))
+    weights = weights_for(network, read_checkpoint(checkpoint), str(checkpoint))
     load_exactly(network, weights, str(checkpoint))
     if resolved(cfg)["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
