@@ -23,7 +23,7 @@ PREPROCESSOR = dict(
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     bgr_to_rgb=True,
-    size=(SIDE, SIDE),
+    size_divisor=1,
 )
 BACKBONE = dict(depth=18, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), norm_cfg=dict(type="BN"))
 HEAD = dict(
@@ -37,24 +37,24 @@ HEAD = dict(
     norm_cfg=dict(type="BN"),
     loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
 )
+COMMON = dict(data_preprocessor=PREPROCESSOR, decode_head=HEAD)
+OURS = dict(COMMON, type="ibnseg.Segmentor", backbone=dict(BACKBONE, type="ibnseg.IBNResNet"))
+MMSEG = dict(COMMON, type="EncoderDecoder", backbone=dict(BACKBONE, type="ResNet"))
 
 
 def measure(threads: int) -> list[Row]:
     init_default_scope("mmseg")
-    common = dict(data_preprocessor=PREPROCESSOR, decode_head=HEAD)
-    ours = dict(common, type="ibnseg.Segmentor", backbone=dict(BACKBONE, type="ibnseg.IBNResNet"))
-    mmseg = dict(common, type="EncoderDecoder", backbone=dict(BACKBONE, type="ResNet"))
-    chosen = resolved(dict.fromkeys(AUTOMATIC, "auto") | dict(model=ours, iterations=500))
-    network = build_network(ours)
+    chosen = resolved(dict.fromkeys(AUTOMATIC, "auto") | dict(model=OURS, iterations=500))
+    network = build_network(OURS)
     if chosen["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     wrapper = WRAPPERS[chosen["precision"]]
     ways = {
-        "ibnseg": _step(network, wrapper, torch.uint8),
-        "float32": _step(build_network(ours), "OptimWrapper", torch.uint8),
-        "mmseg": _step(MODELS.build(mmseg), "OptimWrapper", torch.int64),
+        "ibnseg": step(network, wrapper),
+        "float32": step(build_network(OURS), "OptimWrapper"),
+        "mmseg": step(MODELS.build(MMSEG), "OptimWrapper", torch.int64),
     }
-    ways["its convolutions alone"] = _convolutions_alone(ours, chosen)
+    ways["its convolutions alone"] = _convolutions_alone(OURS, chosen)
     most = 1 / 4 if fast_bfloat16() else None
     work = f"training step, R18 at output stride 8, {IMAGES} crops of {SIDE}x{SIDE}"
     note = ", ".join(f"{name} {value}" for name, value in chosen.items())
@@ -63,20 +63,29 @@ def measure(threads: int) -> list[Row]:
     return [*rows, compare(work, times, "its convolutions alone", note=note)]
 
 
-def _step(network: nn.Module, wrapper: str, labels: torch.dtype) -> Callable[[], object]:
-    """A step as a training makes it, from uint8 crops to new weights."""
+def step(
+    network: nn.Module, wrapper: str, labels: torch.dtype = torch.uint8, side: int = SIDE
+) -> Callable[[], object]:
+    """Makes a step as a training does it, from uint8 crops to new weights.
+
+    Args:
+        network: a segmentor, which is put into training mode.
+        wrapper: the type of its optimiser wrapper.
+        labels: the type of the labels; mmseg takes int64.
+        side: height and width of the crops.
+    """
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
     optim_wrapper = OPTIM_WRAPPERS.build(dict(type=wrapper, optimizer=optimizer))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), generator=generator).byte()
-    truth = torch.randint(0, CLASSES, (IMAGES, 1, SIDE, SIDE), generator=generator).to(labels)
+    images = torch.randint(0, 256, (IMAGES, 3, side, side), generator=generator).byte()
+    truth = torch.randint(0, CLASSES, (IMAGES, 1, side, side), generator=generator).to(labels)
 
-    def step() -> None:
+    def one() -> None:
         samples = [SegDataSample(gt_sem_seg=PixelData(data=each)) for each in truth]
         network.train_step(dict(inputs=list(images), data_samples=samples), optim_wrapper)
 
     network.train()
-    return step
+    return one
 
 
 def _convolutions_alone(model: dict, chosen: dict[str, object]) -> Callable[[], object]:
