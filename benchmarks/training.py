@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmengine.registry import init_default_scope
@@ -17,6 +18,8 @@ from ibnseg.models.build import build_network
 from ibnseg.registry import MODELS, OPTIM_WRAPPERS
 
 IMAGES, SIDE, CLASSES = 2, 256, 19
+CONVOLUTIONS = "its convolutions alone"
+PRODUCT = "a product of two matrices of 2048x2048"
 
 PREPROCESSOR = dict(
     type="SegDataPreProcessor",
@@ -54,13 +57,35 @@ def measure(threads: int) -> list[Row]:
         "float32": step(build_network(OURS), "OptimWrapper"),
         "mmseg": step(MODELS.build(MMSEG), "OptimWrapper", torch.int64),
     }
-    ways["its convolutions alone"] = _convolutions_alone(OURS, chosen)
+    ways[CONVOLUTIONS] = _convolutions_alone(OURS, chosen)
     most = 1 / 4 if fast_bfloat16() else None
     work = f"training step, R18 at output stride 8, {IMAGES} crops of {SIDE}x{SIDE}"
     note = ", ".join(f"{name} {value}" for name, value in chosen.items())
     times = alternately(ways, seconds=0, warm_up=1)
     rows = [compare(work, times, peer, most, note=note) for peer in ("float32", "mmseg")]
-    return [*rows, compare(work, times, "its convolutions alone", note=note)]
+    rows += [compare(work, times, CONVOLUTIONS, note=note)]
+    rows += [compare(CONVOLUTIONS, times, "float32", ours=CONVOLUTIONS, note=note)]
+    return rows if threads == 1 else [*rows, *_scaling(ways[CONVOLUTIONS], threads, chosen, note)]
+
+
+def _scaling(
+    convolutions: Callable[[], object], threads: int, chosen: dict[str, object], note: str
+) -> list[Row]:
+    """What more threads give to that which torch and oneDNN do alone, beside one thread."""
+    dtype = getattr(torch, chosen["precision"])
+    matrix = torch.randn(2048, 2048).to(dtype)
+    works = {CONVOLUTIONS: convolutions, PRODUCT: lambda: matrix @ matrix}
+    rows = []
+    for work, way in works.items():
+        ways = {work: way, "one thread": partial(_on_one_thread, way, threads)}
+        rows.append(compare(work, alternately(ways, seconds=2), "one thread", ours=work, note=note))
+    return rows
+
+
+def _on_one_thread(way: Callable[[], object], threads: int) -> None:
+    torch.set_num_threads(1)
+    way()
+    torch.set_num_threads(threads)
 
 
 def step(

@@ -81,3 +81,10 @@ def test_formats_whose_package_is_missing_are_named(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("3\n\nNot measured: PNG, level 1 (libspng); Blosc2, ")
     assert printed.endswith("For these, pip install imagecodecs blosc2 zarr\n")
+
+
+def test_choices_refuses_an_unknown_network_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["choices", "streets_ibn18b"])
+    assert stopped.value.code == 2
+    assert "streets_ibn18a" in capsys.readouterr().err
