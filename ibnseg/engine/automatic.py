@@ -1,25 +1,26 @@
 """What ``auto`` comes to: the arithmetic that is fastest on a device, by what the device can do.
 
 No stopwatch is asked, so that the same machine and config always give the same recipe. The rules
-follow from measurements: how many times as fast as in float32, NCHW, a training step is, on one
-thread of a Xeon with AMX and torch 2.14. R18 and IBN18-a are FCNs at output stride 8, on 2 crops of
-320x320 and of 224x224; the others are the narrower networks of the generated streets, on 2 crops of
-256x256 (IBN18-a) and of 128x128.
+follow from measurements (``python -m benchmarks choices``): how many times as fast as in float32,
+NCHW, a training step is, on one thread of a Xeon with AMX and torch 2.14. R18 and IBN18-a are FCNs
+at output stride 8; the others are the narrower networks of the generated streets. The crops are two
+of 256x256 for the networks of 18 layers, and two of 128x128 for the others.
 
 =======================  =====  =======  ===============  ========  ============  ========
 step                     R18    IBN18-a  streets IBN18-a  IBNX50-a  IBNDense121a  SEIBN50a
 =======================  =====  =======  ===============  ========  ============  ========
-float32, channels-last   1.02   0.98     1.00             0.94      1.03          1.00
-bfloat16                 2.98   2.81     1.38             1.06      0.99          0.95
-bfloat16, channels-last  3.76   2.96     1.49             1.13      1.08          1.01
+float32, channels-last   1.02   1.06     1.11             1.18      1.12          1.05
+bfloat16                 2.85   2.70     1.52             1.08      0.93          0.94
+bfloat16, channels-last  3.36   3.32     1.78             1.30      1.10          1.10
 =======================  =====  =======  ===============  ========  ============  ========
 
-Compiling takes a minute or more on a processor; the step of R18 then takes 0.9 to 1.1 times as long
-as without. So on processors that compute in bfloat16, bfloat16 with channels-last is taken; on
-others, channels-last gains nothing; and compiling is not chosen. On GPUs the rules are reasoned,
-not measured: Tensor Cores take bfloat16 in channels-last without rearranging it; what is between
-the convolutions is bound by memory, which compiling fuses, and as that takes minutes it pays in a
-long training alone.
+Compiled (``choices r18 ibn18a --compile``), bfloat16 with channels-last was 3.06 and 2.38 times as
+fast as float32 where it was 3.71 and 2.80 in the same run without, so that it loses a sixth; and
+compiling takes half a minute or more. So on processors that compute in bfloat16, bfloat16 with
+channels-last is taken; on others, float32 in NCHW; and compiling is not chosen. On GPUs the rules
+are reasoned, not measured: Tensor Cores take bfloat16 in channels-last without rearranging it; what
+is between the convolutions is bound by memory, which compiling fuses, and as that takes minutes it
+pays in a long training alone.
 """
 
 from __future__ import annotations
