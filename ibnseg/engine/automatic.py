@@ -17,10 +17,11 @@ bfloat16, channels-last  3.36   3.32     1.78             1.30      1.10        
 Compiled (``choices r18 ibn18a --compile``), bfloat16 with channels-last was 3.06 and 2.38 times as
 fast as float32 where it was 3.71 and 2.80 in the same run without, so that it loses a sixth; and
 compiling takes half a minute or more. So on processors that compute in bfloat16, bfloat16 with
-channels-last is taken; on others, float32 in NCHW; and compiling is not chosen. On GPUs the rules
-are reasoned, not measured: Tensor Cores take bfloat16 in channels-last without rearranging it; what
-is between the convolutions is bound by memory, which compiling fuses, and as that takes minutes it
-pays in a long training alone.
+channels-last is taken; on others NCHW is kept, because what channels-last gives in float32 was not
+measured on any of them; and compiling is not chosen. On GPUs the rules are reasoned, not measured:
+Tensor Cores take bfloat16 in channels-last without rearranging it; what is between the convolutions
+is bound by memory, which compiling fuses, and as that takes minutes it pays in a long training
+alone.
 """
 
 from __future__ import annotations
