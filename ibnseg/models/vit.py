@@ -137,6 +137,13 @@ class ViT(Pretrainable, BaseModule):
         factors = PYRAMID if self.pyramid else (1,) * len(self.out_indices)
         return tuple(self.patch_size / factor for factor in factors)
 
+    @property
+    def blocks_run(self) -> int:
+        """Number of blocks that ``forward`` runs, from the first on."""
+        if self.handed_over:
+            return len(self.blocks) - self.handed_over
+        return self.out_indices[-1] + 1
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         size = self.grid(x)
         tokens = self.tokens(x)
@@ -148,7 +155,7 @@ class ViT(Pretrainable, BaseModule):
         if self.pyramid:
             maps = [_resized(each, factor) for each, factor in zip(maps, PYRAMID, strict=True)]
         if self.handed_over:
-            maps.append(self.run(tokens, range(done, len(self.blocks) - self.handed_over), size))
+            maps.append(self.run(tokens, range(done, self.blocks_run), size))
         return tuple(maps)
 
     def grid(self, x: Tensor) -> tuple[int, int]:

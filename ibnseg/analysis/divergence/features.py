@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ibnseg.analysis.divergence.moments import REPLICATES, FeatureMoments
 from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.resnet import IBNResNet
+from ibnseg.models.vit import ViT
 from ibnseg.support.errors import UserError, unknown_name
 
 Images = np.ndarray | Tensor
@@ -52,10 +53,16 @@ def _of_densenet(backbone: IBNDenseNet) -> list[Layer]:
     return [Layer("stem", "backbone.features.relu0"), *blocks]
 
 
+def _of_vit(backbone: ViT) -> list[Layer]:
+    """The outputs of the transformer's blocks that the backbone runs."""
+    return [Layer(f"block{i}", f"backbone.blocks.{i}") for i in range(backbone.blocks_run)]
+
+
 DEFAULTS: dict[type, Callable[[nn.Module], list[Layer]]] = {
     IBNResNet: _of_resnet,
     ResNet: _of_resnet,
     IBNDenseNet: _of_densenet,
+    ViT: _of_vit,
 }
 """Functions that list the layers that are measured by default, by the kind of backbone."""
 
@@ -90,12 +97,14 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
     return [Layer(n, n) for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
 
 
-def spatial_means(layer: str, output: object) -> Tensor:
+def spatial_means(layer: str, output: object, prefix: int = 0) -> Tensor:
     """Takes the mean of each channel over each image.
 
     Args:
         layer: what errors call the layer.
         output: a module's output: ``(N, C, H, W)``, or tokens, ``(N, L, C)``; the first of several.
+        prefix: number of tokens in front of the patches', such as the class token, which are left
+            out.
 
     Returns:
         (N, C) float32, on the output's device.
@@ -106,8 +115,9 @@ def spatial_means(layer: str, output: object) -> Tensor:
     while isinstance(output, (list, tuple)) and output:
         output = output[0]
     if isinstance(output, Tensor) and output.ndim in (3, 4):
-        axes = (2, 3) if output.ndim == 4 else (1,)
-        return output.float().mean(dim=axes)
+        if output.ndim == 3:
+            return output[:, prefix:].float().mean(dim=1)
+        return output.float().mean(dim=(2, 3))
     found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise UserError(
         f"layer '{layer}': its output is of {found}, expected (N, C, H, W), or tokens, (N, L, C)"
@@ -136,9 +146,12 @@ def watching(
     means: dict[str, Tensor] = {}
 
     def hook(layer: Layer) -> Callable[[nn.Module, tuple, object], None]:
+        is_backbones = layer.module.startswith("backbone.")
+        prefix = getattr(network.backbone, "num_prefix_tokens", 0) if is_backbones else 0
+
         def look(module: nn.Module, inputs: tuple, output: object) -> None:
             seen = output.relu() if layer.rectified else output
-            means[layer.name] = spatial_means(layer.name, seen)
+            means[layer.name] = spatial_means(layer.name, seen, prefix)
 
         return look
 

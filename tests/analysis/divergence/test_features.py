@@ -219,3 +219,30 @@ def test_images_of_another_shape_are_refused(network: nn.Module) -> None:
 def test_a_layer_that_is_not_run_is_refused(network: nn.Module) -> None:
     with pytest.raises(UserError, match="layer 'decode_head.loss_decode' is not run in testing"):
         feature_moments(network, [images(0, 2)], ["decode_head.loss_decode"])
+
+
+def vit(**kwargs) -> nn.Module:
+    settings = dict(image_size=32, options=dict(embed_dim=16, depth=4, num_heads=2))
+    name = "vit_small_patch14_reg4_dinov2"
+    return build(dict(type="ibnseg.ViT", name=name, **settings, **kwargs), 16)
+
+
+def test_a_vits_layers_are_the_blocks_that_it_runs_and_its_patches_alone_are_measured() -> None:
+    network = vit(out_indices=(0, 2))
+    layers = find_layers(network)
+    assert [layer.name for layer in layers] == ["block0", "block1", "block2"]
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), np.uint8)
+    with watching(network, layers) as means_of:
+        found = means_of(images)
+    mean, std = (np.array(PREPROCESSOR[key], np.float32) for key in ("mean", "std"))
+    inputs = torch.from_numpy((images - mean) / std).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        for index, features in zip((0, 2), network.backbone(inputs), strict=True):
+            wanted = features.double().mean((2, 3)).numpy()
+            np.testing.assert_allclose(found[f"block{index}"], wanted, atol=1e-5)
+
+
+def test_the_blocks_that_a_head_runs_are_not_among_a_vits_layers() -> None:
+    network = vit(out_indices=(0,))
+    network.backbone.hand_over(1)
+    assert [layer.name for layer in find_layers(network)] == ["block0", "block1", "block2"]
