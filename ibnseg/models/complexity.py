@@ -27,9 +27,9 @@ def complexity(network: nn.Module, height: int, width: int) -> Complexity:
         width: width of the image in pixels.
 
     Returns:
-        Operations are those of convolutions and linear layers alone, two for each multiplication
-        and addition (torch's ``FlopCounterMode``); normalisations, additions of maps and
-        activations are not counted.
+        Operations are those of convolutions, linear layers and the products of attention alone,
+        two for each multiplication and addition (torch's ``FlopCounterMode``); normalisations,
+        additions of maps and activations are not counted.
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():

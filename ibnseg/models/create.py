@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.classifier import Classifier, load_classifier
 from ibnseg.models.fitting import load_exactly, state_dict_of
-from ibnseg.models.names import LAYOUTS, NAMES, build_backbone
+from ibnseg.models.names import LAYOUTS, NAMES, VITS, build_backbone, build_vit
 from ibnseg.models.pretrained import load_backbone_weights
+from ibnseg.models.timm_hub import SCHEME as TIMM
 from ibnseg.models.zoo import PUBLISHED, SCHEME
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import config_folder
@@ -52,7 +53,8 @@ def list_models(pretrained: bool = False) -> list[str]:
     Args:
         pretrained: whether to list only those with published weights.
     """
-    return [name for name in NAMES if name in PUBLISHED or not pretrained]
+    published = (*PUBLISHED, *VITS)
+    return [name for name in (*NAMES, *VITS) if name in published or not pretrained]
 
 
 def list_heads() -> dict[str, list[int]]:
@@ -78,6 +80,8 @@ def create(
 
     ``create("fcn", "resnet50_ibn_a")`` is a segmentation network, ``create("resnet50_ibn_a")`` a
     classifier, and either with ``features_only=True`` the backbone alone.
+    ``create("vit_base_patch14_dinov2", features_only=True)`` is a ViT with patches of 16 pixels
+    (:func:`~ibnseg.models.names.build_vit`), for images whose sides are multiples of 16.
 
     Args:
         name: a head (``fcn``, ``deeplabv3``, ``deeplabv3plus``), with the settings of
@@ -86,8 +90,8 @@ def create(
         num_classes: number of classes K. By default a head has 19, and a classifier as many as the
             weights, or 1000 without weights. If ImageNet weights have another number of classes,
             their classifier is left out and starts anew.
-        pretrained: ``True`` for the published ImageNet weights, which are read from
-            ``$TORCH_HOME/hub/checkpoints`` or downloaded to it; or a path, an address or a name as
+        pretrained: ``True`` for the published weights (ImageNet's; of a ViT, timm's), which are
+            read from ``$TORCH_HOME/hub/checkpoints`` or downloaded; or a path, an address or a name as
             in a config. Weights of a backbone fill the backbone; those of a whole network, such as
             a run's checkpoint, fill all of it.
         features_only: whether to build the backbone alone.
@@ -111,10 +115,15 @@ def create(
         raise UserError(f"create: {name} needs a backbone, e.g. create('{name}', 'resnet50_ibn_a')")
     if backbone is not None and name not in heads:
         raise unknown_name("head", name, heads)
-    if backbone is None and name not in NAMES:
-        raise unknown_name("network", name, [*NAMES, *heads])
+    if backbone is None and name not in (*NAMES, *VITS):
+        raise unknown_name("network", name, [*NAMES, *VITS, *heads])
     head, network = (name, backbone) if backbone is not None else (None, name)
-    if network not in NAMES:
+    if network in VITS and (head is not None or not features_only or output_stride is not None):
+        raise UserError(
+            f"create: {network} is a backbone of stride 16 alone; give features_only=True and no "
+            "head or output_stride, or put a head on it in a config"
+        )
+    if network not in (*NAMES, *VITS):
         raise unknown_name("network", network, NAMES)
     _check_options(head, heads, num_classes, features_only, output_stride)
     weights, source = _read(pretrained, network)
@@ -158,9 +167,10 @@ def _check_options(
 def _read(pretrained: bool | str | Path, network: str) -> tuple[dict[str, Tensor] | None, str]:
     if pretrained is False:
         return None, ""
-    if pretrained is True and network not in PUBLISHED:
+    if pretrained is True and network not in (*PUBLISHED, *VITS):
         raise unknown_name("published weights", network, PUBLISHED)
-    source = f"{SCHEME}{network}" if pretrained is True else str(pretrained)
+    scheme = TIMM if network in VITS else SCHEME
+    source = f"{scheme}{network}" if pretrained is True else str(pretrained)
     return state_dict_of(read_checkpoint(source), source), source
 
 
@@ -171,14 +181,16 @@ def _is_whole(weights: dict[str, Tensor]) -> bool:
 def _backbone(
     network: str, weights: dict[str, Tensor] | None, source: str, stride: int
 ) -> nn.Module:
-    backbone = build_backbone(network, **LAYOUTS[stride])
+    is_vit = network in VITS
+    backbone = build_vit(network) if is_vit else build_backbone(network, **LAYOUTS[stride])
     if weights is None:
         _initialise(backbone)
     else:
         if _is_whole(weights):
             weights = state_dict_of(weights, source, prefix="backbone")
-        load_backbone_weights(backbone, weights, source)
-    backbone.feature_strides = tuple(min(s, stride) for s in (4, 8, 16, 32))
+        load_backbone_weights(backbone, backbone.translated(weights, source), source)
+    if not is_vit:
+        backbone.feature_strides = tuple(min(s, stride) for s in (4, 8, 16, 32))
     return backbone
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ibnseg import create, list_models
 from ibnseg.models import zoo
 from ibnseg.models.create import list_heads
-from ibnseg.models.names import FAMILIES, NAMES, build_backbone
+from ibnseg.models.names import FAMILIES, NAMES, VITS, build_backbone
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import config_folder
 from tests.models.cases import case
@@ -164,9 +164,10 @@ def test_random_weights_follow_the_seed_and_nothing_is_printed(capsys):
 
 
 def test_lists_name_every_network_and_head():
-    assert list_models() == list(NAMES)
-    assert list_models(pretrained=True) == [name for name in NAMES if name in zoo.PUBLISHED]
-    assert set(list_models(pretrained=True)) == set(zoo.PUBLISHED)
+    published = {*zoo.PUBLISHED, *VITS}
+    assert list_models() == [*NAMES, *VITS]
+    assert list_models(pretrained=True) == [n for n in list_models() if n in published]
+    assert set(list_models(pretrained=True)) == published
     assert list_heads() == {"deeplabv3": [8], "deeplabv3plus": [8, 16], "fcn": [8]}
 
 
@@ -214,3 +215,24 @@ def test_torch_hub_has_every_network_and_head():
         assert features.variant == "a&d"
         classifier = torch.hub.load(checkout, "densenet121", **options)
         assert classifier.num_classes == 1000
+
+
+def test_a_vit_is_had_by_name_as_a_backbone_of_four_maps() -> None:
+    with torch.device("meta"):
+        backbone = create("vit_large_patch14_dinov2", features_only=True)
+        features = backbone(torch.empty(1, 3, 64, 96))
+    assert backbone.out_indices == (5, 11, 17, 23)
+    assert [tuple(each.shape) for each in features] == [(1, 1024, 4, 6)] * 4
+    assert backbone.feature_strides == (16,) * 4
+    assert backbone.mean == pytest.approx([255 * v for v in backbone.pretrained_cfg["mean"]])
+    assert backbone.std == pytest.approx([255 * v for v in backbone.pretrained_cfg["std"]])
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{}, dict(features_only=True, output_stride=8), dict(num_classes=5)]
+)
+def test_a_vit_is_no_classifier_and_has_one_stride(kwargs: dict) -> None:
+    with pytest.raises(UserError, match="is a backbone of stride 16 alone; give features_only"):
+        create("vit_small_patch14_dinov2", **kwargs)
+    with pytest.raises(UserError, match="is a backbone of stride 16 alone"):
+        create("fcn", "vit_small_patch14_dinov2")

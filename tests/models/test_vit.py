@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibnseg.models import ViT
+from ibnseg.models.complexity import complexity, count_parameters
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
 from tests.models.tiny import images
@@ -160,6 +161,32 @@ def test_all_that_the_features_depend_on_is_trained() -> None:
     assert {name.split(".")[0] for name in left} == {"blocks", "norm"}
 
 
+@pytest.mark.parametrize(
+    ("size", "millions", "width"),
+    [("small", 22.1, 384), ("base", 86.6, 768), ("large", 304.4, 1024), ("giant", 1136.5, 1536)],
+)
+def test_dinov2_has_its_published_number_of_parameters(
+    size: str, millions: float, width: int
+) -> None:
+    """With patches of 16 pixels and 32 by 32 positions, instead of 14 and 37 by 37, a kernel has 60
+    pixels more in each of 3 channels, and there are 345 positions fewer."""
+    name = f"vit_{size}_patch14_dinov2"
+    with torch.device("meta"):
+        published = count_parameters(ViT(name, patch_size=14, image_size=518, out_indices=None))
+        ours = count_parameters(ViT(name, out_indices=None))
+    assert published / 1e6 == pytest.approx(millions, abs=0.05)
+    assert ours == published + (3 * 60 - 345) * width
+
+
+def test_operations_are_those_of_the_linear_layers_and_of_attention() -> None:
+    with torch.device("meta"):
+        network = ViT(image_size=64, out_indices=None, options=TINY)
+    patches, tokens, width = 4 * 6, 4 * 6 + 1, 32
+    embedding = 2 * patches * 3 * 16**2 * width
+    block = 2 * tokens * 12 * width**2 + 2 * 2 * tokens**2 * width
+    assert complexity(network, 64, 96).flops == embedding + 4 * block
+
+
 @pytest.mark.parametrize("name", [DINOV2, "vit_small_patch16_dinov3"])
 def test_gradients_with_checkpointing_equal_those_without(name: str) -> None:
     gradients = []
@@ -258,6 +285,12 @@ def test_a_network_that_is_no_vit_is_refused_in_a_line(
     with pytest.raises(UserError, match=message) as error:
         ViT(name, options=options)
     assert "\n" not in str(error.value)
+
+
+def test_a_network_without_a_last_norm_cannot_apply_it() -> None:
+    name = "vit_base_patch16_radio_v3"
+    with pytest.raises(ValueError, match=f"{name} has no last norm, expected final_norm=False"):
+        vit(name, final_norm=True)
 
 
 def test_missing_timm_is_a_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
