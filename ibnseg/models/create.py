@@ -91,9 +91,9 @@ def create(
             weights, or 1000 without weights. If ImageNet weights have another number of classes,
             their classifier is left out and starts anew.
         pretrained: ``True`` for the published weights (ImageNet's; of a ViT, timm's), which are
-            read from ``$TORCH_HOME/hub/checkpoints`` or downloaded; or a path, an address or a name as
-            in a config. Weights of a backbone fill the backbone; those of a whole network, such as
-            a run's checkpoint, fill all of it.
+            read from ``$TORCH_HOME/hub/checkpoints`` or downloaded; or a path, an address or a name
+            as in a config. Weights of a backbone fill the backbone; those of a whole network, such
+            as a run's checkpoint, fill all of it.
         features_only: whether to build the backbone alone.
         output_stride: stride of the last feature: 8, 16 or 32; by default 8 below a head, 32
             otherwise. A head has the strides of its configs (:func:`list_heads`).

@@ -19,11 +19,6 @@ def import_timm() -> ModuleType:
         import timm
     except ImportError as error:
         raise UserError(f"timm cannot be imported ({error}): pip install 'ibnseg[timm]'") from error
-    except RuntimeError as error:  # torchvision's operators do not fit torch
-        raise UserError(
-            f"timm imports torchvision, which cannot be imported ({error}); torch and torchvision "
-            "have to be releases of one pair: install both from one place"
-        ) from error
     return timm
 
 
