@@ -254,8 +254,9 @@ class DrivingDataset(BaseSegDataset):
         stream alone."""
         if not isinstance(item, StreamItem):
             return super().__getitem__(item)
+        place = dict(centroid=item.centroid, position=item.position)
         with _random_state(item.seed, item.position):
-            return self.pipeline(self.get_data_info(item.index) | dict(centroid=item.centroid))
+            return self.pipeline(self.get_data_info(item.index) | place)
 
 
 @cache

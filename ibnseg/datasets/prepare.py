@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ibnseg.datasets.domain import Domain, Domains
+from ibnseg.datasets.features import FEATURES
 from ibnseg.datasets.sizes import THREADS, require_equal_sizes, stored_size
-from ibnseg.datasets.store import IMAGE, LABEL, RECORD, VARIABLE, Store, map_pixels, stamp_of
+from ibnseg.datasets.store import PREPARED, RECORD, VARIABLE, Store, map_pixels, stamp_of
 from ibnseg.datasets.transforms import LoadImage, LoadLabel
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
@@ -84,21 +85,51 @@ def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) 
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     store = dataset.store_in(folder, infos)
     by_name = {store.name(info): info for info in infos}
+    one = _Preparing(store, by_name)
+    fill_store(team, store, by_name, domain.name, _sizes, one, _cores(), verify)
+
+
+def fill_store(
+    team: Team,
+    store: Store,
+    by_name: Mapping[str, Mapping],
+    domain: str,
+    sizes: Callable[[Mapping[str, Mapping]], Mapping[str, int]],
+    one: Callable[[str], tuple[str | None, bool]],
+    threads: int,
+    verify: bool = False,
+) -> None:
+    """Brings a store up to date, with all processes.
+
+    Args:
+        team: the processes.
+        store: the store, which need not exist.
+        by_name: the samples that it is to hold, by their names in the store.
+        domain: what messages call the samples' domain.
+        sizes: computes the bytes that each sample takes, by its name.
+        one: stores the sample of a name; returns what is wrong with it, if anything, and whether
+            something was written.
+        threads: how many call ``one`` at a time.
+        verify: whether what is stored is to be compared, too.
+
+    Raises:
+        UserError: as :func:`prepare`.
+    """
+    folder, infos = store.folder, by_name.values()
     with ExitStack() as locked:
 
         def plan() -> tuple[dict[str, str], list[str]]:
             _require_own(folder)
             locked.enter_context(alone_in(folder, "is being prepared"))
             stamps = {name: stamp_of(info) for name, info in by_name.items()}
-            return stamps, _begin(store, by_name, stamps, domain.name, verify)
+            return stamps, _begin(store, by_name, stamps, domain, sizes(by_name), verify)
 
         stamps, left = team.from_main(plan)
         shared = team.share(left)
         wrong, rewritten = [], 0
         with bar(hidden=not team.is_main) as progress:
-            task = progress.add_task(f"Preparing {domain.name}", total=len(left))
-            one = _Preparing(store, by_name)
-            for problem, is_new in read_ahead(one, shared, _cores()):
+            task = progress.add_task(f"Preparing {domain}", total=len(left))
+            for problem, is_new in read_ahead(one, shared, threads):
                 wrong += [problem] if problem else []
                 rewritten += is_new
                 progress.update(task, completed=shared.finish())
@@ -109,7 +140,7 @@ def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) 
             shown = "; ".join(problems[:NAMED])
             more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
             raise UserError(
-                f"{len(problems)} of {len(infos)} images or labels of {domain.name} cannot be "
+                f"{len(problems)} of {len(infos)} images or labels of {domain} cannot be "
                 f"used: {shown}{more}; the same command goes on once they are mended"
             )
         if team.is_main:
@@ -124,13 +155,13 @@ def _begin(
     by_name: Mapping[str, Mapping],
     stamps: Mapping[str, str],
     domain: str,
+    sizes: Mapping[str, int],
     verify: bool,
 ) -> list[str]:
     """Records what the store will hold, makes sure that there is room for it, and returns the names
     of the samples that have to be decoded."""
     outputs = {name: store.files(info) for name, info in by_name.items()}
     recorded = recorded_stamps(store.ledger.read(dict) or {"images": {}})
-    sizes = _sizes(by_name)
     missing = {
         name
         for name, paths in outputs.items()
@@ -207,14 +238,14 @@ def clean(names: Sequence[str], out: str | Path) -> None:
     """
     folders = [as_path(out) / name for name in dict.fromkeys(names)]
     for folder in folders:
-        if not (folder / RECORD).is_file():
+        if not _record_in(folder):
             raise UserError(f"{folder}: is not a prepared domain (no {RECORD}); nothing is removed")
     for folder in folders:
         with alone_in(folder, "is being prepared"):
             for path in folder.iterdir():
                 if _STORED.fullmatch(path.name):
                     path.unlink()
-            (folder / RECORD).unlink()  # last, so that a killed command can be given again
+            _record_in(folder).unlink()  # last, so that a killed command can be given again
         (folder / LOCK).unlink(missing_ok=True)
         rest = sorted(path.name for path in folder.iterdir())
         if rest:
@@ -224,13 +255,22 @@ def clean(names: Sequence[str], out: str | Path) -> None:
             say(f"{folder}: removed")
 
 
-_STORED = re.compile(rf"[0-9a-f]{{32}}({re.escape(IMAGE)}|{re.escape(LABEL)})")
+CONTENTS = (PREPARED, FEATURES)
+_STORED = re.compile(
+    rf"[0-9a-f]{{32}}({'|'.join(re.escape(end) for each in CONTENTS for end in each.ends)})"
+)
 """The names of a store's files."""
+
+
+def _record_in(folder: Path) -> Path | None:
+    """The record of the store in a folder, if there is one."""
+    found = (folder / each.record for each in CONTENTS)
+    return next((path for path in found if path.is_file()), None)
 
 
 def _require_own(folder: Path) -> None:
     """Raises a UserError if a folder holds anything but a store."""
-    if folder.is_dir() and not (folder / RECORD).exists():
+    if folder.is_dir() and not _record_in(folder):
         rest = [path.name for path in folder.iterdir() if path.name != LOCK]
         if rest:
             raise UserError(

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,33 @@ IMAGE, LABEL = ".image.npy", ".label.npy"
 ids."""
 
 
+class Contents(NamedTuple):
+    """What a store can hold."""
+
+    record: str
+    """The name of the file that says of what it was made."""
+    ends: tuple[str, str]
+    """The ends of the names of a sample's two files."""
+    what: str
+    """What messages call its content."""
+    again: str
+    """What to do if the store cannot be used, for messages."""
+    if_changed: str
+    """What else to do if files have changed."""
+    if_of_others: str
+    """What to do if the folder holds a store of something else."""
+
+
+PREPARED = Contents(
+    RECORD,
+    (IMAGE, LABEL),
+    "prepared images",
+    f"give `ibnseg prepare` for this domain again, or unset {VARIABLE}",
+    " (with --verify if they are copies with other times)",
+    f"give `ibnseg prepare` another --out, or remove the folder; or unset {VARIABLE}",
+)
+
+
 @dataclass(frozen=True)
 class Store:
     """The folder of a prepared split, and what decides its content."""
@@ -41,21 +69,23 @@ class Store:
     """The folder of the dataset, below which its files are named."""
     identity: Mapping[str, object]
     """What decides the content, beside the files: from :func:`identity_of`."""
+    contents: Contents = PREPARED
 
     @property
     def ledger(self) -> Ledger:
         """The record of the files that the store was made of."""
-        advice = f"give `ibnseg prepare` another --out, or remove the folder; or unset {VARIABLE}"
-        return Ledger(self.folder / RECORD, "prepared images", self.identity, advice=advice)
+        path, advice = self.folder / self.contents.record, self.contents.if_of_others
+        return Ledger(path, self.contents.what, self.identity, advice=advice)
 
     def name(self, info: Mapping) -> str:
         """Names a sample by its image's path below the dataset's folder."""
         return Path(os.path.relpath(info["img_path"], self.root)).as_posix()
 
     def files(self, info: Mapping) -> tuple[Path, Path]:
-        """Returns the files of a sample: its image's and its label's."""
+        """Returns the two files of a sample: its image's, or its maps', and its label's."""
         key = hashlib.sha256(self.name(info).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return self.folder / f"{key}{IMAGE}", self.folder / f"{key}{LABEL}"
+        first, second = self.contents.ends
+        return self.folder / f"{key}{first}", self.folder / f"{key}{second}"
 
     def require_unchanged(self, infos: Iterable[Mapping]) -> None:
         """Checks that all samples are in the store, and that their files have not changed since.
@@ -64,7 +94,7 @@ class Store:
             UserError: if the store is not finished, belongs to other data or another class map, or
                 some files are not those that it was made of.
         """
-        again = f"give `ibnseg prepare` for this domain again, or unset {VARIABLE}"
+        again = self.contents.again
         content = self.ledger.read(dict)
         if content is None:
             raise UserError(f"{self.folder}: nothing is prepared there; {again}")
@@ -79,8 +109,8 @@ class Store:
         if changed:
             raise UserError(
                 f"{self.folder}: {len(changed)} of {count} images or their labels have changed "
-                f"since they were prepared, or are new, the first is {changed[0]}; {again} (with "
-                "--verify if they are copies with other times)"
+                f"since they were prepared, or are new, the first is {changed[0]}; {again}"
+                f"{self.contents.if_changed}"
             )
 
 
@@ -160,12 +190,16 @@ def describe_prepared() -> str:
     return f"{folder.absolute()}: {', '.join(found) or 'nothing is prepared there'}"
 
 
-def map_pixels(path: str | Path, dimensions: int) -> np.memmap:
+def map_pixels(
+    path: str | Path, dimensions: int, dtype: type = np.uint8, again: str = PREPARED.again
+) -> np.memmap:
     """Maps a stored image or label into memory; pixels are read from the disk as they are used.
 
     Args:
         path: the ``.npy``.
         dimensions: 3 for an image, 2 for a label.
+        dtype: the type of its numbers.
+        again: what the error says is to be done.
 
     Raises:
         UserError: if it is missing or damaged.
@@ -173,11 +207,8 @@ def map_pixels(path: str | Path, dimensions: int) -> np.memmap:
     try:
         path = regular_file(path)
         pixels = np.lib.format.open_memmap(path, mode="r")
-        if pixels.dtype != np.uint8 or pixels.ndim != dimensions:
+        if pixels.dtype != dtype or pixels.ndim != dimensions:
             raise ValueError(f"an array of {pixels.dtype} with {pixels.ndim} dimensions")
     except (UserError, *DAMAGED) as error:
-        raise UserError(
-            f"{path}: missing or damaged ({error}); give `ibnseg prepare` for its domain again, or "
-            f"unset {VARIABLE}"
-        ) from error
+        raise UserError(f"{path}: missing or damaged ({error}); {again}") from error
     return pixels

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ibnseg.engine.background import BackgroundEvaluator
 from ibnseg.engine.compiled import compiled
+from ibnseg.engine.features import require_stored_backbone
 from ibnseg.engine.logged import forget_old, norms_logged_late
 from ibnseg.engine.non_finite import FirstNonFinite, bare, wrappers_of
 from ibnseg.engine.overlap import warn_of_trained_images
@@ -69,6 +70,7 @@ class TrainLoop(IterBasedTrainLoop):
         runner.optim_wrapper.initialize_count_status(
             runner.model, self.iter * parts, self.max_iters * parts
         )
+        require_stored_backbone(bare(runner.model), runner.cfg)
         device = next(runner.model.parameters()).device
         self._first_non_finite = FirstNonFinite(device)
         self._void = VoidLabels(train_domains(runner.cfg), self.dataloader.dataset)

@@ -15,6 +15,7 @@ from ibnseg.datasets.domain import Domain
 from ibnseg.datasets.store import RECORD, prepared_folder
 from ibnseg.datasets.transforms import check_resizes
 from ibnseg.engine import schedule, words
+from ibnseg.engine.features import from_features
 from ibnseg.engine.overlap import image_files
 from ibnseg.engine.testing import evaluator_of, test_dataloader
 from ibnseg.evaluation.protocols import get_protocol
@@ -91,10 +92,12 @@ def _data(
             domains[name].train_split,
             pipeline(cfg, domains[name]),
             subset=cfg.train_subset,
-            **_prepared(name),
+            **({} if cfg.feature_draws else _prepared(name)),
         )
         for name in names
     ]
+    if cfg.feature_draws:
+        parts = from_features(cfg, domains, parts)
     shares = cfg.get("train_shares")
     joined = dict(type="ibnseg.JoinedDomains", datasets=parts)
     dataset = parts[0] if len(names) == 1 else joined

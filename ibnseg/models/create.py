@@ -184,7 +184,7 @@ def _backbone(
     is_vit = network in VITS
     backbone = build_vit(network) if is_vit else build_backbone(network, **LAYOUTS[stride])
     if weights is None:
-        _initialise(backbone)
+        initialise(backbone)
     else:
         if _is_whole(weights):
             weights = state_dict_of(weights, source, prefix="backbone")
@@ -240,7 +240,7 @@ def _head(name: str, stride: int, channels: tuple[int, ...], num_classes: int) -
     if channels[-1] == 512:  # a quarter of ResNet50's, as its features are
         cfg.channels //= 4
     head = MODELS.build(cfg)
-    _initialise(head)
+    initialise(head)
     return head
 
 
@@ -248,7 +248,7 @@ def _config(head: str, stride: int) -> Config:
     return Config.fromfile(config_folder() / "_base_" / "models" / f"{head}_r50-d{stride}.py")
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Gives a module random weights without mmengine's report on each parameter; does nothing on
     the meta device, where that fails."""
     if next(module.parameters()).is_meta:

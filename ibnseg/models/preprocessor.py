@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from mmengine.structures import BaseDataElement, PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
@@ -20,6 +21,8 @@ class Preprocessor(SegDataPreProcessor):
     ``views`` of a sample are prepared as its image is: each becomes (3, H, W) float32, of the size
     of the padded image.
 
+    Inputs may also be the maps of a frozen backbone (:mod:`ibnseg.datasets.features`).
+
     Images and labels go to a GPU as uint8, out of pinned memory, and are prepared there; the host
     waits for nothing.
     """
@@ -31,6 +34,8 @@ class Preprocessor(SegDataPreProcessor):
         self._flips, self._channel_conversion = self._channel_conversion, False
 
     def forward(self, data: dict, training: bool = False) -> dict:
+        if isinstance(data["inputs"][0], BaseDataElement):
+            return self._stored(data)
         prepared = self._prepared(data, training)
         samples = prepared["data_samples"] or []
         for sample in samples if training else ():
@@ -44,6 +49,20 @@ class Preprocessor(SegDataPreProcessor):
         for i, sample in enumerate(samples if stacks else ()):
             sample.views = PixelData(**{name: stack[i] for name, stack in stacks.items()})
         return prepared
+
+    def _stored(self, data: dict) -> dict:
+        """Prepares samples whose inputs are a backbone's maps, by names that are in order: a tuple
+        of ``(N, C, h, w)`` float32."""
+        if self.device.type == "cuda":
+            data = _pinned(data)
+        data = self.cast_data(data)
+        for sample in data["data_samples"]:
+            sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
+        names = sorted(data["inputs"][0].keys())
+        inputs = tuple(
+            torch.stack([each.get(name) for each in data["inputs"]]).float() for name in names
+        )
+        return dict(inputs=inputs, data_samples=data["data_samples"])
 
     def _prepared(self, data: dict, training: bool) -> dict:
         if self.device.type == "cuda":

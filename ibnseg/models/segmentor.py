@@ -169,6 +169,13 @@ class Segmentor(EncoderDecoder):
         """The further losses by their prefixes in the log: ``further_0``, ``further_1``, ..."""
         return {f"further_{i}": loss for i, loss in enumerate(self.further_losses)}
 
+    def extract_feat(self, inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Computes the features of images ``(N, 3, H, W)``; a tuple is the backbone's maps, which
+        were computed before, and the backbone is passed over."""
+        if isinstance(inputs, Tensor):
+            return super().extract_feat(inputs)
+        return self.neck(inputs) if self.with_neck else inputs
+
     def heads(self) -> dict[str, nn.Module]:
         """The heads by their prefixes in the log: ``decode``, and ``aux`` or ``aux_0``, ``aux_1``,
         ..."""

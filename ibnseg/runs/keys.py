@@ -157,6 +157,13 @@ KEYS = {
         ),
         _learns("augment", [], TYPED_LIST, "transforms of the mirrored crop, in order"),
         _learns(
+            "feature_draws",
+            0,
+            WHOLE,
+            "crops of each image whose features are stored (`ibnseg prepare --features`); the head "
+            "is trained from these without the frozen backbone; 0: from images",
+        ),
+        _learns(
             "class_uniform",
             0.0,
             FRACTION,

@@ -43,6 +43,7 @@ OTHER = dict(
     scale_sampling="uniform",
     interpolation="bicubic",
     augment=[dict(type="ibnseg.GaussianBlur", sigma=(0.15, 1.3))],
+    feature_draws=2,
     class_uniform=0.5,
     class_balance=0.5,
     batch=2,
@@ -132,6 +133,8 @@ def changed(data: Path, tiny_config, tmp_path_factory) -> dict[str, Change]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IBNSEG_DATA", str(data))
         patch.chdir(folder)
+        # without a store of features
+        patch.setattr("ibnseg.engine.training.from_features", lambda cfg, domains, parts: parts)
         usual = begun(expand_changed(path, {}), folder / "usual")
         for name, value in OTHER.items():
             common = WITH.get(name, {})
