@@ -16,7 +16,9 @@ PROGRAM = """
 import sys
 import torch
 from ibnseg.models import IBNResNet
-assert not any(name.startswith("mmseg") and module for name, module in sys.modules.items())
+assert not any(
+    name.startswith(("mmseg", "timm")) and module for name, module in sys.modules.items()
+)
 from mmcv.cnn import build_norm_layer
 name, norm = build_norm_layer(dict(type="ibnseg.IBN", ratio=0.75), 8, postfix=3)
 assert (name, norm.split) == ("bn3", (6, 2))
@@ -56,13 +58,14 @@ def assert_backbones_alone(said: str) -> None:
 
 
 def test_backbones_need_no_mmseg_and_commands_refuse_upstream(tmp_path):
-    """With upstream's metadata beside what is installed, and mmseg's models out of reach."""
+    """With upstream's metadata beside what is installed; mmseg's models and timm are missing."""
     for requirement in UPSTREAM:
         name, version = requirement.split("==")
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
-    assert_backbones_alone(run(tmp_path, block="import sys; sys.modules['mmseg.models'] = None"))
+    block = "import sys; sys.modules['mmseg.models'] = sys.modules['timm'] = None"
+    assert_backbones_alone(run(tmp_path, block=block))
 
 
 @pytest.mark.upstream

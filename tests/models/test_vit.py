@@ -146,12 +146,18 @@ def test_frozen_it_keeps_its_weights_and_no_activations() -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_all_that_the_features_depend_on_is_trained() -> None:
-    network = vit(trained="all", out_indices=(0, 2)).train()
-    assert all(module.training for module in network.modules())
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_trained_is_what_the_features_depend_on(name: str) -> None:
+    network = vit(name, trained="all", out_indices=(0, 2)).train()
     sum(each.square().sum() for each in network(images(1, 3, 48, 32))).backward()
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert trained == {name for name, p in network.named_parameters() if p.grad is not None}
+
+
+def test_blocks_that_are_not_run_are_not_trained_until_a_head_runs_them() -> None:
+    network = vit(trained="all", out_indices=(0, 2)).train()
+    assert all(module.training for module in network.modules())
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in trained} == {
         *("cls_token", "pos_embed", "patch_embed", "blocks")
     }
@@ -230,6 +236,19 @@ def test_bfloat16_is_close_to_float32(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = network(x)[-1]
     assert (found.float() - wanted).norm() < 0.05 * wanted.norm()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_attention_is_torchs_fused_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, fused = [], F.scaled_dot_product_attention
+
+    def counted(*args, **kwargs) -> Tensor:
+        calls.append(args[0].shape)
+        return fused(*args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    vit(name, out_indices=(2,))(images(1, 3, 32, 32))
+    assert len(calls) == 3
 
 
 def test_it_is_found_by_its_type_and_copied_and_pickled() -> None:
