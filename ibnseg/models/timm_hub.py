@@ -110,8 +110,9 @@ def download(name: str, folder: Path) -> Path:
 
 
 @cache
-def report_licence(name: str) -> None:
-    """Logs once under which licence timm lists the weights of a network, if it says so.
+def report_weights(name: str) -> None:
+    """Logs once what timm lists for the weights of a network: their licence, if it is known, and
+    mean and standard deviation of the images that they were trained on, on the scale of 0 to 255.
 
     Args:
         name: with or without :data:`SCHEME`, and with or without the tag of the weights.
@@ -120,6 +121,10 @@ def report_licence(name: str) -> None:
         found = entry(name.removeprefix(SCHEME))
     except UserError:  # a network without published weights
         return
-    if found.license:
-        of = f"{found.architecture}.{found.tag}" if found.tag else found.architecture
-        print_log(f"licence of the weights of {of}, as timm lists it: {found.license}", "current")
+    of = f"{found.architecture}.{found.tag}" if found.tag else found.architecture
+    mean, std = ([round(255 * each, 3) for each in of_rgb] for of_rgb in (found.mean, found.std))
+    print_log(
+        f"timm's entry {of}: licence of the weights {found.license or 'not stated'}, images of "
+        f"mean {mean} and std {std} (RGB)",
+        "current",
+    )

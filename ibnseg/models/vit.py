@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ibnseg.models.from_timm import timm_network
 from ibnseg.models.pretrained import Pretrainable
-from ibnseg.models.timm_hub import SCHEME, report_licence
+from ibnseg.models.timm_hub import SCHEME, report_weights
 from ibnseg.models.vit_weights import RESAMPLES, fitted
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
@@ -303,7 +303,7 @@ class ViT(Pretrainable, BaseModule):
     def translated(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
         """Gives weights of a file this network's names and sizes
         (:func:`~ibnseg.models.vit_weights.fitted`), and the adapter's as they are."""
-        report_licence(source if source.startswith(SCHEME) else self.name)
+        report_weights(source if source.startswith(SCHEME) else self.name)
         own = {name: each for name, each in self.state_dict().items() if self.is_adapters(name)}
         return own | fitted(self, weights, source, self.resample)
 
@@ -325,7 +325,7 @@ class ViT(Pretrainable, BaseModule):
 
 
 def _build(name: str, patch_size: int, image_size: tuple[int, int], options: dict) -> nn.Module:
-    if any(side % patch_size or side < patch_size for side in image_size):
+    if patch_size < 1 or any(side < 1 or side % patch_size for side in image_size):
         raise ValueError(
             f"ViT: image_size={image_size} has to be a multiple of patch_size={patch_size}"
         )

@@ -35,7 +35,7 @@ def log() -> Iterator[list[str]]:
     logger = MMLogger.get_current_instance()
     found = lambda record: lines.append(record.getMessage()) or True  # noqa: E731
     logger.addFilter(found)
-    timm_hub.report_licence.cache_clear()
+    timm_hub.report_weights.cache_clear()
     yield lines
     logger.removeFilter(found)
 
@@ -325,10 +325,7 @@ def test_timms_name_finds_the_official_file_in_torchs_folder(hub: Path, log: lis
     saved(hub / "dinov2_vits14_pretrain.pth", weights)
     for name in (SMALL, f"{SMALL}.lvd142m"):
         assert_same_features(loaded(SMALL, f"timm://{name}"), plain)
-    licences = [line for line in log if line.startswith("licence")]
-    assert {*licences} == {
-        f"licence of the weights of {SMALL}.lvd142m, as timm lists it: apache-2.0"
-    }
+    assert all("licence of the weights apache-2.0" in line for line in entries(log))
 
 
 def test_timms_name_finds_a_file_that_was_put_there_by_hand(hub: Path) -> None:
@@ -380,12 +377,22 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_the_licence_is_logged_once(tmp_path: Path, log: list[str]) -> None:
+def entries(log: list[str]) -> list[str]:
+    return [line for line in log if line.startswith("timm's entry")]
+
+
+def test_licence_and_normalisation_are_logged_once(tmp_path: Path, log: list[str]) -> None:
     _, weights = dinov3(DINOV3)
     file = saved(tmp_path / "dinov3.pth", weights)
     for _ in range(2):
         loaded(DINOV3, file, patch=16, side=64)
-    licences = [line for line in log if line.startswith("licence")]
-    assert licences == [
-        f"licence of the weights of {DINOV3}.lvd1689m, as timm lists it: dinov3-license"
+    assert entries(log) == [
+        f"timm's entry {DINOV3}.lvd1689m: licence of the weights dinov3-license, images of mean "
+        "[123.675, 116.28, 103.53] and std [58.395, 57.12, 57.375] (RGB)"
     ]
+
+
+def test_clip_says_that_its_images_have_another_mean(tmp_path: Path, log: list[str]) -> None:
+    plain = timms(CLIP, patch=16, side=64, num_classes=0)
+    loaded(CLIP, saved(tmp_path / "clip.pth", plain.state_dict()), patch=16, side=64)
+    assert "images of mean [122.771, 116.746, 104.094]" in entries(log)[0]
