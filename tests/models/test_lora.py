@@ -185,6 +185,17 @@ def test_a_network_is_unchanged_at_the_start_and_by_fusing(start: str) -> None:
     assert not any(p.requires_grad for p in network.parameters())
 
 
+@pytest.mark.parametrize("start", ["zero", "minor", "qr"])
+def test_in_bfloat16_the_change_is_that_of_float32_but_for_rounding(start: str) -> None:
+    network = vit("eva02_tiny_patch14_224", embed_dim=64, patch_size=16)
+    shaken(adapted(network, rank=4, start=start, split_qkv=True))
+    x = torch.randn(1, 3, 32, 32)
+    plain = network(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(x)
+    assert (found - plain).abs().mean() < 0.02 * plain.abs().mean()
+
+
 def test_a_layer_that_is_looked_at_is_not_merged() -> None:
     network = adapted(vit(), rank=2)
     network.blocks[0].mlp.fc1.register_forward_hook(lambda *args: None)

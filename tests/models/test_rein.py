@@ -77,6 +77,16 @@ def test_tokens_that_are_no_patches_stay_as_they_are() -> None:
     assert not torch.equal(after[:, 1:5], tokens[:, 1:5])
 
 
+def test_in_bfloat16_features_are_those_of_float32_but_for_rounding() -> None:
+    rein = attached(scale=1.0).float()
+    features = torch.randn(2, 5, 32)
+    plain = rein.after(0, features, slice(1, 5))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rein.after(0, features, slice(1, 5))
+    assert found.dtype == torch.float32
+    assert (found - plain).abs().mean() < 0.02 * plain.abs().mean()
+
+
 def test_queries_are_made_of_the_largest_the_mean_and_the_last_tokens() -> None:
     rein = attached(depth=3, tokens=4, rank=2, link=6)
     linked = torch.stack([rein.to_queries(rein.tokens_a[i] @ rein.tokens_b[i]) for i in range(3)])
