@@ -29,7 +29,7 @@ def logits_at(maps: Tensor, points: Tensor) -> Tensor:
     """
     height, width = maps.shape[2:]
     half = points.new_tensor([0.5 / width, 0.5 / height])
-    inside = torch.minimum(torch.maximum(points, half), 1 - half)  # not every device has "border"
+    inside = points.clamp(half, 1 - half)  # not every device has padding_mode="border"
     grid = (2 * inside - 1).unsqueeze(1).to(maps.dtype)
     return F.grid_sample(maps, grid, align_corners=False).squeeze(2)
 
@@ -101,6 +101,14 @@ def labels_at(labels: Tensor, images: Tensor, points: Tensor, ignore_index: int 
     return LabelsAt(classes, weights * (classes != ignore_index))
 
 
+def _pixels(labels: Tensor, images: Tensor, points: Tensor) -> Tensor:
+    """The labels (M, P) of the pixels that points lie in."""
+    height, width = labels.shape[1:]
+    columns = (points[..., 0] * width).long().clamp_(max=width - 1)
+    places = (points[..., 1] * height).long().clamp_(max=height - 1).mul_(width).add_(columns)
+    return labels.flatten()[places.add_(images[:, None] * (height * width))]
+
+
 def _neighbours(at: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The two pixels around coordinates in [0, 1] along an axis, ``(..., 2)`` int64, and how far it
     is from the first to the second."""
@@ -148,8 +156,7 @@ def uncertain_points(
         len(masks), int(oversample * count), 2, dtype=masks.dtype, device=masks.device
     )
     certainty = logits_at(masks.unsqueeze(1), drawn).squeeze(1).abs()
-    is_ignored = labels_at(labels, images, drawn, ignore_index).counted == 0
-    certainty = certainty.masked_fill(is_ignored, torch.inf)
+    certainty.masked_fill_(_pixels(labels, images, drawn) == ignore_index, torch.inf)
     chosen = certainty.topk(uncertain, dim=1, largest=False, sorted=False).indices
     drawn = drawn.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
     others = torch.rand(len(masks), count - uncertain, 2, dtype=masks.dtype, device=masks.device)
