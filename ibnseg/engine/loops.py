@@ -47,9 +47,10 @@ class TrainLoop(IterBasedTrainLoop):
 
     With ``compile`` in the config, the network runs compiled while it trains.
 
-    Nothing in a step waits for the device: losses, norms and divisors stay there until the log is
-    written. It is looked every ``log_interval`` iterations, before each checkpoint and at the end
-    whether all losses and gradients were finite.
+    Nothing in a step waits for the device, except a head that matches on the host
+    (``ibnseg.QueryHead``): losses, norms and divisors stay there until the log is written. It is
+    looked every ``log_interval`` iterations, before each checkpoint and at the end whether all
+    losses and gradients were finite.
 
     Args:
         accumulate: parts that a process's batch is cut into, forward and backward one after

@@ -79,7 +79,8 @@ class QueryHead(BaseDecodeHead):
         upscalings: how often the patch tokens' map is doubled: 2 gives masks of stride 4 if the
             patch has 16 pixels.
         points: number of points of a mask in costs and losses.
-        kwargs: further arguments of mmseg's ``BaseDecodeHead``.
+        ignore_index: the label of pixels that do not count.
+        align_corners: how the segmentor resizes the scores.
 
     Shape:
         ``(*maps, tokens)`` of a ViT, with tokens ``(N, P + h w, C)``, to scores
@@ -100,11 +101,17 @@ class QueryHead(BaseDecodeHead):
         link: bool = False,
         upscalings: int = 2,
         points: int = 12544,
-        **kwargs,
+        ignore_index: int = 255,
+        align_corners: bool = False,
     ) -> None:
-        unused = dict(loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True))
         super().__init__(
-            in_channels, in_channels, num_classes=num_classes, init_cfg=None, **unused, **kwargs
+            in_channels,
+            in_channels,
+            num_classes=num_classes,
+            loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
+            ignore_index=ignore_index,
+            align_corners=align_corners,
+            init_cfg=None,
         )
         del self.conv_seg, self.dropout, self.loss_decode
         if queries < num_classes:
@@ -219,7 +226,13 @@ class QueryHead(BaseDecodeHead):
             exact = [QueryPrediction(*map(_at_least_float32, each)) for each in predictions]
             losses = query_losses(exact, labels, self.points, self.ignore_index)
         with torch.no_grad():
-            full = resize(scores, labels.shape[1:], mode="bilinear", warning=False)
+            full = resize(
+                scores,
+                labels.shape[1:],
+                mode="bilinear",
+                align_corners=self.align_corners,
+                warning=False,
+            )
             losses["acc_seg"] = 100 * accuracy_of_logits(full, labels, self.ignore_index)
         return losses
 
