@@ -27,6 +27,7 @@ DRAWN = (
     "aspect",
     "scale_sampling",
     "interpolation",
+    "one_class_at_most",
     "augment",
     "precision",
 )

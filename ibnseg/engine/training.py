@@ -148,6 +148,7 @@ def pipeline(cfg: Config, domain: Domain) -> list[dict]:
             size=domain.train_resize if cfg.train_resize == "domain" else cfg.train_resize,
             sampling=cfg.scale_sampling,
             interpolation=cfg.interpolation,
+            one_class_at_most=cfg.one_class_at_most,
             crop_size=tuple(cfg.crop_size),
         ),
         dict(type="RandomFlip", prob=0.5),

@@ -11,7 +11,7 @@ from ibnseg.engine import schedule
 from ibnseg.engine.precision import WRAPPERS
 from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
-from ibnseg.runs.kinds import SWITCH, TYPED_LIST, is_typed
+from ibnseg.runs.kinds import SWITCH, TYPED_LIST, is_number, is_typed
 from ibnseg.support.errors import UserError, unknown_name
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -126,9 +126,19 @@ def custom_hooks(cfg: Config) -> list[dict]:
     """Lists our hooks, and the user's after them.
 
     Raises:
-        UserError: if ``custom_hooks`` is not a list of dicts with type.
+        UserError: if ``custom_hooks`` is not a list of dicts with type, or one begins after the
+            last step of the training.
     """
-    return [dict(type="ibnseg.HostMemory"), *_typed(cfg, "custom_hooks", cfg.get("custom_hooks"))]
+    given = _typed(cfg, "custom_hooks", cfg.get("custom_hooks"))
+    steps = (cfg.get("train_cfg") or {}).get("max_iters", math.inf)
+    for hook in given:
+        begin = hook.get("begin_iter", 0)
+        if is_number(begin) and begin > steps:
+            raise UserError(
+                f"{_source(cfg)}: {hook['type']} of custom_hooks begins at step {begin}, and the "
+                f"training has {steps}; set its begin_iter to {steps} or less"
+            )
+    return [dict(type="ibnseg.HostMemory"), *given]
 
 
 def visualizer(cfg: Config) -> dict:

@@ -155,6 +155,13 @@ KEYS = {
             'how training images are resized: `"bilinear"` (OpenCV), or `"bicubic"` (Pillow, '
             "slower; leaves out nothing when it shrinks)",
         ),
+        _learns(
+            "one_class_at_most",
+            1.0,
+            FRACTION,
+            "crops in which one class has this share of the labelled pixels, or more, are drawn "
+            "again, up to ten times; 1: none are",
+        ),
         _learns("augment", [], TYPED_LIST, "transforms of the mirrored crop, in order"),
         _learns(
             "feature_draws",

@@ -217,6 +217,10 @@ REFUSED = (
     (dict(poly_power=0.5), "poly_power is 0.5, and param_scheduler replaces"),
     (dict(param_scheduler=[dict(type="LinearLR")]), r"\[0\] counts epochs.*by_epoch=False"),
     (dict(param_scheduler=[3]), r"param_scheduler\[0\] is 3, expected a dict with type"),
+    (
+        dict(custom_hooks=[dict(type="EMAHook", begin_iter=12000)], iterations=40),
+        "EMAHook of custom_hooks begins at step 12000, and the training has 40",
+    ),
     (dict(custom_hooks=[dict(momentum=1)]), "custom_hooks is .*expected a list of dicts"),
     (dict(custom_hooks="EMAHook"), "custom_hooks is 'EMAHook', expected a list"),
     (dict(default_hooks=dict(checkpoint=dict(interval=1))), "checkpoint_interval"),

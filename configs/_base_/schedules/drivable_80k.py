@@ -2,7 +2,7 @@
 # compares with: [models] read in SysCV/bdd100k-models, drivable/README.md and drivable/configs
 # (deeplabv3_r50-d8_512x1024_80k_drivable_bdd100k.py and its bases); [ours] our choice, if we
 # differ or they say nothing. We know no schedule of the entrants of WAD 2018.
-# crops as [models] has them, but there at most 75 % of a crop has one class, here any share [ours];
+# crops as [models] has them; there one_class_at_most = 0.75, here any share [ours];
 # smaller images are padded on the right and below, with the mean [models]
 crop_size = (512, 1024)
 train_resize = None  # from the stored 1280x720 [models]

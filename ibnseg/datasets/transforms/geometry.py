@@ -100,6 +100,20 @@ class CropAround(RandomCrop):
         return tuple(bbox)
 
 
+REDRAWN = 10
+"""How often a crop may be drawn again because one class fills it."""
+
+
+def largest_share(train_ids: np.ndarray) -> float:
+    """Computes the share of the most frequent class in the labelled pixels; 1 if there are none.
+
+    Args:
+        train_ids: (H, W) uint8; 255 is not labelled.
+    """
+    counts = np.bincount(train_ids.ravel(), minlength=256)[:255]
+    return counts.max() / max(counts.sum(), 1) if counts.any() else 1.0
+
+
 @TRANSFORMS.register_module()
 class ScaleCrop(BaseTransform):
     """Draws a scale and a crop as :class:`RandomScaleAspect` and :class:`CropAround` do one after
@@ -110,11 +124,19 @@ class ScaleCrop(BaseTransform):
     Args:
         scale, aspect, size, sampling, interpolation: those of :class:`RandomScaleAspect`.
         crop_size: (height, width) of the crop; where the image is smaller, so is the crop.
+        one_class_at_most: crops in which one class has this share of the labelled pixels, or more,
+            are drawn again, up to :data:`REDRAWN` times (``cat_max_ratio`` of mmseg's
+            ``RandomCrop``); 1: none are.
     """
 
     def __init__(
-        self, crop_size: tuple[int, int], interpolation: str = "bilinear", **scale
+        self,
+        crop_size: tuple[int, int],
+        interpolation: str = "bilinear",
+        one_class_at_most: float = 1.0,
+        **scale,
     ) -> None:
+        self.one_class_at_most = one_class_at_most
         self.resize = RandomScaleAspect(interpolation=interpolation, **scale)
         self.crop = CropAround(crop_size)
         self.crop_of = CROPS[interpolation]
@@ -123,11 +145,16 @@ class ScaleCrop(BaseTransform):
         image = results["img"]
         width, height = size = self.resize.draw_size(results)
         unseen = np.broadcast_to(np.uint8(0), (height, width, 3))
-        window = self.crop.crop_bbox({**results, "img": unseen})
-        down, across = axes(image.shape, size, window)
+        keys = results.get("seg_fields", [])
+        for i in range(REDRAWN + 1):
+            window = self.crop.crop_bbox({**results, "img": unseen})
+            down, across = axes(image.shape, size, window)
+            labels = {key: label_crop(results[key], down, across) for key in keys}
+            is_last = i == REDRAWN or self.one_class_at_most == 1
+            if is_last or largest_share(labels["gt_seg_map"]) < self.one_class_at_most:
+                break
         results["img"] = self.crop_of(image, down, across)
-        for key in results.get("seg_fields", []):
-            results[key] = label_crop(results[key], down, across)
+        results.update(labels)
         results["img_shape"] = results["img"].shape[:2]
         results["scale"], results["keep_ratio"] = size, False
         results["scale_factor"] = width / image.shape[1], height / image.shape[0]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ibnseg.datasets.transforms import CropAround, RandomScaleAspect, ScaleCrop, resize_label
 from ibnseg.datasets.transforms.cropping import CROPS, axes, label_crop
+from ibnseg.datasets.transforms.geometry import largest_share
 
 WHOLE = {
     "bilinear": lambda image, size: cv2.resize(image, size, interpolation=cv2.INTER_LINEAR),
@@ -85,3 +86,31 @@ def test_scale_and_crop_are_those_of_the_two_transforms(interpolation, centroid,
             np.testing.assert_array_equal(one[key], other[key])
         for key in ("img_shape", "scale", "scale_factor", "keep_ratio", "centroid"):
             assert one[key] == other[key], key
+
+
+def test_a_crop_that_one_class_fills_is_drawn_again() -> None:
+    """Three quarters of the image are road; with ignored pixels, too, which do not count."""
+    label = np.zeros((40, 40), np.uint8)
+    label[:, 30:] = 1
+    label[20:] = 255
+
+    def crops(most: float) -> list[np.ndarray]:
+        np.random.seed(0)
+        crop = ScaleCrop((8, 8), scale=(1, 1), aspect=(1, 1), one_class_at_most=most)
+        sample = dict(img=np.zeros((40, 40, 3), np.uint8), gt_seg_map=label)
+        return [crop({**sample, "seg_fields": ["gt_seg_map"]})["gt_seg_map"] for _ in range(300)]
+
+    def filled(crops: list[np.ndarray], most: float) -> float:
+        return np.mean([largest_share(each) >= most for each in crops])
+
+    share = filled(crops(1.0), 0.75)
+    assert share > 0.8
+    found = crops(0.75)
+    assert filled(found, 0.75) == pytest.approx(share**11, abs=0.1), "ten times at most"
+    assert all(each.shape == (8, 8) for each in found)
+
+
+def test_the_largest_share_is_that_of_the_labelled_pixels() -> None:
+    assert largest_share(np.uint8([[0, 0, 18, 255], [255, 255, 255, 18]])) == 0.5
+    assert largest_share(np.uint8([[7, 255]])) == 1
+    assert largest_share(np.full((2, 2), 255, np.uint8)) == 1
