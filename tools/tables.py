@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 from mmengine.config import Config
@@ -53,19 +53,19 @@ def _facts(cfg: Config) -> tuple[str, str, str, str]:
 
 
 def _network(backbone: dict) -> tuple[int, str]:
-    """Returns the key by which networks are sorted."""
-    names = [network.__name__ for network in FAMILIES.values()]
-    return names.index(backbone.type.removeprefix("ibnseg.")), backbone.get("variant") or ""
+    """Returns the key by which networks are sorted: by family, vision transformers last."""
+    names = [*(network.__name__ for network in FAMILIES.values()), "ViT"]
+    kind = names.index(backbone.type.removeprefix("ibnseg."))
+    return kind, backbone.get("variant") or ""
 
 
 def _together(names: tuple[str, ...]) -> str:
-    """Joins names that differ in one word: ``gta2city_{r50,ibn50a}`` for ``gta2city_r50`` and
-    ``gta2city_ibn50a``."""
-    split = [name.split("_") for name in names]
-    words = [list(dict.fromkeys(at)) for at in zip(*split, strict=False)]
-    if len(set(map(len, split))) > 1 or sum(len(at) > 1 for at in words) > 1:
+    """Joins names that are all combinations of their words: ``gta2city_{r50,ibn50a}`` for
+    ``gta2city_r50`` and ``gta2city_ibn50a``."""
+    words = [dict.fromkeys(at) for at in zip(*(name.split("_") for name in names), strict=False)]
+    if sorted(map("_".join, product(*words))) != sorted(names):
         return f"`{', '.join(names)}`"
-    joined = (at[0] if len(at) == 1 else f"{{{','.join(at)}}}" for at in words)
+    joined = (next(iter(at)) if len(at) == 1 else f"{{{','.join(at)}}}" for at in words)
     return f"`{'_'.join(joined)}`"
 
 

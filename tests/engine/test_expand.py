@@ -32,14 +32,17 @@ MODEL_FILES = sorted((config_folder() / "_base_" / "models").glob("*.py"))
 @pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
 def test_heads_take_what_backbones_give(path: Path) -> None:
     """Every network of the configs goes through its heads, at the stride that its name says; the
-    weights that it starts from are published ones of this very network."""
+    weights that it starts from are published ones of this very network (those of ViTs:
+    tests/test_foundation.py)."""
     init_default_scope("mmseg")
     cfg = Config.fromfile(path)
     with torch.device("meta"):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(cfg.model).eval()
     stride = 4 if "v3plus" in path.stem else int(path.stem.rpartition("-d")[2])
     logits = model(torch.empty(2, 3, 64, 128, device="meta"), mode="tensor")
     assert logits.shape == (2, cfg.model.decode_head.num_classes, 64 // stride, 128 // stride)
+    if cfg.model.backbone.type == "ibnseg.ViT":
+        return
     source, name = cfg.model.backbone.init_cfg.checkpoint.split("://")
     own = recognise(model.backbone.state_dict())
     assert (source, name) == ("ibnseg" if "ibn" in own else "torchvision", own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -222,7 +223,7 @@ class QueryHead(BaseDecodeHead):
         """
         scores, predictions = outputs
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1).long()
-        with torch.autocast(scores.device.type, enabled=False):
+        with _exactly(scores):
             exact = [QueryPrediction(*map(_at_least_float32, each)) for each in predictions]
             losses = query_losses(exact, labels, self.points, self.ignore_index)
         with torch.no_grad():
@@ -244,10 +245,17 @@ def class_scores(prediction: QueryPrediction) -> Tensor:
     Returns:
         ``(N, K, H, W)`` float32 or float64, of at least 0.
     """
-    with torch.autocast(prediction.masks.device.type, enabled=False):
+    with _exactly(prediction.masks):
         classes, masks = map(_at_least_float32, prediction)
         shares = classes.softmax(dim=-1)[..., :-1]
         return torch.einsum("nqk,nqhw->nkhw", shares, masks.sigmoid())
+
+
+def _exactly(x: Tensor) -> AbstractContextManager[None]:
+    """Leaves autocast, on devices that have it."""
+    kind = x.device.type
+    has_autocast = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if has_autocast else nullcontext()
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

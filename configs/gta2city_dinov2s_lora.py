@@ -1,0 +1,14 @@
+_base_ = [
+    "_base_/models/light_dinov2s-d4.py",
+    "_base_/schedules/rein_40k.py",
+]
+train_domain = "gta5"
+test_domains = ["gta5", "cityscapes"]
+protocol = ["rein", "soma"]
+model_name = "light_dinov2s_lora"
+model_title = "DINOv2-S LoRA"
+model = dict(
+    backbone=dict(
+        adapter=dict(type="ibnseg.LoRA", rank=32, alpha=32, layers=("attn.qkv",), dropout=0.1)
+    )
+)
