@@ -16,6 +16,7 @@ from time import perf_counter
 import torch
 from mmengine.registry import init_default_scope
 
+from benchmarks.foundation import vit
 from benchmarks.gpu_checks import no_waits, resumes, same_step, two_processes
 from benchmarks.gpu_speed import CheckError, Place, compiling, deeplab, fcn, layer, loaders, testing
 from benchmarks.table import table
@@ -33,6 +34,7 @@ SECTIONS: dict[str, tuple[Callable, float]] = {
     "layer": (layer, 40),
     "fcn": (fcn, 100),
     "deeplab": (deeplab, 100),
+    "vit": (vit, 30),
     "loaders": (loaders, 30),
     "testing": (testing, 40),
     "compiling": (compiling, 110),

@@ -11,6 +11,7 @@ from time import perf_counter
 
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -180,14 +181,17 @@ class Step:
     """A training step of a network on random crops, from uint8 on the host to new weights."""
 
     def __init__(
-        self, network: nn.Module, precision: str, images: int, side: int, labels: torch.dtype
+        self,
+        network: nn.Module,
+        wrapper: OptimWrapper,
+        images: int,
+        size: tuple[int, int],
+        labels: torch.dtype,
     ) -> None:
-        optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-        wrapper = dict(type=WRAPPERS[precision], optimizer=optimizer)
-        self.network, self.wrapper = network, OPTIM_WRAPPERS.build(wrapper)
+        self.network, self.wrapper = network, wrapper
         generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (images, 3, side, side), generator=generator)
-        truth = torch.randint(0, 19, (images, 1, side, side), generator=generator)
+        pixels = torch.randint(0, 256, (images, 3, *size), generator=generator)
+        truth = torch.randint(0, 19, (images, 1, *size), generator=generator)
         self.inputs, self.truth = list(pixels.byte()), list(truth.to(labels))
         if torch.cuda.is_available():  # as loaders give them
             self.inputs = [image.pin_memory() for image in self.inputs]
@@ -217,7 +221,9 @@ def step_of(
     network = MODELS.build(model) if mmseg else build_network(model)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = network.to(place.device).to(memory_format=layout).train()
-    return Step(network, precision, images, side, torch.int64 if mmseg else torch.uint8)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    wrapper = OPTIM_WRAPPERS.build(dict(type=WRAPPERS[precision], optimizer=optimizer))
+    return Step(network, wrapper, images, (side, side), torch.int64 if mmseg else torch.uint8)
 
 
 def model_of(name: str, quick: bool) -> Config:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import formats
+from benchmarks import formats, foundation
 from benchmarks import table as page
 from benchmarks.measure import Row, alternately, compare
+from ibnseg.engine.read import load_config
 from ibnseg.support.errors import UserError
 
 
@@ -88,3 +89,30 @@ def test_choices_refuses_an_unknown_network_with_the_nearest(capsys):
         command.main(["choices", "streets_ibn18b"])
     assert stopped.value.code == 2
     assert "streets_ibn18a" in capsys.readouterr().err
+
+
+def test_a_step_of_a_frozen_vit_costs_what_its_layers_do():
+    """Forward through the ViT, forward and to the weights through the head; 4 patches and a class
+    token of width w."""
+    own = foundation.cost(load_config("gta2city_dinov2s_linear"), 1, (32, 32), "float32")
+    w, patches, tokens = 384, 4, 5
+    of_layers = 2 * patches * 3 * 16**2 * w + 12 * 2 * tokens * 12 * w**2
+    of_attention = 12 * 4 * tokens**2 * w
+    assert own.operations == of_layers + of_attention + 2 * (2 * patches * w * 19)
+    assert own.trained == 19 * (w + 1)
+    blocks = 12 * (12 * w**2 + 15 * w)
+    everything = blocks + 769 * w + 1025 * w + 3 * w + own.trained
+    assert own.checkpoint == 4 * (everything - blocks) + 8 * own.trained
+    logits = 4 * 19 * 32 * 32
+    assert own.memory == 4 * everything + 8 * own.trained + own.working
+    assert own.working >= 4 * logits + 4 * patches * w
+
+
+def test_averaged_weights_are_counted_in_memory_and_checkpoint():
+    cfg = load_config("gta2city_dinov2s_soma")
+    averaged = foundation.cost(cfg, 1, (32, 32))
+    cfg.custom_hooks = []
+    plain = foundation.cost(cfg, 1, (32, 32))
+    factors = 8 * (4 * 2 * 384 + 2 * 5 * 384) * 16  # fixed ones of the start, as many as trained
+    assert averaged.memory - plain.memory == 4 * (21_992_832 + 961_747 + 2 * factors)
+    assert averaged.checkpoint > plain.checkpoint
