@@ -124,6 +124,23 @@ def test_queries_have_no_position_under_rotary_embeddings(name: str) -> None:
     torch.testing.assert_close(found[:, :-3], swapped[:, :-3])
 
 
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "eva02_tiny_patch14_224"])
+def test_queries_behind_the_patches_are_turned_as_little_as_timms_prefix(name: str) -> None:
+    network = vit(name)
+    x = images(1, 3, 48, 32)
+    size, tokens = network.grid(x), network.tokens(x)
+    queries = torch.randn(1, 3, 32)
+    found = network.run(torch.cat([tokens, queries], 1), range(4), size)
+    prefix = network.num_prefix_tokens
+    plain = torch.cat([tokens[:, :prefix], queries, tokens[:, prefix:]], dim=1)
+    rope = network.rope.get_embed(shape=list(size))
+    for block in network.blocks:
+        block.attn.num_prefix_tokens = prefix + 3
+        plain = block(plain, rope=rope)
+    torch.testing.assert_close(found[:, -3:], plain[:, prefix : prefix + 3])
+    torch.testing.assert_close(found[:, prefix:-3], plain[:, prefix + 3 :])
+
+
 def test_the_last_blocks_are_left_to_a_head() -> None:
     whole = vit(out_indices=(0, 3))
     network = vit(out_indices=(0, 1))
