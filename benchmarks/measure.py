@@ -11,7 +11,7 @@ from statistics import median, quantiles
 from time import perf_counter
 
 ROUNDS = 7
-"""The fewest rounds that a ratio is the median of."""
+"""The fewest rounds that a ratio is the median of, unless they take long."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Row:
 
 
 def alternately(
-    ways: Mapping[str, Callable[[], object]], seconds: float = 6.0, warm_up: int = 2
+    ways: Mapping[str, Callable[[], object]],
+    seconds: float = 6.0,
+    warm_up: int = 2,
+    rounds: int = ROUNDS,
 ) -> dict[str, list[float]]:
     """Times several ways of doing the same work, one after another in each round.
 
@@ -46,8 +49,9 @@ def alternately(
 
     Args:
         ways: by name, callables without arguments.
-        seconds: how long all rounds may take together; there are at least ``ROUNDS``.
+        seconds: how long all rounds may take together, if that is more than ``rounds`` of them.
         warm_up: rounds before, which are not timed.
+        rounds: the fewest rounds.
 
     Returns:
         By name, the seconds of each round.
@@ -58,7 +62,7 @@ def alternately(
     times: dict[str, list[float]] = {name: [] for name in ways}
     gc.collect()
     begin = perf_counter()
-    while perf_counter() - begin < seconds or len(times[next(iter(ways))]) < ROUNDS:
+    while perf_counter() - begin < seconds or len(times[next(iter(ways))]) < rounds:
         for name, way in ways.items():
             start = perf_counter()
             way()

@@ -26,7 +26,7 @@ MODES = {
 """Memory layout, whether in bfloat16, and the size of the image: larger where it is faster."""
 
 
-LARGE = (3072, 6144)
+LARGE = (1536, 3072)
 """The size at which fused and unfused predictions are compared: of many pixels, for few differ."""
 
 
@@ -42,7 +42,7 @@ def measure(threads: int) -> list[Row]:
     rows = []
     for mode in MODES:
         of_mode = note if mode == "float32" else ""
-        rows += _rows(mode, fused, "fused", MOST, seconds=4, note=of_mode)
+        rows += _rows(mode, fused, "fused", MOST, seconds=3, note=of_mode)
     return rows + unfused
 
 

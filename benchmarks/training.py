@@ -18,6 +18,8 @@ from ibnseg.models.build import build_network
 from ibnseg.registry import MODELS, OPTIM_WRAPPERS
 
 IMAGES, SIDE, CLASSES = 2, 256, 19
+LARGE = 448
+"""Height and width of larger crops, in which the optimiser and casts of weights weigh less."""
 CONVOLUTIONS = "its convolutions alone"
 PRODUCT = "a product of two matrices of 2048x2048"
 
@@ -52,20 +54,25 @@ def measure(threads: int) -> list[Row]:
     if chosen["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     wrapper = WRAPPERS[chosen["precision"]]
-    ways = {
-        "ibnseg": step(network, wrapper),
-        "float32": step(build_network(OURS), "OptimWrapper"),
-        "mmseg": step(MODELS.build(MMSEG), "OptimWrapper", torch.int64),
-    }
-    ways[CONVOLUTIONS] = _convolutions_alone(OURS, chosen)
-    most = 1 / 4 if fast_bfloat16() else None
-    work = f"training step, R18 at output stride 8, {IMAGES} crops of {SIDE}x{SIDE}"
     note = ", ".join(f"{name} {value}" for name, value in chosen.items())
-    times = alternately(ways, seconds=0, warm_up=1)
-    rows = [compare(work, times, peer, most, note=note) for peer in ("float32", "mmseg")]
-    rows += [compare(work, times, CONVOLUTIONS, note=note)]
-    rows += [compare(CONVOLUTIONS, times, "float32", ours=CONVOLUTIONS, note=note)]
-    return rows if threads == 1 else [*rows, *_scaling(ways[CONVOLUTIONS], threads, chosen, note)]
+    convolutions = _convolutions_alone(OURS, chosen)
+    rows = []
+    for side, rounds in {SIDE: 7, LARGE: 4}.items():
+        ways = {
+            "ibnseg": step(network, wrapper, side=side),
+            "float32": step(build_network(OURS), "OptimWrapper", side=side),
+            CONVOLUTIONS: partial(convolutions, side),
+        }
+        if side == SIDE:
+            ways["mmseg"] = step(MODELS.build(MMSEG), "OptimWrapper", torch.int64)
+        times = alternately(ways, seconds=0, warm_up=1, rounds=rounds)
+        most = {"float32": 1 / 4} if side == LARGE and fast_bfloat16() else {}
+        work = f"training step, R18 at output stride 8, {IMAGES} crops of {side}x{side}"
+        peers = [name for name in ways if name != "ibnseg"]
+        rows += [compare(work, times, peer, most.get(peer), note=note) for peer in peers]
+    rows.append(compare(CONVOLUTIONS, times, "float32", ours=CONVOLUTIONS, note=note))
+    scaled = partial(convolutions, SIDE)
+    return rows if threads == 1 else [*rows, *_scaling(scaled, threads, chosen, note)]
 
 
 def _scaling(
@@ -113,8 +120,9 @@ def step(
     return one
 
 
-def _convolutions_alone(model: dict, chosen: dict[str, object]) -> Callable[[], object]:
-    """Forward and backward through the convolutions, the bound that faster arithmetic comes to."""
+def _convolutions_alone(model: dict, chosen: dict[str, object]) -> Callable[[int], None]:
+    """Forward and backward through the convolutions, the bound that faster arithmetic comes to, for
+    crops of a height and width."""
     network = build_network(model)
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -122,11 +130,11 @@ def _convolutions_alone(model: dict, chosen: dict[str, object]) -> Callable[[], 
                 setattr(module, name, nn.Identity())
     if chosen["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
-    images = torch.randn(IMAGES, 3, SIDE, SIDE)
+    images = {side: torch.randn(IMAGES, 3, side, side) for side in (SIDE, LARGE)}
 
-    def step() -> None:
+    def step(side: int) -> None:
         with autocast(chosen["precision"]):
-            logits = network.decode_head(network.extract_feat(images))
+            logits = network.decode_head(network.extract_feat(images[side]))
         logits.sum().backward()
         network.zero_grad()
 
