@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     init_default_scope("mmseg")
     torch.set_num_threads(1)
-    print(table(args.recipes or found, timed=not args.count))
+    for line in table(args.recipes or found, timed=not args.count):
+        print(line, flush=True)
     print(check())
     return 0
 
@@ -186,11 +187,12 @@ def step_of(
     return Step(network, build_optim_wrapper(network, wrapper), images, size, torch.uint8)
 
 
-def table(recipes: Sequence[str], timed: bool = True) -> str:
-    """Makes the table of docs/foundation.md in Markdown."""
+def table(recipes: Sequence[str], timed: bool = True) -> Iterator[str]:
+    """Makes the lines of the table of docs/foundation.md, in Markdown."""
     head = ["recipe", "trained", "checkpoint", "memory", "operations"]
     head += ["step"] * timed
-    lines = [head, ["---"] * len(head)]
+    yield _line(head)
+    yield _line(["---"] * len(head))
     base = _timed(BASE) if timed else None
     for name in (*recipes, BASE):
         own = cost(load_config(name))
@@ -203,8 +205,11 @@ def table(recipes: Sequence[str], timed: bool = True) -> str:
         ]
         if base is not None:
             cells.append("1" if name == BASE else f"{_ratio(name, base):.2f}")
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        yield _line(cells)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _timed(name: str) -> Step:
