@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from math import cos, pi
 from typing import NamedTuple
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from timm.models import get_pretrained_cfg
 from torch import nn
 
@@ -157,3 +158,39 @@ def test_sizes_of_a_kind_differ_in_nothing_but_the_network() -> None:
             assert all(
                 {**each, "blocks": None} == {**adapters[0], "blocks": None} for each in adapters
             )
+
+
+def scheduled(recipe: str, steps: int = 40) -> list[list[tuple[float, float]]]:
+    """Rate and decay of two groups, one of which does not decay, before each step of a training
+    that is a thousandth as long."""
+    first, second = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+    groups = [dict(params=[first]), dict(params=[second], weight_decay=0.0)]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=0.05)
+    schedulers = []
+    for given in load_config(recipe).param_scheduler:
+        short = {key: round(given[key] / 1000) for key in ("begin", "end")}
+        schedulers.append(PARAM_SCHEDULERS.build({**given, **short, "optimizer": optimizer}))
+    found = []
+    for _ in range(steps):
+        found.append([(g["lr"], g["weight_decay"]) for g in optimizer.param_groups])
+        optimizer.step()
+        for each in schedulers:
+            each.step()
+    return found
+
+
+def test_weight_decay_falls_in_a_cosine_and_stays_off_where_it_is_off() -> None:
+    found = scheduled("gta2city_dinov2l_soma")
+    for i, ((rate, decay), (other_rate, no_decay)) in enumerate(found):
+        assert rate == other_rate == pytest.approx(1e-4 * (1 - i / 39) ** 0.9)
+        assert decay == pytest.approx(1e-5 + (0.05 - 1e-5) * (1 + cos(pi * i / 40)) / 2)
+        assert no_decay == 0
+
+
+def test_rates_of_the_query_recipe_rise_and_fall() -> None:
+    rates = [rate for (rate, _), _ in scheduled("gta2city_dinov2l_query")]
+    assert rates[0] == pytest.approx(1e-7)
+    top = max(range(40), key=rates.__getitem__)
+    assert rates[top] == pytest.approx(1e-4)
+    assert rates == [*sorted(rates[: top + 1]), *sorted(rates[top + 1 :], reverse=True)]
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
