@@ -30,7 +30,7 @@ def layer_factor(name: str, blocks: int, layer_decay: float) -> float:
     ``LearningRateDecayOptimizerConstructor``, also multiply all of the backbone by ``layer_decay``.
 
     Args:
-        name: of the weight in the backbone, e.g. ``blocks.3.attn.qkv.weight``.
+        name: the weight's name in the backbone, e.g. ``blocks.3.attn.qkv.weight``.
         blocks: number of blocks.
         layer_decay: the factor from one block to the one before it.
     """

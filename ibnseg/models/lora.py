@@ -48,13 +48,13 @@ class LoRA:
     ``lora_sub_a`` and ``lora_sub_b``: ``optim_wrapper.paramwise_cfg.custom_keys`` may name them.
 
     Args:
-        rank: of the change.
-        alpha: its scale is ``alpha / rank``; ``None``: 1.
+        rank: rank of the change.
+        alpha: the scale of the change is ``alpha / rank``; ``None``: 1.
         layers: names of linear layers in a block, e.g. ``("attn.qkv", "mlp.fc1")``; ``None``: all.
         blocks: numbers of the blocks that are adapted, from 0, e.g. ``range(8, 24)``; ``None``:
             all.
         start: one of :data:`STARTS`.
-        sub_rank: rank of the second adapter, which ``"qr"`` alone has; 0: there is none.
+        sub_rank: rank of the second adapter, which ``"qr"`` alone may have; 0: there is none.
         split_qkv: whether ``qkv`` counts as three layers, of queries, keys and values.
         dropout: probability that a value in front of A is 0 in training, in [0, 1).
         bias: whether the biases of the adapted layers are trained, too.

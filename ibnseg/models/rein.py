@@ -31,7 +31,7 @@ class Rein(nn.Module):
 
     Args:
         tokens: number of tokens, m, which is also that of the queries.
-        rank: of the tokens of a block.
+        rank: rank of a block's tokens, which are a matrix (m, C).
         scale: s at the start.
         link: width of the queries, 256 in Rein; ``None``: there are none.
 

@@ -10,7 +10,8 @@ from mmengine.logging import MessageHub
 from torch import Tensor
 
 POWER = 0.9
-"""Of the fall from 1 to 0; that of EoMT's learning rate (``training/lightning_module.py``)."""
+"""The exponent of the fall from 1 to 0, which is that of EoMT's learning rate
+(``training/lightning_module.py``)."""
 
 
 def default_spans(blocks: int) -> tuple[tuple[float, float], ...]:

@@ -26,8 +26,8 @@ class Weights(NamedTuple):
 
 
 WEIGHTS = Weights(cls=2, mask=5, dice=5)
-"""Those of the cost of a match, and of the loss (Mask2Former, Cheng et al., CVPR 2022, section 4.1;
-EoMT, ``training/mask_classification_semantic.py``)."""
+"""The weights in the cost of a match and in the loss (Mask2Former, Cheng et al., CVPR 2022, section
+4.1; EoMT, ``training/mask_classification_semantic.py``)."""
 
 
 class Match(NamedTuple):
