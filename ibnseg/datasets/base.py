@@ -200,7 +200,7 @@ class DrivingDataset(BaseSegDataset):
         """Returns the store of this split in a folder, be it made or not.
 
         Args:
-            folder: of the store.
+            folder: the folder of the store.
             infos: the samples, as :meth:`load_data_list` lists them.
         """
         identity = identity_of(type(self), self.split, self.label_ids, infos)

@@ -92,7 +92,7 @@ class LoadFeatures(BaseTransform):
     second, and after the last the first again.
 
     Args:
-        folder: of the store.
+        folder: the folder of the store.
         root: the folder of the dataset.
         shapes: (C, h, w) of each map.
         draws: the number of crops of an image.

@@ -110,7 +110,7 @@ def store_of(
         cfg: the config.
         domain: the domain.
         dataset: its training images.
-        folder: of the store.
+        folder: the folder of the store.
         images: the number of training images of all domains.
     """
     plain = dataset.store_in(folder, infos_of(dataset))

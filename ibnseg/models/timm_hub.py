@@ -44,7 +44,7 @@ def find(name: str, folder: Path) -> Path:
     ``NAME.TAG.safetensors``, or in the cache of ``huggingface_hub``.
 
     Args:
-        name: of the network, perhaps with the tag of its weights.
+        name: the name of the network, perhaps with the tag of its weights.
         folder: torch's hub folder.
 
     Returns:

@@ -44,7 +44,7 @@ def read_some_values(path: str | Path, names: Collection[str]) -> dict:
 
     Args:
         path: the config.
-        names: of the values.
+        names: the names of the values.
 
     Returns:
         Those of the values that are set, by name.

@@ -66,7 +66,7 @@ def attention_mask(
         masks: ``(N, Q, H, W)`` logits.
         size: the grid of the patches, ``(h, w)``.
         prefix: number of tokens P in front of the patches.
-        share: of the queries that are masked, drawn at random for each image.
+        share: the share of queries that are masked, drawn at random for each image.
 
     Returns:
         ``(N, 1, T, T)`` bool with T = P + h w + Q, true if a row may attend to a column; or

@@ -81,7 +81,7 @@ def class_targets(match: Match, is_counted: Tensor, queries: int, classes: int) 
     """Makes the class that each query is to predict.
 
     Args:
-        match: of one prediction.
+        match: the match of one prediction.
         is_counted: ``(N,)`` bool, whether an image has a label at all.
         queries: their number Q in an image.
         classes: number of classes with that of no object, K + 1.
