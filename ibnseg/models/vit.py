@@ -225,7 +225,7 @@ class ViT(Pretrainable, BaseModule):
             own = rotations[i] if self.rope_mixed else rotations
             tokens = self.blocks[i](tokens, rope=own, attn_mask=mask)
         if hasattr(self.adapter, "after"):
-            tokens = self.adapter.after(i, tokens, self._patches(size))
+            tokens = self.adapter.after(i, tokens, self.patches(size))
         return tokens
 
     def _rotations(self, size: tuple[int, int], tokens: Tensor) -> Tensor | None:
@@ -235,19 +235,20 @@ class ViT(Pretrainable, BaseModule):
         if rope is None:
             return None
         rotations = rope.get_embed(shape=list(size))
-        further = tokens.shape[1] - self._patches(size).stop
+        further = tokens.shape[1] - self.patches(size).stop
         if further:
             still = rotations.new_zeros((*rotations.shape[:-2], further, rotations.shape[-1]))
             still[..., rotations.shape[-1] // 2 :] = 1
             rotations = torch.cat([rotations, still], dim=-2)
         return rotations
 
-    def _patches(self, size: tuple[int, int]) -> slice:
+    def patches(self, size: tuple[int, int]) -> slice:
+        """Says where, among the tokens, the patches of a grid ``(h, w)`` lie."""
         return slice(self.num_prefix_tokens, self.num_prefix_tokens + size[0] * size[1])
 
     def maps(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """Turns tokens ``(N, P + h * w + Q, C)`` into the map of the patches, ``(N, C, h, w)``."""
-        patches = tokens[:, self._patches(size)]
+        patches = tokens[:, self.patches(size)]
         return patches.transpose(1, 2).reshape(len(tokens), -1, *size)
 
     def hand_over(self, count: int) -> None:

@@ -22,6 +22,8 @@ from ibnseg.support.errors import UserError, unknown_name
 
 Images = np.ndarray | Tensor
 
+ALL = slice(None)
+
 
 class Layer(NamedTuple):
     """A layer whose features are measured."""
@@ -97,14 +99,14 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
     return [Layer(n, n) for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
 
 
-def spatial_means(layer: str, output: object, prefix: int = 0) -> Tensor:
+def spatial_means(layer: str, output: object, patches: slice = ALL) -> Tensor:
     """Takes the mean of each channel over each image.
 
     Args:
         layer: what errors call the layer.
         output: a module's output: ``(N, C, H, W)``, or tokens, ``(N, L, C)``; the first of several.
-        prefix: number of tokens in front of the patches', such as the class token, which are left
-            out.
+        patches: which of the tokens count; those in front of them, such as the class token, and
+            behind them, such as queries, are left out.
 
     Returns:
         (N, C) float32, on the output's device.
@@ -116,7 +118,7 @@ def spatial_means(layer: str, output: object, prefix: int = 0) -> Tensor:
         output = output[0]
     if isinstance(output, Tensor) and output.ndim in (3, 4):
         if output.ndim == 3:
-            return output[:, prefix:].float().mean(dim=1)
+            return output[:, patches].float().mean(dim=1)
         return output.float().mean(dim=(2, 3))
     found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise UserError(
@@ -144,23 +146,31 @@ def watching(
             or whose output has no channels.
     """
     means: dict[str, Tensor] = {}
+    is_vit = isinstance(network.backbone, ViT)
+    patches = ALL
 
     def hook(layer: Layer) -> Callable[[nn.Module, tuple, object], None]:
         is_backbones = layer.module.startswith("backbone.")
-        prefix = getattr(network.backbone, "num_prefix_tokens", 0) if is_backbones else 0
 
         def look(module: nn.Module, inputs: tuple, output: object) -> None:
             seen = output.relu() if layer.rectified else output
-            means[layer.name] = spatial_means(layer.name, seen, prefix)
+            if getattr(module, "output_fmt", None) == "NHWC":  # timm's PatchEmbed
+                seen = seen.movedim(-1, 1)
+            counted = patches if is_backbones else ALL
+            means[layer.name] = spatial_means(layer.name, seen, counted)
 
         return look
 
     whole = any(not layer.module.startswith(("backbone.", "neck.")) for layer in layers)
+    whole |= is_vit and network.backbone.handed_over > 0  # its last blocks are run by the head
 
     @torch.inference_mode()
     def means_of(images: Images) -> dict[str, np.ndarray]:
+        nonlocal patches
         means.clear()
         inputs = _normalised(network, images)
+        if is_vit:
+            patches = network.backbone.patches(network.backbone.grid(inputs))
         if whole:
             network(inputs, mode="tensor")
         else:

@@ -16,6 +16,7 @@ from ibnseg.analysis.divergence.features import (
     watching,
 )
 from ibnseg.analysis.divergence.formula import EPSILON, divergence
+from ibnseg.models import Segmentor
 from ibnseg.support.errors import UserError
 
 PREPROCESSOR = dict(
@@ -246,3 +247,42 @@ def test_the_blocks_that_a_head_runs_are_not_among_a_vits_layers() -> None:
     network = vit(out_indices=(0,))
     network.backbone.hand_over(1)
     assert [layer.name for layer in find_layers(network)] == ["block0", "block1", "block2"]
+
+
+def joined_vit() -> Segmentor:
+    """A ViT of three blocks, the last of which a query head runs, in which each patch token is the
+    mean of its normalised pixels in all channels, and blocks change nothing."""
+    options = dict(embed_dim=16, depth=3, num_heads=2)
+    name = "vit_small_patch14_reg4_dinov2"
+    vit = dict(type="ibnseg.ViT", name=name, image_size=32, out_indices=(1,), options=options)
+    head = dict(type="ibnseg.QueryHead", in_channels=16, num_classes=3, queries=5, blocks=1)
+    preprocessor = {**PREPROCESSOR, "mean": [100.0] * 3, "std": [50.0] * 3}
+    network = Segmentor(
+        vit, head, test_cfg=dict(mode="whole"), data_preprocessor=preprocessor
+    ).eval()
+    with torch.no_grad():
+        for parameter in network.backbone.parameters():
+            parameter.zero_()
+        network.backbone.patch_embed.proj.weight.fill_(1 / (3 * 16 * 16))
+        network.backbone.cls_token.fill_(1000)
+        network.backbone.reg_token.fill_(2000)
+        network.decode_head.queries.fill_(3000)
+    return network
+
+
+def test_the_divergence_of_a_vits_blocks_is_that_of_the_means_of_patches_by_hand() -> None:
+    """Blocks that the query head runs, too, where queries stand behind the patches."""
+    network = joined_vit()
+    layers = ["backbone.patch_embed", *(f"backbone.blocks.{i}" for i in range(3))]
+    # two images each, dark on the left and light on the right
+    halves = [[(0, 100), (50, 250)], [(100, 200), (150, 250)]]
+    sets = []
+    for pairs in halves:
+        batch = np.zeros((2, 32, 64, 3), np.uint8)
+        for image, (left, right) in zip(batch, pairs, strict=True):
+            image[:, :32], image[:, 32:] = left, right
+        sets.append(feature_moments(network, [batch], layers, replicates=0))
+    # normalised means: -1 and 1, of mean 0 and variance 1; 1 and 2, of mean 1.5 and variance 0.25:
+    # ((1 - 0.25)^2 + 1.5^2 (1 + 0.25)) / (2 x 1 x 0.25)
+    for layer in divergence(*sets):
+        assert layer.divergence == pytest.approx(6.75, rel=1e-4), layer.layer
