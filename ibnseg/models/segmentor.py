@@ -91,18 +91,21 @@ class Segmentor(EncoderDecoder):
         ValueError: for a head with one output channel, because the predicted class is the one with
             the largest logit; for a head with a prediction of its own, which this segmentor would
             pass over; for a head whose input has another width than the feature that it takes, if
-            the backbone states the widths; for a loss that names a module which does not exist.
+            the backbone states the widths; for a head that counts features from behind, where
+            tokens for another head are; for a loss that names a module which does not exist.
     """
 
     def __init__(self, *args, further_losses: Sequence[dict] = (), **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.further_losses = nn.ModuleList(MODELS.build(loss) for loss in further_losses)
         self.layers_looked_at = layers_named(self, self.named_further_losses())
-        for name, head in self.heads().items():
+        for head in self.heads().values():
             if hasattr(head, "join"):
                 self._require_no_neck(head)
                 head.join(self.backbone)
+        for name, head in self.heads().items():
             self._require_width(name, head)
+            self._require_map(name, head)
 
     def _require_no_neck(self, head: nn.Module) -> None:
         if self.with_neck:
@@ -125,6 +128,18 @@ class Segmentor(EncoderDecoder):
                 f"Segmentor: the {name} head has in_index {at} and in_channels "
                 f"{head.in_channels}, the features of {type(self.backbone).__name__} have "
                 f"{', '.join(map(str, widths))} channels"
+            )
+
+    def _require_map(self, name: str, head: nn.Module) -> None:
+        """Refuses a head that would take the tokens which are there for a head that joins."""
+        if not getattr(self.backbone, "handed_over", 0) or hasattr(head, "join"):
+            return
+        at = getattr(head, "in_index", None)
+        if any(i < 0 for i in (at if isinstance(at, (list, tuple)) else [at]) if i is not None):
+            raise ValueError(
+                f"Segmentor: the {name} head has in_index {at}, but the last feature of this "
+                f"{type(self.backbone).__name__} is tokens for the head that runs its last blocks; "
+                f"count from the front, 0 to {len(self.backbone.out_indices) - 1}"
             )
 
     def _init_decode_head(self, decode_head: dict) -> None:

@@ -15,7 +15,16 @@ from ibnseg.models import QueryHead, Segmentor
 from ibnseg.models.heads.annealing import attention_mask
 from ibnseg.models.heads.query_losses import QueryPrediction
 from ibnseg.registry import MODELS
-from tests.models.tiny import BACKBONE, CLASSES, CROSS_ENTROPY, config, images, of_shapes, samples
+from tests.models.tiny import (
+    BACKBONE,
+    CLASSES,
+    CROSS_ENTROPY,
+    config,
+    head_cfg,
+    images,
+    of_shapes,
+    samples,
+)
 
 WIDTH, QUERIES = 32, 6
 VIT = dict(
@@ -318,6 +327,17 @@ def test_a_neck_between_it_and_the_vit_is_refused() -> None:
     neck = dict(type="FPN", in_channels=[WIDTH], out_channels=WIDTH, num_outs=1)
     with pytest.raises(ValueError, match="no neck can be between them; remove model.neck"):
         Segmentor(**config(HEAD, backbone=VIT, neck=neck))
+
+
+def test_another_head_behind_its_vit_counts_features_from_the_front() -> None:
+    """The last feature is tokens for the query head."""
+    auxiliary = head_cfg(in_channels=WIDTH, channels=WIDTH, in_index=0)
+    net = Segmentor(**config(HEAD, backbone=VIT, auxiliary_head=auxiliary)).train()
+    assert net.loss(images(2, 3, 64, 64), samples(2, 64, 64))["aux.loss_ce"].isfinite()
+    several = dict(in_index=[0, -1], in_channels=[WIDTH] * 2, input_transform="resize_concat")
+    for behind in (dict(in_index=-1), {**several, "num_convs": 1}):
+        with pytest.raises(ValueError, match="aux head has in_index .*; count from the front, 0 "):
+            Segmentor(**config(HEAD, backbone=VIT, auxiliary_head={**auxiliary, **behind}))
 
 
 def test_mmsegs_segformer_head_takes_a_vits_maps() -> None:
