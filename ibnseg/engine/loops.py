@@ -155,18 +155,22 @@ class ValidationLoop(ValLoop):
     """mmengine's validation loop, which reports too little memory in one line."""
 
     def run_iter(self, idx: int, data_batch: Mapping[str, Sequence]) -> None:
-        with separately(), _enough_memory_to_predict(data_batch):
+        with separately(), _enough_memory_to_predict(data_batch, self.runner.model):
             super().run_iter(idx, data_batch)
 
 
-def _enough_memory_to_predict(data_batch: Mapping[str, Sequence]) -> AbstractContextManager[None]:
+def _enough_memory_to_predict(
+    data_batch: Mapping[str, Sequence], network: nn.Module
+) -> AbstractContextManager[None]:
     samples = _shown(data_batch)
     meta = samples[0].metainfo
     if len(samples) > 1 and isinstance(data_batch["data_samples"][0], SegDataSample):
         height, width = meta["img_shape"][:2]
         what = f"a test of {len(samples)} images of {width}x{height} at a time"
         return enough_memory(what, "lower test_batch (--batch)")
-    return enough_memory_for_image(meta["img_path"], meta["ori_shape"])
+    test_cfg = getattr(network, "module", network).test_cfg
+    windows = test_cfg.get("mode") == "slide"
+    return enough_memory_for_image(meta["img_path"], meta["ori_shape"], windows=windows)
 
 
 def _by_size(data_batch: Mapping[str, Sequence]) -> Iterator[Mapping[str, Sequence]]:
@@ -312,7 +316,7 @@ class DomainTestLoop(BaseLoop):
                     loop = self._turn_to(test)
                     with separately(), self._shown_as(test) as segmentor:
                         for part in _by_size(batch):
-                            with _enough_memory_to_predict(part):
+                            with _enough_memory_to_predict(part, segmentor):
                                 loop.run_iter(i, part)
                         if upsamples_twice(segmentor) and _is_rescaled(batch):
                             twice.add(test["name"])

@@ -204,7 +204,7 @@ def predict_images(
         samples = list(map(TRANSFORMS.build(step), samples))
     wanted = network.test_cfg.get("logits", False)
     shown = Augmented(network) if scales else network
-    with _enough_memory(name, size, len(images)), autocast(precision):
+    with _enough_memory(network, name, size, len(images)), autocast(precision):
         network.test_cfg.logits = probabilities
         try:
             results = shown.test_step(pseudo_collate(samples))
@@ -225,10 +225,11 @@ def predict_images(
 
 
 def _enough_memory(
-    name: str | Path | None, size: tuple[int, int], images: int
+    network: nn.Module, name: str | Path | None, size: tuple[int, int], images: int
 ) -> AbstractContextManager[None]:
     if images == 1:
-        return enough_memory_for_image(name, size)
+        windows = network.test_cfg.get("mode") == "slide"
+        return enough_memory_for_image(name, size, windows=windows)
     return enough_memory(f"{images} images of {size[1]}x{size[0]} at a time", "lower --batch")
 
 

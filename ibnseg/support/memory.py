@@ -35,20 +35,25 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
 
 
 def enough_memory_for_image(
-    name: str | Path | None, size: tuple[int, int]
+    name: str | Path | None, size: tuple[int, int], *, windows: bool = False
 ) -> AbstractContextManager[None]:
     """Turns running out of memory while a network sees an image into a UserError.
 
     Args:
         name: the image's name or path, if it has one.
         size: (height, width) of the image in pixels.
+        windows: whether sliding windows are used already; their sums have the image's size.
 
     Raises:
-        UserError: as :func:`enough_memory`; it suggests smaller images or sliding windows.
+        UserError: as :func:`enough_memory`; it suggests smaller images, or sliding windows or
+            smaller ones.
     """
     height, width = size
-    return enough_memory(
-        f"{name or 'the image'} ({width}x{height})",
-        "take a smaller image, or sliding windows: --cfg-options model.test_cfg.mode=slide "
-        "model.test_cfg.crop_size=512,512 model.test_cfg.stride=384,384",
-    )
+    if windows:
+        advice = "smaller windows: --cfg-options model.test_cfg.crop_size=256,256 "
+        advice += "model.test_cfg.stride=192,192"
+    else:
+        advice = "sliding windows: --cfg-options model.test_cfg.mode=slide "
+        advice += "model.test_cfg.crop_size=512,512 model.test_cfg.stride=384,384"
+    what = f"{name or 'the image'} ({width}x{height}{' in windows' if windows else ''})"
+    return enough_memory(what, f"take a smaller image, or {advice}")

@@ -67,6 +67,17 @@ def test_too_little_memory_for_predicting_names_the_image(
     assert str(told.value) == f"too little memory for {tmp_path / 'a.png'} (64x48){SLIDE}"
 
 
+def test_too_little_memory_for_sliding_windows_does_not_advise_to_slide(trained, too_large) -> None:
+    network = load(trained[1])
+    network.test_cfg.update(mode="slide", crop_size=(32, 32), stride=(32, 32))
+    with pytest.raises(UserError) as told:
+        predict(network, scene(0)[0])
+    assert str(told.value) == (
+        "too little memory for the image (64x48 in windows); take a smaller image, or smaller "
+        "windows: --cfg-options model.test_cfg.crop_size=256,256 model.test_cfg.stride=192,192"
+    )
+
+
 def test_the_advised_sliding_windows_work(trained) -> None:
     options = SLIDE.split("--cfg-options ")[1].split()
     network = load(trained[1], options=options)

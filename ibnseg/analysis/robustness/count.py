@@ -90,7 +90,11 @@ def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray
     """
     bgr = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
     sample = SegDataSample(metainfo={**meta, "img_shape": image.shape[:2]})
-    with separately(), enough_memory_for_image(meta["img_path"], image.shape[:2]):
+    windows = network.test_cfg.get("mode") == "slide"
+    with (
+        separately(),
+        enough_memory_for_image(meta["img_path"], image.shape[:2], windows=windows),
+    ):
         (result,) = network.test_step(dict(inputs=[torch.from_numpy(bgr)], data_samples=[sample]))
     return result.pred_sem_seg.data.squeeze(0).cpu().numpy()
 
