@@ -20,6 +20,7 @@ from ibnseg.networks.export import export_weights
 from ibnseg.support.errors import UserError
 from tests.engine.test_resume import same
 from tests.engine.test_state import EMA, read, require_exactly_resumed
+from tests.support.team import in_processes
 
 TINY = dict(embed_dim=32, depth=2, num_heads=2, init_values=1.0)
 """Blocks whose outputs count: DINOv2's start multiplied by 1e-5."""
@@ -80,6 +81,32 @@ def refusal(function: Callable, *args, **kwargs) -> str:
         function(*args, **kwargs)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_two_processes_train_a_vit_with_lora_as_one_does(config, in_data: Path) -> None:
+    more = """
+model["backbone"]["adapter"].update(dropout=0)
+model["backbone"].update(out_indices=None, final_norm=True)
+model["decode_head"] = dict(
+    _delete_=True,
+    type="ibnseg.LinearHead",
+    in_channels=32,
+    num_classes=19,
+    align_corners=False,
+    loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
+)
+iterations = 3
+"""
+    file = str(config("lora", more))
+    train(file, work_dir="one", show=False)
+    work = lambda: train(file, work_dir="two", show=False)  # noqa: E731
+    said = in_processes(2, work, in_data / "said")
+    assert not any("Error" in each or "killed" in each for each in said), said
+    one, two = (read(in_data / run / "latest.pth")["state_dict"] for run in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert any("lora_b" in name and value.any() for name, value in one.items())
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
