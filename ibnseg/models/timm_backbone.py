@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ibnseg.models.borrowed import Borrowed, FeatureMap, require_map
 from ibnseg.models.from_timm import timm_network
+from ibnseg.models.timm_hub import SCHEME, report_weights
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
 
@@ -120,6 +121,10 @@ class Timm(Borrowed):
         self._inner[0].training = mode
         super().train(mode)
         return self
+
+    def translated(self, weights: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        report_weights(source if source.startswith(SCHEME) else self.name)
+        return weights
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self._network[0](x)

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from ibnseg.models import Timm
+from ibnseg.models import Timm, timm_hub
 from ibnseg.support.errors import UserError
 from tests.models.cases import case
 from tests.models.weights import saved
@@ -114,6 +114,18 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path):
     backbone.init_cfg = dict(type="Pretrained", checkpoint=saved(tmp_path / "w.pth", weights))
     with pytest.raises(UserError, match=r"missing: blocks\.0\.0.*left over: blocks\.9\.weight"):
         backbone.init_weights()
+
+
+def test_the_log_says_once_for_which_images_weights_were_made(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(timm_hub, "print_log", lambda line, *_: lines.append(line))
+    timm_hub.report_weights.cache_clear()
+    file = saved(tmp_path / "own.pth", timm.create_model(SMALL).state_dict())
+    for _ in range(2):
+        tiny(weights=file).init_weights()
+    (line,) = lines
+    assert line.startswith(f"timm's entry {SMALL}.r160_in1k: licence of the weights apache-2.0, ")
+    assert "images of mean [123.675, 116.28, 103.53] and std [58.395, 57.12, 57.375]" in line
 
 
 def test_a_copy_has_weights_of_its_own():

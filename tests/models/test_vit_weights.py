@@ -325,6 +325,7 @@ def test_timms_name_finds_the_official_file_in_torchs_folder(hub: Path, log: lis
     saved(hub / "dinov2_vits14_pretrain.pth", weights)
     for name in (SMALL, f"{SMALL}.lvd142m"):
         assert_same_features(loaded(SMALL, f"timm://{name}"), plain)
+    assert len(entries(log)) == 2
     assert all("licence of the weights apache-2.0" in line for line in entries(log))
 
 
