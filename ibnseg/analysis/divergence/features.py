@@ -150,13 +150,16 @@ def watching(
     patches = ALL
 
     def hook(layer: Layer) -> Callable[[nn.Module, tuple, object], None]:
-        is_backbones = layer.module.startswith("backbone.")
+        # an adapter is given the patches alone
+        has_others = layer.module.startswith("backbone.") and not layer.module.startswith(
+            "backbone.adapter."
+        )
 
         def look(module: nn.Module, inputs: tuple, output: object) -> None:
             seen = output.relu() if layer.rectified else output
             if getattr(module, "output_fmt", None) == "NHWC":  # timm's PatchEmbed
                 seen = seen.movedim(-1, 1)
-            counted = patches if is_backbones else ALL
+            counted = patches if has_others else ALL
             means[layer.name] = spatial_means(layer.name, seen, counted)
 
         return look

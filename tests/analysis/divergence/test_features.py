@@ -286,3 +286,14 @@ def test_the_divergence_of_a_vits_blocks_is_that_of_the_means_of_patches_by_hand
     # ((1 - 0.25)^2 + 1.5^2 (1 + 0.25)) / (2 x 1 x 0.25)
     for layer in divergence(*sets):
         assert layer.divergence == pytest.approx(6.75, rel=1e-4), layer.layer
+
+
+def test_what_an_adapter_makes_of_patches_is_measured_as_a_whole() -> None:
+    network = vit(out_indices=(0, 2), adapter=dict(type="ibnseg.Rein", tokens=4, rank=2))
+    seen = []
+    name = "backbone.adapter.mlp_feature"
+    network.backbone.adapter.mlp_feature.register_forward_hook(lambda *args: seen.append(args[-1]))
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    with watching(network, find_layers(network, [name])) as means_of:
+        found = means_of(images)[name]
+    np.testing.assert_allclose(found, seen[-1].mean(1).numpy(), atol=1e-6)
