@@ -53,8 +53,9 @@ def _facts(cfg: Config) -> tuple[str, str, str, str]:
 
 
 def _network(backbone: dict) -> tuple[int, str]:
-    """Returns the key by which networks are sorted: by family, vision transformers last."""
-    names = [*(network.__name__ for network in FAMILIES.values()), "ViT"]
+    """Returns the key by which networks are sorted: by family, those of other libraries
+    last."""
+    names = [*(network.__name__ for network in FAMILIES.values()), "Torchvision", "Timm", "ViT"]
     kind = names.index(backbone.type.removeprefix("ibnseg."))
     return kind, backbone.get("variant") or ""
 
