@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,12 +70,15 @@ class Store:
     identity: Mapping[str, object]
     """What decides the content, beside the files: from :func:`identity_of`."""
     contents: Contents = PREPARED
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    """Values of what older records lack of the identity."""
 
     @property
     def ledger(self) -> Ledger:
         """The record of the files that the store was made of."""
         path, advice = self.folder / self.contents.record, self.contents.if_of_others
-        return Ledger(path, self.contents.what, self.identity, advice=advice)
+        what, identity = self.contents.what, self.identity
+        return Ledger(path, what, identity, defaults=self.defaults, advice=advice)
 
     def name(self, info: Mapping) -> str:
         """Names a sample by its image's path below the dataset's folder."""

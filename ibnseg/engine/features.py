@@ -17,6 +17,7 @@ from ibnseg.datasets.store import Store
 from ibnseg.models.partial import digest
 from ibnseg.models.segmentor import Segmentor
 from ibnseg.registry import DATASETS
+from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError
 
@@ -124,7 +125,9 @@ def store_of(
         "training images": images,
     }
     plainly = json.loads(json.dumps(settings, default=str))
-    return replace(plain, identity={**plain.identity, **plainly}, contents=FEATURES)
+    defaults = {name: KEYS[name].default for name in DRAWN}  # of keys that were not there then
+    identity = {**plain.identity, **plainly}
+    return replace(plain, identity=identity, contents=FEATURES, defaults=defaults)
 
 
 def require_frozen(network: nn.Module) -> None:

@@ -187,6 +187,16 @@ def test_crops_that_are_drawn_otherwise_are_refused(config, out, root, capsys) -
                 samples(config, root, **change)
 
 
+def test_features_stored_before_there_was_a_key_are_those_of_its_default(config, out, root) -> None:
+    record = out / "camvid" / "features.json"
+    content = json.loads(record.read_text())
+    assert content.pop("one_class_at_most") == 1
+    record.write_text(json.dumps(content))
+    assert len(samples(config, root)) == 9
+    with pytest.raises(UserError, match="holds stored features with one_class_at_most 1.0, not"):
+        samples(config, root, one_class_at_most=0.5)
+
+
 def test_another_backbone_than_the_stored_one_is_refused(config, out, root, tmp_path) -> None:
     torch.manual_seed(2)
     other = IBNResNet(18, "a", **NARROW)

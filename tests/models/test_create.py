@@ -20,7 +20,11 @@ from ibnseg.support.files import config_folder
 from tests.models.cases import case
 from tests.models.reference import images
 
-CONFIGS = sorted((config_folder() / "_base_" / "models").glob("*.py"))
+CONFIGS = sorted(
+    path
+    for path in (config_folder() / "_base_" / "models").glob("*.py")
+    if path.stem.partition("_")[0] in list_heads()
+)
 
 
 @pytest.fixture(scope="module")
