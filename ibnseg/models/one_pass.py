@@ -134,7 +134,7 @@ def separately() -> Iterator[None]:
     """Calls IN and BN of all IBN layers inside of the block, as torch has them.
 
     Tests do so: what counts pixels gives what it has always given, to the last pixel. One pass
-    rounds otherwise, and changes one pixel in some ten millions.
+    rounds otherwise, and can change a pixel whose two classes are as likely.
     """
     token = _separately.set(True)
     try:
