@@ -168,5 +168,5 @@ def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> N
             found.add(action.dest)
     assert found == {
         "runs", "folder", "config", "network", "checkpoint", "images", "out", "check", "styled",
-        "data_root", "look", "work_dir", "suite",
+        "data_root", "look", "work_dir", "suite", "features",
     }  # fmt: skip

@@ -44,6 +44,7 @@ OTHER = dict(
     interpolation="bicubic",
     augment=[dict(type="ibnseg.GaussianBlur", sigma=(0.15, 1.3))],
     feature_draws=2,
+    one_class_at_most=0.75,
     class_uniform=0.5,
     class_balance=0.5,
     batch=2,
