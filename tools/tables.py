@@ -28,13 +28,14 @@ COLUMNS = ("config", "train", "test", "network", "schedule")
 
 def experiments() -> str:
     """Tabulates the experiments; those that differ only in the network share a row."""
-    found = [(path.stem, load_config(path)) for path in config_folder().glob("*.py")]
-    found.sort(key=lambda e: (_facts(e[1]), *_network(e[1].model.backbone), e[0]))
+    read = ((path.stem, load_config(path)) for path in config_folder().glob("*.py"))
+    found = [(_facts(cfg), _network(cfg.model.backbone), name, cfg) for name, cfg in read]
+    found.sort(key=lambda each: each[:3])
     rows = []
-    for (train, test, network, schedule), group in groupby(found, lambda e: _facts(e[1])):
-        names, configs = zip(*group, strict=True)
-        titles = ", ".join(cfg.model_title for cfg in configs)
-        rows.append([_together(names), train, test, f"{titles}; {network}", schedule])
+    for (train, test, network, schedule), group in groupby(found, lambda each: each[0]):
+        *_, names, configs = zip(*group, strict=True)
+        titles = _together([cfg.model_title for cfg in configs], " ", most=1)
+        rows.append([f"`{_together(names, '_')}`", train, test, f"{titles}; {network}", schedule])
     return markdown(COLUMNS, rows)
 
 
@@ -60,14 +61,16 @@ def _network(backbone: dict) -> tuple[int, str]:
     return kind, backbone.get("variant") or ""
 
 
-def _together(names: tuple[str, ...]) -> str:
+def _together(names: Sequence[str], between: str, most: int = 0) -> str:
     """Joins names that are all combinations of their words: ``gta2city_{r50,ibn50a}`` for
-    ``gta2city_r50`` and ``gta2city_ibn50a``."""
-    words = [dict.fromkeys(at) for at in zip(*(name.split("_") for name in names), strict=False)]
-    if sorted(map("_".join, product(*words))) != sorted(names):
-        return f"`{', '.join(names)}`"
+    ``gta2city_r50`` and ``gta2city_ibn50a``. Others, and those of which at most ``most`` words
+    differ, are listed."""
+    words = [dict.fromkeys(at) for at in zip(*(n.split(between) for n in names), strict=False)]
+    are_all = sorted(map(between.join, product(*words))) == sorted(names)
+    if not are_all or 0 < sum(len(at) > 1 for at in words) <= most:
+        return ", ".join(names)
     joined = (next(iter(at)) if len(at) == 1 else f"{{{','.join(at)}}}" for at in words)
-    return f"`{'_'.join(joined)}`"
+    return between.join(joined)
 
 
 def published() -> str:

@@ -22,6 +22,21 @@ class FeatureMap(NamedTuple):
     """Side of the part of the image for which one position stands, in pixels."""
 
 
+def initial_weights(
+    network: str, weights: str | None, init_cfg: dict | list[dict] | None
+) -> dict | list[dict] | None:
+    """Returns the config of the initial weights, for which ``weights`` alone is short.
+
+    Raises:
+        ValueError: if both are given.
+    """
+    if weights is None:
+        return init_cfg
+    if init_cfg is not None:
+        raise ValueError(f"{network}: weights and init_cfg exclude each other")
+    return dict(type="Pretrained", checkpoint=weights)
+
+
 class Borrowed(Pretrainable, PartlyFrozen, BaseModule):
     """A classification network of another library as a backbone, with the names of its weights.
 
@@ -35,9 +50,15 @@ class Borrowed(Pretrainable, PartlyFrozen, BaseModule):
         norm_eval: whether BN keeps its running statistics in training.
         init_cfg: mmengine's config of the initial weights.
 
+    Attributes:
+        has_channels_last: whether modules inside of it give ``(N, H, W, C)``, as those of Swin do;
+            its features are ``(N, C, H, W)`` nevertheless.
+
     Raises:
         ValueError: for out_indices or frozen_stages that the network does not have.
     """
+
+    has_channels_last: bool
 
     def __init__(
         self,

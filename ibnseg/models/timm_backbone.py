@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ibnseg.models.borrowed import Borrowed, FeatureMap, require_map
+from ibnseg.models.borrowed import Borrowed, FeatureMap, initial_weights, require_map
 from ibnseg.models.from_timm import timm_network
 from ibnseg.models.timm_hub import SCHEME, report_weights
 from ibnseg.registry import MODELS
@@ -67,10 +67,7 @@ class Timm(Borrowed):
         options: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        if weights is not None:
-            if init_cfg is not None:
-                raise ValueError("Timm: weights and init_cfg exclude each other")
-            init_cfg = dict(type="Pretrained", checkpoint=weights)
+        init_cfg = initial_weights("Timm", weights, init_cfg)
         options = dict(options or {})
         with torch.device("meta"):
             whole = timm_network(name, **options)
@@ -86,7 +83,7 @@ class Timm(Borrowed):
             (c for n, c in network.named_children() if n in INNER and n not in own), network
         )
         self._network, self._inner = (network,), (inner,)  # tuples: not this module's parts
-        self._is_channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        self.has_channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
         self._parameters, self._buffers = inner._parameters, inner._buffers
         self._take(whole)
         require_map(self)
@@ -128,7 +125,7 @@ class Timm(Borrowed):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self._network[0](x)
-        if self._is_channels_last:
+        if self.has_channels_last:
             features = [each.permute(0, 3, 1, 2).contiguous() for each in features]
         return tuple(features)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from ibnseg.models.borrowed import Borrowed, FeatureMap
+from ibnseg.models.borrowed import Borrowed, FeatureMap, initial_weights
 from ibnseg.models.pretrained import CLASSIFIERS
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import building, unknown_name
@@ -78,14 +78,13 @@ class Torchvision(Borrowed):
         options: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        if weights is not None:
-            if init_cfg is not None:
-                raise ValueError("Torchvision: weights and init_cfg exclude each other")
-            init_cfg = dict(type="Pretrained", checkpoint=_address(name, weights))
+        address = None if weights is None else _address(name, weights)
+        init_cfg = initial_weights("Torchvision", address, init_cfg)
         network, shapes = _build(name, output_stride, options or {})
         maps = [FeatureMap(module, channels, stride) for module, channels, stride, _ in shapes]
         super().__init__(name, maps, out_indices, frozen_stages, norm_eval, init_cfg)
         self._is_channels_last = [shapes[i][-1] for i in self.out_indices]
+        self.has_channels_last = any(self._is_channels_last)
         extractor = create_feature_extractor(
             network,
             {maps[i].module: str(i) for i in self.out_indices},

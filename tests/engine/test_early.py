@@ -91,7 +91,9 @@ def test_a_domain_beside_the_config_is_found(config: Path) -> None:
     assert said(config, domains=["other"]).startswith("domain 'other': no folder data/other")
 
 
-def test_of_code_and_of_wrong_configs_nothing_is_said_before_they_are_read(config: Path) -> None:
+def test_names_are_left_to_the_reader_of_configs_that_are_code_or_wrong(config: Path) -> None:
+    with pytest.raises(UserError, match="unknown domain 'unknown'"):
+        check_given_names(config, (), ["unknown"])
     for text, options in (
         ("custom_imports = dict(imports=['x'])\n", ()),
         ("", ("custom_imports.imports=x",)),
@@ -104,7 +106,7 @@ def test_of_code_and_of_wrong_configs_nothing_is_said_before_they_are_read(confi
         ("wrong wrong\n", ()),
     ):
         config.write_text(text)
-        check_given_names(config, options, ["unknown"])
+        assert check_given_names(config, options, ["unknown"]) is None, text
 
 
 def test_the_record_of_a_run_is_read_as_data(trained) -> None:

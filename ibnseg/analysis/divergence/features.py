@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ibnseg.analysis.divergence.moments import REPLICATES, FeatureMoments
+from ibnseg.models.borrowed import Borrowed
 from ibnseg.models.densenet import IBNDenseNet
 from ibnseg.models.resnet import IBNResNet
 from ibnseg.models.vit import ViT
@@ -78,8 +79,9 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
             None, the layers are those of ``DEFAULTS``.
 
     Raises:
-        UserError: for a pattern that no module matches, with near names; and, without patterns, for
-            a backbone that has no default.
+        UserError: for a pattern that no module matches, with near names; for modules of a network
+            that gives (N, H, W, C), e.g. Swin; and, without patterns, for a backbone that has no
+            default.
     """
     if patterns is None:
         for kind, layers in DEFAULTS.items():
@@ -96,7 +98,16 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
             near = get_close_matches(pattern, names, cutoff=0.5)
             outer = [name for name in names if name.count(".") < 2]
             raise unknown_name("layer of the network", pattern, near or outer)
-    return [Layer(n, n) for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
+    found = [Layer(n, n) for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
+    backbone = network.backbone
+    if isinstance(backbone, Borrowed) and backbone.has_channels_last:
+        inside = [layer.name for layer in found if layer.name.startswith("backbone.")]
+        if inside:
+            raise UserError(
+                f"layer '{inside[0]}': modules of {backbone.name} have channels as the last axis, "
+                "which cannot be told from the width; take --layers backbone, its first feature"
+            )
+    return found
 
 
 def spatial_means(layer: str, output: object, patches: slice = ALL) -> Tensor:

@@ -16,7 +16,7 @@ from ibnseg.analysis.divergence.features import (
     watching,
 )
 from ibnseg.analysis.divergence.formula import EPSILON, divergence
-from ibnseg.models import Segmentor
+from ibnseg.models import Segmentor, Torchvision
 from ibnseg.support.errors import UserError
 
 PREPROCESSOR = dict(
@@ -111,6 +111,15 @@ def test_a_backbone_without_known_blocks_needs_layers_by_name() -> None:
     other.backbone = nn.ModuleDict(dict(stem=nn.Identity(), stage1=nn.Identity()))
     with pytest.raises(UserError, match="--layers, e.g. backbone.stem,backbone.stage1$"):
         find_layers(other)
+
+
+def test_modules_with_channels_as_the_last_axis_are_refused() -> None:
+    network = nn.Module()
+    with torch.device("meta"):
+        network.backbone = Torchvision("swin_t")
+    with pytest.raises(UserError, match="modules of swin_t have channels as the last axis"):
+        find_layers(network, ["backbone.features.?"])
+    assert [layer.name for layer in find_layers(network, ["backbone"])] == ["backbone"]
 
 
 def direct(network: nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:

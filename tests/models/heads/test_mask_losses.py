@@ -72,9 +72,9 @@ def test_the_classes_weigh_one_and_no_object_a_tenth() -> None:
 def test_gradients_are_those_of_finite_differences(masks) -> None:
     logits, targets, weights = masks
     for loss in (mask_cross_entropy, mask_dice):
-        torch.autograd.gradcheck(lambda x, loss=loss: loss(x, targets, weights), (logits,))
+        assert torch.autograd.gradcheck(lambda x, loss=loss: loss(x, targets, weights), (logits,))
         loss(logits, targets, weights).sum().backward()
     assert not logits.grad[weights == 0].any()
     classes = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     goals = torch.tensor([[0, 3, 2], [NONE, 3, 1]])
-    torch.autograd.gradcheck(lambda x: class_cross_entropy(x, goals), (classes,))
+    assert torch.autograd.gradcheck(lambda x: class_cross_entropy(x, goals), (classes,))
