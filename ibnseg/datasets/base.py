@@ -249,6 +249,10 @@ class DrivingDataset(BaseSegDataset):
         )
         return super().get_data_info(idx) | tables
 
+    def infos(self) -> list[dict]:
+        """Describes all samples."""
+        return [self.get_data_info(i) for i in range(len(self))]
+
     def __getitem__(self, item: int | StreamItem) -> dict:
         """Loads a sample; the augmentation of a :class:`StreamItem` depends on its place in the
         stream alone."""

@@ -15,11 +15,18 @@ import numpy as np
 from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.features import FEATURES
 from ibnseg.datasets.sizes import THREADS, require_equal_sizes, stored_size
-from ibnseg.datasets.store import PREPARED, RECORD, VARIABLE, Store, map_pixels, stamp_of
+from ibnseg.datasets.store import (
+    PREPARED,
+    VARIABLE,
+    Store,
+    map_pixels,
+    save_array,
+    stamp_of,
+)
 from ibnseg.datasets.transforms import LoadImage, LoadLabel
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import LOCK, alone_in, as_path, written_whole
+from ibnseg.support.files import LOCK, alone_in, as_path
 from ibnseg.support.ledger import begin, recorded_stamps
 from ibnseg.support.overlapping import read_ahead
 from ibnseg.support.processes import losses_in_one_line
@@ -51,7 +58,7 @@ def prepare(
     its samples are those of the files, bit for bit.
 
     Args:
-        names: of the domains.
+        names: the domains' names.
         out: the folder of the stores.
         roots: data folders from the command line, as for :meth:`Domain.root`.
         verify: decode all, and compare with what is stored. What is equal stays, also if the files
@@ -82,7 +89,7 @@ def _prepare(team: Team, domain: Domain, root: str, folder: Path, verify: bool) 
     """Brings the store of one domain up to date, with all processes."""
     dataset = DATASETS.build(domain.dataset_config(root, domain.train_split))
     require_equal_sizes(dataset)
-    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    infos = dataset.infos()
     store = dataset.store_in(folder, infos)
     by_name = {store.name(info): info for info in infos}
     one = _Preparing(store, by_name)
@@ -113,7 +120,8 @@ def fill_store(
         verify: whether what is stored is to be compared, too.
 
     Raises:
-        UserError: as :func:`prepare`.
+        UserError: if the folder holds something else; if there is too little room on the disk,
+            before anything is written; and at the end, if some samples cannot be used.
     """
     folder, infos = store.folder, by_name.values()
     with ExitStack() as locked:
@@ -181,9 +189,8 @@ def _begin(
         )
     if not verify:
         return begin(store.ledger, stamps, outputs)
-    store.ledger.write(
-        images={**stamps, **recorded}
-    )  # what is compared keeps its stamp until the end
+    # what is compared keeps its stamp until the end
+    store.ledger.write(images={**stamps, **recorded})
     return list(by_name)
 
 
@@ -212,8 +219,7 @@ class _Preparing:
             pixels = found["img"], found["gt_seg_map"]
             for path, each in zip(self.store.files(info), pixels, strict=True):
                 if not _holds(path, each):
-                    with written_whole(path) as temporary, temporary.open("wb") as file:
-                        np.save(file, each)
+                    save_array(path, each)
                     is_new = True
         except UserError as error:
             return str(error), is_new
@@ -239,7 +245,10 @@ def clean(names: Sequence[str], out: str | Path) -> None:
     folders = [as_path(out) / name for name in dict.fromkeys(names)]
     for folder in folders:
         if not _record_in(folder):
-            raise UserError(f"{folder}: is not a prepared domain (no {RECORD}); nothing is removed")
+            records = " or ".join(each.record for each in CONTENTS)
+            raise UserError(
+                f"{folder}: is not a prepared domain (no {records}); nothing is removed"
+            )
     for folder in folders:
         with alone_in(folder, "is being prepared"):
             for path in folder.iterdir():

@@ -132,7 +132,7 @@ def _require_unchanged(dataset: DrivingDataset) -> None:
     problem = [None]
     if is_main_process():
         try:
-            dataset.store.require_unchanged(dataset.get_data_info(i) for i in range(len(dataset)))
+            dataset.store.require_unchanged(dataset.infos())
             print_log(
                 f"{dataset.data_root}: samples are read from {dataset.store.folder}", "current"
             )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ibnseg.support.errors import UserError
-from ibnseg.support.files import as_path
+from ibnseg.support.files import as_path, written_whole
 from ibnseg.support.ledger import Ledger, recorded_stamps, stamp
 from ibnseg.support.reading import DAMAGED, read_json, regular_file
 
@@ -191,6 +191,12 @@ def describe_prepared() -> str:
             state = f" ({error})"
         found.append(f"{record.parent.name}{state}")
     return f"{folder.absolute()}: {', '.join(found) or 'nothing is prepared there'}"
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes a file of a store, which is there as a whole or not at all."""
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
 
 
 def map_pixels(

@@ -62,7 +62,7 @@ def from_features(
     images, changed = sum(map(len, datasets)), []
     for name, part, dataset in zip(train_domains(cfg), parts, datasets, strict=True):
         store = store_of(cfg, domains[name], dataset, folder / name, images)
-        store.require_unchanged(infos_of(dataset))
+        store.require_unchanged(dataset.infos())
         step = dict(
             type="ibnseg.LoadFeatures",
             folder=str(store.folder.absolute()),
@@ -96,11 +96,6 @@ def require_possible(cfg: Config) -> None:
             )
 
 
-def infos_of(dataset: DrivingDataset) -> list[dict]:
-    """Describes all samples of a dataset."""
-    return [dataset.get_data_info(i) for i in range(len(dataset))]
-
-
 def store_of(
     cfg: Config, domain: Domain, dataset: DrivingDataset, folder: Path, images: int
 ) -> Store:
@@ -114,7 +109,7 @@ def store_of(
         folder: the folder of the store.
         images: the number of training images of all domains.
     """
-    plain = dataset.store_in(folder, infos_of(dataset))
+    plain = dataset.store_in(folder, dataset.infos())
     resize = domain.train_resize if cfg.train_resize == "domain" else cfg.train_resize
     backbone = {key: value for key, value in cfg.model.backbone.items() if key not in START}
     settings = {

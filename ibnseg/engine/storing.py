@@ -21,9 +21,9 @@ from ibnseg.datasets.features import FOLDER, SEED, packed
 from ibnseg.datasets.prepare import HEADER, fill_store
 from ibnseg.datasets.sampler import StreamItem, StreamSampler
 from ibnseg.datasets.sizes import require_equal_sizes
-from ibnseg.datasets.store import Store
+from ibnseg.datasets.store import Store, save_array
 from ibnseg.engine.expand import expand
-from ibnseg.engine.features import START, infos_of, require_frozen, require_possible, store_of
+from ibnseg.engine.features import START, require_frozen, require_possible, store_of
 from ibnseg.engine.precision import autocast
 from ibnseg.models.build import build_network
 from ibnseg.models.create import initialise
@@ -32,7 +32,7 @@ from ibnseg.models.segmentor import Segmentor
 from ibnseg.registry import DATASETS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building
-from ibnseg.support.files import as_path, written_whole
+from ibnseg.support.files import as_path
 from ibnseg.support.memory import enough_memory
 from ibnseg.support.processes import losses_in_one_line
 from ibnseg.support.sharing import Team
@@ -50,7 +50,7 @@ def prepare_features(
     share the images.
 
     Args:
-        cfg: an experiment with ``feature_draws`` above 0 and a frozen backbone.
+        cfg: the config of an experiment, with ``feature_draws`` above 0 and a frozen backbone.
         out: the folder of the stores.
         roots: data folders from the command line, as for :meth:`Domain.root`.
 
@@ -87,10 +87,10 @@ def prepare_features(
     maps = _probe(network, cfg)
     whole = DATASETS.build(cfg.train_dataloader.dataset)
     require_equal_sizes(whole)
-    stream = islice(StreamSampler(whole, seed=SEED).stream(), draws * len(whole))
-    items: dict[str, list[StreamItem]] = {}
-    for item in stream:
-        items.setdefault(whole.get_data_info(item.index)["img_path"], []).append(item)
+    crops: list[list[StreamItem]] = [[] for _ in range(len(whole))]
+    for item in islice(StreamSampler(whole, seed=SEED).stream(), draws * len(whole)):
+        crops[item.index].append(item)
+    of_images = iter(crops)
     team, known, folders = Team(), Domains.of(cfg), []
     datasets = getattr(whole, "datasets", [whole])
     for name, dataset in zip(train_domains(cfg), datasets, strict=True):
@@ -98,7 +98,10 @@ def prepare_features(
         store = store_of(cfg, known[name], dataset, folder, len(whole))
         own = dict(maps=[list(shape) for shape in maps], weights=weights)
         store = replace(store, identity={**store.identity, **own})
-        by_name = {store.name(info): info for info in infos_of(dataset)}
+        infos = dataset.infos()
+        names = [store.name(info) for info in infos]
+        by_name = dict(zip(names, infos, strict=True))
+        items = dict(zip(names, islice(of_images, len(dataset)), strict=True))
         height, width = cfg.crop_size
         size = draws * (2 * sum(map(prod, maps)) + height * width) + 2 * HEADER
         one = _Storing(cfg, network, whole, store, by_name, items)
@@ -126,18 +129,17 @@ class _Storing:
 
     def __call__(self, name: str) -> tuple[str | None, bool]:
         """Returns what is wrong with the files, if anything, and whether something was written."""
-        info = self.by_name[name]
         try:
-            samples = [self.dataset[item] for item in self.items[info["img_path"]]]
+            samples = [self.dataset[item] for item in self.items[name]]
         except UserError as error:
             return str(error), False
         parts = [
             self._seen(samples[i : i + self.cfg.batch])
             for i in range(0, len(samples), self.cfg.batch)
         ]
-        for path, arrays in zip(self.store.files(info), zip(*parts, strict=True), strict=True):
-            with written_whole(path) as temporary, temporary.open("wb") as file:
-                np.save(file, np.concatenate(arrays))
+        paths = self.store.files(self.by_name[name])
+        for path, arrays in zip(paths, zip(*parts, strict=True), strict=True):
+            save_array(path, np.concatenate(arrays))
         return None, True
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ibnseg.cli import main
+from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.features import packed, unpacked
 from ibnseg.datasets.sampler import StreamSampler
 from ibnseg.engine.expand import expand
@@ -152,6 +153,23 @@ def test_each_pass_over_the_images_gets_the_next_crops_and_then_the_first_again(
     for item in stream[2 * count :]:
         again, first = stored[item]["inputs"], of_first[item.index]["inputs"]
         assert all(torch.equal(again.get(name), first.get(name)) for name in dict(first.items()))
+
+
+def test_domains_that_share_their_images_have_crops_of_their_own(
+    tiny_config, weights, root, tmp_path, monkeypatch
+) -> None:
+    more = FROZEN.format(weights=weights.as_posix()) + "feature_draws = 2\n"
+    config = tiny_config("camvid", ["camvid"], more + "train_domain = ['camvid', 'again']\n")
+    again = Domains()["camvid"].as_dict() | dict(name="again", train_resize=(80, 60))
+    folder = config.parent / "_base_" / "domains"
+    folder.mkdir(parents=True)
+    (folder / "again.py").write_text(f"domain = {again!r}\n")
+    assert prepare(config, tmp_path / "out", root) == 0
+    monkeypatch.setenv("IBNSEG_FEATURES", str(tmp_path / "out"))
+    stored, images = samples(config, root), samples(config, root, feature_draws=0)
+    for item in islice(StreamSampler(images, seed=0).stream(), 2 * len(images)):
+        label, own = (each[item]["data_samples"].gt_sem_seg.data for each in (stored, images))
+        assert torch.equal(label[:, : own.shape[1], : own.shape[2]], own), item
 
 
 def test_maps_are_rounded_to_bfloat16_and_keep_their_shapes() -> None:
