@@ -8,9 +8,8 @@ steps are measured, too; compiling takes minutes, which are not counted but prin
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -18,13 +17,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from benchmarks.measure import alternately, compare
+from benchmarks.table import line
 from benchmarks.training import IMAGES, OURS, PREPROCESSOR, step
 from ibnseg.engine.compiled import compiled
 from ibnseg.engine.precision import WRAPPERS
 from ibnseg.models.build import build_network
 from ibnseg.support.errors import unknown_name
-
-CONFIGS = Path(__file__).parents[1] / "configs"
+from ibnseg.support.files import config_folder
 
 WIDE = {
     "r18": OURS,
@@ -70,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     init_default_scope("mmseg")
     ways = WAYS | (COMPILED if args.compile else {})
     found = {name: speeds(name, ways, args.seconds) for name in args.networks or SIDES}
-    print(_line(("step", *(f"{name}, {IMAGES}x{SIDES[name]}x{SIDES[name]}" for name in found))))
-    print(_line(["---"] * (len(found) + 1)))
+    print(line(("step", *(f"{name}, {IMAGES}x{SIDES[name]}x{SIDES[name]}" for name in found))))
+    print(line(["---"] * (len(found) + 1)))
     for way in ways:
-        print(_line((way, *(of_network[way] for of_network in found.values()))))
+        print(line((way, *(of_network[way] for of_network in found.values()))))
     return 0
 
 
@@ -83,7 +82,7 @@ def speeds(name: str, ways: dict[str, tuple[str, bool, bool]], seconds: float) -
 
     Args:
         name: one of ``SIDES``.
-        ways: of ``WAYS`` and ``COMPILED``; the first is the plain one.
+        ways: entries of ``WAYS`` and ``COMPILED``; the first is the plain one.
         seconds: how long all rounds may take together, without compiling.
     """
     with ExitStack() as stack:
@@ -110,13 +109,5 @@ def speeds(name: str, ways: dict[str, tuple[str, bool, bool]], seconds: float) -
 def _model(name: str) -> dict:
     if name in WIDE:
         return WIDE[name]
-    model = Config.fromfile(CONFIGS / f"{name}.py").model
+    model = Config.fromfile(config_folder() / f"{name}.py").model
     return dict(model, data_preprocessor=PREPROCESSOR)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

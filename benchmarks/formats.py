@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.measure import alternately
 from benchmarks.samples import pairs, write_photographs
+from benchmarks.table import line
 from ibnseg.support.errors import UserError
 
 CROP = 715
@@ -69,12 +70,12 @@ def table(formats: Sequence[Format], folder: Path, seconds: float = 20) -> str:
     """Measures formats on drawn streets, and returns the table in Markdown.
 
     Args:
-        formats: those whose packages are there.
-        folder: for the images, empty.
+        formats: formats whose packages are there.
+        folder: an empty folder, into which the images are written.
         seconds: how long all of them are read, in turn.
 
     Raises:
-        UserError: for a format that gives other bits than it was given.
+        UserError: if a format gives other bits than it was given.
     """
     write_photographs(folder)
     images = [Path(image) for image, _ in pairs(folder)]
@@ -103,7 +104,7 @@ def table(formats: Sequence[Format], folder: Path, seconds: float = 20) -> str:
             f"{reading:.1f} ms",
             f"{ratio:.3f}",
         ]
-        text += f"| {' | '.join(cells)} |\n"
+        text += f"{line(cells)}\n"
     return text.rstrip()
 
 

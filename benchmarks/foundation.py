@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from benchmarks.gpu_speed import Place, Step, peak_memory
-from benchmarks.measure import Row, alternately, compare
-from benchmarks.measure import peak_memory as peak_of_process
+from benchmarks.gpu_speed import Place, peak_of_gpu
+from benchmarks.measure import Row, alternately, compare, peak_memory
+from benchmarks.step import Step
+from benchmarks.table import line
 from ibnseg.engine.precision import WRAPPERS
 from ibnseg.engine.read import load_config
 from ibnseg.models.build import build_network
@@ -50,8 +51,8 @@ LOGITS = 4
 
 
 def _of_convolution_backward(grad, x, weight, *further, **_) -> int:
-    """Twice those of the forward pass, or once if one of the gradients is not asked for; torch
-    counts as if a grouped convolution had no groups."""
+    """Counts twice the operations of the forward pass, or once if one of the gradients is not asked
+    for; torch counts as if a grouped convolution had no groups."""
     (is_transposed, is_asked) = further[4], further[7]
     pixels = prod((x if is_transposed else grad)[2:])
     return 2 * prod(weight) * x[0] * pixels * sum(is_asked[:2])
@@ -80,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     init_default_scope("mmseg")
     torch.set_num_threads(1)
-    for line in table(args.recipes or found, timed=not args.count):
-        print(line, flush=True)
+    for each in table(args.recipes or found, timed=not args.count):
+        print(each, flush=True)
     print(check())
     return 0
 
@@ -94,13 +95,13 @@ class Cost(NamedTuple):
     checkpoint: int
     """Bytes of a checkpoint, of which the weights of the backbone's file are left out."""
     working: int
-    """Bytes at the peak of a step beside weights and AdamW's averages: of what autograd keeps of
-    the forward pass and :data:`LOGITS`, or of the gradients if that is more."""
+    """Bytes at the peak of a step beside weights and AdamW's averages: those of what autograd keeps
+    of the forward pass and of :data:`LOGITS`, or those of the gradients if that is more."""
     memory: int
     """Bytes of weights, of their average if there is one, of AdamW's two, and :attr:`working`."""
     operations: int
-    """Of convolutions, linear layers and attention, forward and backward, two for each
-    multiplication with addition."""
+    """Number of operations of convolutions, linear layers and attention, forward and backward, two
+    for each multiplication with addition."""
 
 
 def cost(
@@ -115,10 +116,10 @@ def cost(
     torch's allocator take beside the tensors.
 
     Args:
-        cfg: of an experiment.
-        images: of a batch.
+        cfg: the config of an experiment.
+        images: number of crops in the batch.
         size: (height, width) of a crop.
-        precision: of the forward pass, ``"bfloat16"`` or ``"float32"``.
+        precision: the precision of the forward pass, ``"bfloat16"`` or ``"float32"``.
     """
     with torch.device("meta"):
         network = build_network(cfg.model)
@@ -145,8 +146,8 @@ def cost(
 def _pass(
     network: nn.Module, images: int, size: tuple[int, int], precision: str
 ) -> tuple[int, int]:
-    """The bytes that autograd keeps, and the operations, of a step whose loss is the cross entropy;
-    of a head with queries, the sum of their masks."""
+    """Counts the bytes that autograd keeps, and the operations, of a step. Its loss is the cross
+    entropy, or for a head with queries the sum of their masks and classes."""
     kept: dict[int, Tensor] = {}
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
 
@@ -181,18 +182,18 @@ def step_of(
     cfg.model.backbone.init_cfg = None
     cfg.model.data_preprocessor.size = size
     torch.manual_seed(0)
-    network = build_network(cfg.model).to(device).train()
+    network = build_network(cfg.model).to(device)
     wrapper = dict(type=WRAPPERS[precision], optimizer=cfg.optimizer)
     wrapper |= cfg.get("optim_wrapper") or {}
-    return Step(network, build_optim_wrapper(network, wrapper), images, size, torch.uint8)
+    return Step(network, build_optim_wrapper(network, wrapper), images, size)
 
 
 def table(recipes: Sequence[str], timed: bool = True) -> Iterator[str]:
     """Makes the lines of the table of docs/foundation.md, in Markdown."""
     head = ["recipe", "trained", "checkpoint", "memory", "operations"]
     head += ["step"] * timed
-    yield _line(head)
-    yield _line(["---"] * len(head))
+    yield line(head)
+    yield line(["---"] * len(head))
     base = _timed(BASE) if timed else None
     for name in (*recipes, BASE):
         own = cost(load_config(name))
@@ -205,11 +206,7 @@ def table(recipes: Sequence[str], timed: bool = True) -> Iterator[str]:
         ]
         if base is not None:
             cells.append("1" if name == BASE else f"{_ratio(name, base):.2f}")
-        yield _line(cells)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        yield line(cells)
 
 
 def _timed(name: str) -> Step:
@@ -232,7 +229,7 @@ def check() -> str:
     for name in CHECKS:
         own = cost(load_config(name), images, size, "float32")
         counted = max(own.working, 12 * own.trained)
-        measured = 2**20 * peak_of_process(partial(_prepared, name), 1)
+        measured = 2**20 * peak_memory(partial(_prepared, name), 1)
         lines.append(
             f"{name}, {images} crops of {size[1]}x{size[0]}, float32, a processor: "
             f"{counted / 2**20:.0f} MiB counted beside the weights, {measured / 2**20:.0f} measured"
@@ -261,6 +258,6 @@ def vit(place: Place, seconds: float) -> Iterator[Row]:
     yield compare(f"training step, {work}, bfloat16", times, "float32", ours="bfloat16")
     for precision, way in ways.items() if place.device.type == "cuda" else ():
         counted = cost(load_config(name), images, (side, side), precision).memory / GIB
-        memory = {"measured": [peak_memory(way)], "counted": [counted]}
+        memory = {"measured": [peak_of_gpu(way)], "counted": [counted]}
         what = f"peak memory, {work}, {precision}"
         yield compare(what, memory, "counted", ours="measured", unit="GiB")

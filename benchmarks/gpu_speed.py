@@ -11,12 +11,11 @@ from time import perf_counter
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
-from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from benchmarks.measure import Row, alternately, compare
+from benchmarks.step import Step, sgd
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.automatic import resolved
 from ibnseg.engine.compiled import compiled, why_not
@@ -26,7 +25,7 @@ from ibnseg.engine.read import load_config
 from ibnseg.engine.runner import Runner
 from ibnseg.models import IBN
 from ibnseg.models.build import build_network
-from ibnseg.registry import MODELS, OPTIM_WRAPPERS
+from ibnseg.registry import MODELS
 from ibnseg.runs.kinds import AUTO
 from ibnseg.streets.write import write_streets
 from ibnseg.support.environment import GIB
@@ -148,7 +147,7 @@ def _steps_of(
     for name in names[1:]:
         yield compare(work + name, times, names[0], ours=name, note=note)
     if place.device.type == "cuda":
-        memory = {name: [peak_memory(way)] for name, way in ways.items()}
+        memory = {name: [peak_of_gpu(way)] for name, way in ways.items()}
         for name in names:
             yield compare(f"peak memory, {work}{name}", memory, "mmseg", ours=name, unit="GiB")
 
@@ -177,31 +176,6 @@ def fastest() -> dict[str, object]:
     return {name: found[name] for name in ("precision", "channels_last")}
 
 
-class Step:
-    """A training step of a network on random crops, from uint8 on the host to new weights."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        wrapper: OptimWrapper,
-        images: int,
-        size: tuple[int, int],
-        labels: torch.dtype,
-    ) -> None:
-        self.network, self.wrapper = network, wrapper
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (images, 3, *size), generator=generator)
-        truth = torch.randint(0, 19, (images, 1, *size), generator=generator)
-        self.inputs, self.truth = list(pixels.byte()), list(truth.to(labels))
-        if torch.cuda.is_available():  # as loaders give them
-            self.inputs = [image.pin_memory() for image in self.inputs]
-
-    def __call__(self) -> dict[str, Tensor]:
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=each)) for each in self.truth]
-        data = dict(inputs=self.inputs, data_samples=samples)
-        return self.network.train_step(data, self.wrapper)
-
-
 def step_of(
     place: Place,
     name: str,
@@ -220,9 +194,8 @@ def step_of(
     torch.manual_seed(0)
     network = MODELS.build(model) if mmseg else build_network(model)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = network.to(place.device).to(memory_format=layout).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    wrapper = OPTIM_WRAPPERS.build(dict(type=WRAPPERS[precision], optimizer=optimizer))
+    network = network.to(place.device).to(memory_format=layout)
+    wrapper = sgd(network, WRAPPERS[precision])
     return Step(network, wrapper, images, (side, side), torch.int64 if mmseg else torch.uint8)
 
 
@@ -241,7 +214,7 @@ def model_of(name: str, quick: bool) -> Config:
     return model
 
 
-def peak_memory(way: Callable) -> float:
+def peak_of_gpu(way: Callable) -> float:
     """Returns the peak memory of a GPU in GiB during one call."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

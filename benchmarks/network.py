@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.measure import Row, alternately, compare
 from ibnseg.models.create import create
@@ -24,7 +24,6 @@ MODES = {
     "bfloat16, channels-last": (torch.channels_last, True, (128, 256)),
 }
 """Memory layout, whether in bfloat16, and the size of the image: larger where it is faster."""
-
 
 LARGE = (1536, 3072)
 """The size at which fused and unfused predictions are compared: of many pixels, for few differ."""
@@ -56,9 +55,9 @@ def _rows(
 ) -> list[Row]:
     layout, is_bfloat16, size = MODES[mode]
     x = torch.randn(1, 3, *size).contiguous(memory_format=layout)
-    ways = {}
-    for name, network in networks.items():
-        ways[name] = _way(network.to(memory_format=layout), x)
+    ways = {
+        name: partial(network.to(memory_format=layout), x) for name, network in networks.items()
+    }
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
         times = alternately(ways, seconds, warm_up=1)
     what = f"{size[1]}x{size[0]}, {mode}, {how}"
@@ -66,10 +65,6 @@ def _rows(
         compare(f"FCN on {TITLES[name]}, {what}", times, PEER, most.get(name), ours=name, note=note)
         for name in MOST
     ]
-
-
-def _way(network: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    return lambda: network(x)
 
 
 @torch.inference_mode()

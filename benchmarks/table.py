@@ -29,12 +29,17 @@ def table(rows: Mapping[int, Sequence[Row]]) -> str:
     lines = [head, ["---"] * len(head)]
     for (work, peer), measured in by_work.items():
         one = next(iter(measured.values()))
-        line = [work, peer, "" if one.most is None else f"<= {_ratio(one.most)}"]
+        cells = [work, peer, "" if one.most is None else f"<= {_ratio(one.most)}"]
         for threads in rows:
-            line += _cells(measured.get(threads), notes)
-        lines.append(line)
-    text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+            cells += _cells(measured.get(threads), notes)
+        lines.append(cells)
+    text = "".join(f"{line(cells)}\n" for cells in lines)
     return text + "".join(f"\n[{i}] {note}\n" for i, note in enumerate(notes, 1))
+
+
+def line(cells: Sequence[str]) -> str:
+    """Returns a line of a table in Markdown, without its end."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _threads(count: int) -> str:

@@ -7,17 +7,16 @@ from functools import partial
 
 import torch
 from mmengine.registry import init_default_scope
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from torch import nn
 
 from benchmarks.measure import Row, alternately, compare
+from benchmarks.step import CLASSES, Step, sgd
 from ibnseg.engine.automatic import AUTOMATIC, resolved
 from ibnseg.engine.precision import WRAPPERS, autocast, fast_bfloat16
 from ibnseg.models.build import build_network
-from ibnseg.registry import MODELS, OPTIM_WRAPPERS
+from ibnseg.registry import MODELS
 
-IMAGES, SIDE, CLASSES = 2, 256, 19
+IMAGES, SIDE = 2, 256
 LARGE = 448
 """Height and width of larger crops, in which the optimiser and casts of weights weigh less."""
 CONVOLUTIONS = "its convolutions alone"
@@ -78,7 +77,7 @@ def measure(threads: int) -> list[Row]:
 def _scaling(
     convolutions: Callable[[], object], threads: int, chosen: dict[str, object], note: str
 ) -> list[Row]:
-    """What more threads give to that which torch and oneDNN do alone, beside one thread."""
+    """Compares all threads with one, in work that torch and oneDNN do alone."""
     dtype = getattr(torch, chosen["precision"])
     matrix = torch.randn(2048, 2048).to(dtype)
     works = {CONVOLUTIONS: convolutions, PRODUCT: lambda: matrix @ matrix}
@@ -97,32 +96,21 @@ def _on_one_thread(way: Callable[[], object], threads: int) -> None:
 
 def step(
     network: nn.Module, wrapper: str, labels: torch.dtype = torch.uint8, side: int = SIDE
-) -> Callable[[], object]:
-    """Makes a step as a training does it, from uint8 crops to new weights.
+) -> Step:
+    """Makes a step of this batch.
 
     Args:
         network: a segmentor, which is put into training mode.
-        wrapper: the type of its optimiser wrapper.
+        wrapper: the type of its optimiser's wrapper.
         labels: the type of the labels; mmseg takes int64.
         side: height and width of the crops.
     """
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    optim_wrapper = OPTIM_WRAPPERS.build(dict(type=wrapper, optimizer=optimizer))
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (IMAGES, 3, side, side), generator=generator).byte()
-    truth = torch.randint(0, CLASSES, (IMAGES, 1, side, side), generator=generator).to(labels)
-
-    def one() -> None:
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=each)) for each in truth]
-        network.train_step(dict(inputs=list(images), data_samples=samples), optim_wrapper)
-
-    network.train()
-    return one
+    return Step(network, sgd(network, wrapper), IMAGES, (side, side), labels)
 
 
 def _convolutions_alone(model: dict, chosen: dict[str, object]) -> Callable[[int], None]:
-    """Forward and backward through the convolutions, the bound that faster arithmetic comes to, for
-    crops of a height and width."""
+    """Makes the bound that faster arithmetic comes to: forward and backward through a model's
+    convolutions alone, as a function of the side of the crops."""
     network = build_network(model)
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -132,10 +120,10 @@ def _convolutions_alone(model: dict, chosen: dict[str, object]) -> Callable[[int
         network = network.to(memory_format=torch.channels_last)
     images = {side: torch.randn(IMAGES, 3, side, side) for side in (SIDE, LARGE)}
 
-    def step(side: int) -> None:
+    def passes(side: int) -> None:
         with autocast(chosen["precision"]):
             logits = network.decode_head(network.extract_feat(images[side]))
         logits.sum().backward()
         network.zero_grad()
 
-    return step
+    return passes
