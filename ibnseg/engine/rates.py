@@ -56,9 +56,9 @@ def parameter_groups(
     Args:
         network: has a ``backbone``, and that has ``blocks`` if ``layer_decay`` is not 1.
         lr: the learning rate of the heads.
-        weight_decay: that of weights that decay.
-        layer_decay: as for :func:`layer_factor`.
-        backbone_lr: what the rates of all of the backbone are multiplied by.
+        weight_decay: the weight decay of weights that decay.
+        layer_decay: the factor from one block to the one before it; see :func:`layer_factor`.
+        backbone_lr: a factor of the rates of all of the backbone.
         custom_keys: parts of names, each with a ``lr_mult`` that multiplies the rate, and a
             ``decay_mult`` that replaces 0 or 1 as the factor of the weight decay. The longest part
             that a name contains counts.
@@ -85,19 +85,15 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         place, _, rest = name.partition(".")
-        factor = 1.0
-        if place == "backbone":
-            factor = (
-                backbone_lr * layer_factor(rest, blocks, layer_decay) if blocks else backbone_lr
-            )
-        still = (
-            parameter.ndim <= 1
-            or parameter in embeddings
-            or (place == "backbone" and rest in loose)
-        )
+        is_backbones = place == "backbone"
+        factor = backbone_lr if is_backbones else 1.0
+        if is_backbones and blocks:
+            factor *= layer_factor(rest, blocks, layer_decay)
+        is_embedding = parameter in embeddings or (is_backbones and rest in loose)
+        decays = parameter.ndim > 1 and not is_embedding
         custom = next((custom_keys[key] for key in keys if key in name), {})
         rate = lr * factor * custom.get("lr_mult", 1.0)
-        decay = weight_decay * custom.get("decay_mult", 0.0 if still else 1.0)
+        decay = weight_decay * custom.get("decay_mult", float(decays))
         groups.setdefault((rate, decay), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
     return [dict(params=p, lr=rate, weight_decay=decay) for (rate, decay), p in ordered]
@@ -122,11 +118,11 @@ class LayerRates(DefaultOptimWrapperConstructor):
     Args:
         optim_wrapper_cfg: the config of wrapper and optimiser, whose ``lr`` and ``weight_decay``
             are those of the heads.
-        paramwise_cfg: some of :data:`PARAMWISE`.
+        paramwise_cfg: values for some keys of :data:`PARAMWISE`.
 
     Raises:
-        UserError: for another key, a factor that is not a number of 0 or more, and an optimiser
-            without ``lr``; when it is called, for a part of a name that no weight has.
+        UserError: if there is another key, a factor is not a number of 0 or more, or the optimiser
+            has no ``lr``; when it is called, if no weight's name has a part in ``custom_keys``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
