@@ -77,13 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def speeds(name: str, ways: dict[str, tuple[str, bool, bool]], seconds: float) -> dict[str, str]:
-    """Measures how many times as fast as the plain one each way of a network's step is; with the
-    quartiles over the rounds.
+    """Measures how many times as fast as a network's plain step each way of computing it is.
 
     Args:
         name: one of ``SIDES``.
         ways: entries of ``WAYS`` and ``COMPILED``; the first is the plain one.
         seconds: how long all rounds may take together, without compiling.
+
+    Returns:
+        By way, the median over the rounds, with their quartiles.
     """
     with ExitStack() as stack:
         steps: dict[str, Callable[[], object]] = {}

@@ -28,6 +28,8 @@ from ibnseg.support.errors import UserError
 CROP = 715
 """The side of a crop that is read."""
 CHUNK = (256, 256, 3)
+DOWNLOADED = "PNG, as downloaded"
+"""What each format is compared with."""
 WRITINGS = 3
 """How often each image is written; the median counts."""
 
@@ -81,29 +83,25 @@ def table(formats: Sequence[Format], folder: Path, seconds: float = 20) -> str:
     images = [Path(image) for image, _ in pairs(folder)]
     pixels = [cv2.imread(str(image)) for image in images]
     rng = np.random.default_rng(0)
-    readings, lines = {"": partial(_read_crops, _read, images, rng)}, {}
-    lines[""] = ["PNG, as downloaded", mean(map(_size, images)), None]
+    readings = {DOWNLOADED: partial(_read_crops, _read, images, rng)}
+    written = {DOWNLOADED: (mean(map(_size, images)), "")}
     for i, each in enumerate(formats):
         files = [folder / f"{i}-{j}" for j in range(len(pixels))]
         times = [_seconds_to_write(each, *pair) for pair in zip(files, pixels, strict=True)]
         for file, image in zip(files, pixels, strict=True):
             require_same_bits(each, file, image, _window(rng, image.shape))
         readings[each.name] = partial(_read_crops, each.read, files, rng)
-        lines[each.name] = [each.name, mean(map(_size, files)), mean(times)]
+        written[each.name] = mean(map(_size, files)), f"{1000 * mean(times):.0f} ms"
     raw = mean(image.nbytes for image in pixels)
     text = "| format | MB an image | share of raw | writing | reading a crop | beside PNG |\n"
     text += "| --- | ---: | ---: | ---: | ---: | ---: |\n"
     found = alternately(readings, seconds, warm_up=1)
-    for key, times in found.items():
-        name, size, writing = lines[key]
+    for name, times in found.items():
+        size, writing = written[name]
         reading = 1000 * median(times) / len(images)
-        ratio = median(a / b for a, b in zip(times, found[""], strict=True))
-        cells = [name, f"{size / 1e6:.2f}", f"{size / raw:.2f}"]
-        cells += [
-            "" if writing is None else f"{1000 * writing:.0f} ms",
-            f"{reading:.1f} ms",
-            f"{ratio:.3f}",
-        ]
+        ratio = median(a / b for a, b in zip(times, found[DOWNLOADED], strict=True))
+        cells = [name, f"{size / 1e6:.2f}", f"{size / raw:.2f}", writing]
+        cells += [f"{reading:.1f} ms", f"{ratio:.3f}"]
         text += f"{line(cells)}\n"
     return text.rstrip()
 
