@@ -127,7 +127,7 @@ def fill_store(
     with ExitStack() as locked:
 
         def plan() -> tuple[dict[str, str], list[str]]:
-            _require_own(folder)
+            _require_own(store)
             locked.enter_context(alone_in(folder, "is being prepared"))
             stamps = {name: stamp_of(info) for name, info in by_name.items()}
             return stamps, _begin(store, by_name, stamps, domain, sizes(by_name), verify)
@@ -265,6 +265,8 @@ def clean(names: Sequence[str], out: str | Path) -> None:
 
 
 CONTENTS = (PREPARED, FEATURES)
+"""What stores can hold."""
+
 _STORED = re.compile(
     rf"[0-9a-f]{{32}}({'|'.join(re.escape(end) for each in CONTENTS for end in each.ends)})"
 )
@@ -277,9 +279,13 @@ def _record_in(folder: Path) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _require_own(folder: Path) -> None:
-    """Raises a UserError if a folder holds anything but a store."""
-    if folder.is_dir() and not _record_in(folder):
+def _require_own(store: Store) -> None:
+    """Raises a UserError if the folder of a store holds anything but such a store."""
+    folder, own = store.folder, store.contents
+    for each in CONTENTS:
+        if each is not own and (folder / each.record).is_file():
+            raise UserError(f"{folder}: holds {each.what}, not {own.what}; give another --out")
+    if folder.is_dir() and not (folder / own.record).is_file():
         rest = [path.name for path in folder.iterdir() if path.name != LOCK]
         if rest:
             raise UserError(

@@ -272,6 +272,18 @@ def test_images_that_have_changed_since_are_refused(config, out, root) -> None:
         samples(config, root)
 
 
+def test_features_and_decoded_domains_are_not_stored_in_one_folder(
+    config, out, root, tmp_path, capsys
+) -> None:
+    there, where = tmp_path / "decoded", ["--data-root", f"camvid={root}"]
+    assert main(["prepare", "camvid", "--out", str(there), *where]) == 0
+    before = [sorted((folder / "camvid").iterdir()) for folder in (out, there)]
+    assert "holds prepared images, not stored features" in error_of(capsys, config, there, root)
+    assert main(["prepare", "camvid", "--out", str(out), *where]) == 1
+    assert "holds stored features, not prepared images" in capsys.readouterr().err
+    assert [sorted((folder / "camvid").iterdir()) for folder in (out, there)] == before
+
+
 def test_features_and_decoded_domains_are_not_mixed_up_on_the_command_line(capsys) -> None:
     for arguments in (
         ["camvid", "--features", "c.py"],
