@@ -21,8 +21,8 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.measure import Row
+from benchmarks.names import require_known
 from benchmarks.table import table, write
-from ibnseg.support.errors import unknown_name
 from ibnseg.support.progress import bar
 
 ROOT = Path(__file__).parents[1]
@@ -72,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return import_module(f"benchmarks.{args.rows[0]}").main([*args.rows[1:], *further])
     if further:
         parser.error(f"unknown arguments: {' '.join(further)}")
-    for name in args.rows:
-        if name not in ROWS:
-            parser.error(str(unknown_name("row", name, ROWS)))
+    require_known(parser, "row", args.rows, ROWS)
     if args.one:
         return _measure_here(args.rows[0], args.threads[0])
     threads = args.threads or list(dict.fromkeys((1, os.cpu_count() or 1)))

@@ -17,12 +17,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from benchmarks.measure import alternately, compare
+from benchmarks.names import require_known
 from benchmarks.table import line
 from benchmarks.training import IMAGES, OURS, PREPROCESSOR, step
 from ibnseg.engine.compiled import compiled
 from ibnseg.engine.precision import WRAPPERS
 from ibnseg.models.build import build_network
-from ibnseg.support.errors import unknown_name
 from ibnseg.support.files import config_folder
 
 WIDE = {
@@ -62,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=15, help="for the steps of a network")
     parser.add_argument("--compile", action="store_true", help="measure compiled steps, too")
     args = parser.parse_args(arguments)
-    for name in args.networks:
-        if name not in SIDES:
-            parser.error(str(unknown_name("network", name, SIDES)))
+    require_known(parser, "network", args.networks, SIDES)
     torch.set_num_threads(args.threads)
     init_default_scope("mmseg")
     ways = WAYS | (COMPILED if args.compile else {})

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from benchmarks.gpu_speed import Place, peak_of_gpu
 from benchmarks.measure import Row, alternately, compare, peak_memory
+from benchmarks.names import require_known
 from benchmarks.step import Step
 from benchmarks.table import line
 from ibnseg.engine.precision import WRAPPERS
@@ -79,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", default=found)
     parser.add_argument("--count", action="store_true", help="time nothing")
     args = parser.parse_args(arguments)
+    require_known(parser, "recipe", args.recipes, found)
     init_default_scope("mmseg")
     torch.set_num_threads(1)
-    for each in table(args.recipes or found, timed=not args.count):
+    for each in table(args.recipes, timed=not args.count):
         print(each, flush=True)
     print(check())
     return 0
@@ -175,7 +177,7 @@ def _pass(
     return bytes_kept, counter.get_total_flops()
 
 
-def step_of(
+def recipe_step(
     cfg: Config, device: torch.device, images: int, size: tuple[int, int], precision: str
 ) -> Step:
     """Makes a training step of an experiment, with random weights and its own optimiser."""
@@ -194,7 +196,7 @@ def table(recipes: Sequence[str], timed: bool = True) -> Iterator[str]:
     head += ["step"] * timed
     yield line(head)
     yield line(["---"] * len(head))
-    base = _timed(BASE) if timed else None
+    base = _step_to_time(BASE) if timed else None
     for name in (*recipes, BASE):
         own = cost(load_config(name))
         cells = [
@@ -209,14 +211,14 @@ def table(recipes: Sequence[str], timed: bool = True) -> Iterator[str]:
         yield line(cells)
 
 
-def _timed(name: str) -> Step:
+def _step_to_time(name: str) -> Step:
     images, side = TIMED
-    return step_of(load_config(name), torch.device("cpu"), images, (side, side), "float32")
+    return recipe_step(load_config(name), torch.device("cpu"), images, (side, side), "float32")
 
 
 def _ratio(name: str, base: Step) -> float:
     """The time of a recipe's step over that of the base's."""
-    times = alternately({name: _timed(name), BASE: base}, seconds=0, warm_up=1)
+    times = alternately({name: _step_to_time(name), BASE: base}, seconds=0, warm_up=1)
     gc.collect()
     return compare(name, times, BASE, ours=name).ratio
 
@@ -229,7 +231,7 @@ def check() -> str:
     for name in CHECKS:
         own = cost(load_config(name), images, size, "float32")
         counted = max(own.working, 12 * own.trained)
-        measured = 2**20 * peak_memory(partial(_prepared, name), 1)
+        measured = 2**20 * peak_memory(partial(_step_after_smaller, name), 1)
         lines.append(
             f"{name}, {images} crops of {size[1]}x{size[0]}, float32, a processor: "
             f"{counted / 2**20:.0f} MiB counted beside the weights, {measured / 2**20:.0f} measured"
@@ -237,12 +239,12 @@ def check() -> str:
     return "\n".join(lines)
 
 
-def _prepared(name: str) -> Callable[[], object]:
+def _step_after_smaller(name: str) -> Callable[[], object]:
     """Makes a step after a smaller one, for which libraries take the memory that they keep."""
     init_default_scope("mmseg")
-    step_of(load_config(name), torch.device("cpu"), 1, (32, 32), "float32")()
+    recipe_step(load_config(name), torch.device("cpu"), 1, (32, 32), "float32")()
     gc.collect()
-    return step_of(load_config(name), torch.device("cpu"), *CHECKED, "float32")
+    return recipe_step(load_config(name), torch.device("cpu"), *CHECKED, "float32")
 
 
 def vit(place: Place, seconds: float) -> Iterator[Row]:
@@ -250,7 +252,7 @@ def vit(place: Place, seconds: float) -> Iterator[Row]:
     name = "streets_dinov2_lora" if place.quick else "gta2city_dinov2b_lora"
     images, side = (2, 64) if place.quick else (IMAGES, SIDE)
     ways = {
-        precision: step_of(load_config(name), place.device, images, (side, side), precision)
+        precision: recipe_step(load_config(name), place.device, images, (side, side), precision)
         for precision in ("bfloat16", "float32")
     }
     times = place.timed(ways, seconds / 2)

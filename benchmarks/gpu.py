@@ -19,9 +19,9 @@ from mmengine.registry import init_default_scope
 from benchmarks.foundation import vit
 from benchmarks.gpu_checks import no_waits, resumes, same_step, two_processes
 from benchmarks.gpu_speed import CheckError, Place, compiling, deeplab, fcn, layer, loaders, testing
+from benchmarks.names import require_known
 from benchmarks.table import table
 from ibnseg.support.environment import devices
-from ibnseg.support.errors import unknown_name
 
 SECONDS = 480.0
 """How long all sections may take together."""
@@ -50,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     args = parser.parse_args(arguments)
-    for name in args.sections:
-        if name not in SECTIONS:
-            parser.error(str(unknown_name("section", name, SECTIONS)))
+    require_known(parser, "section", args.sections, SECTIONS)
     if args.device == "cuda" and not torch.cuda.is_available():
         print("gpu: there is no GPU that torch sees; --device cpu --quick tries the code")
         return 2
