@@ -87,7 +87,7 @@ def compare(
             numbers in ``unit``.
         peer, ours: names in ``times``.
         most: the goal, the largest ours / theirs that was aimed at.
-        unit: of the row, e.g. ``ms``, ``s``, ``MiB``.
+        unit: the unit of the row, e.g. ``ms``, ``s``, ``MiB``.
         note: what a reader should know about this row, in a few words.
     """
     ratios = [a / b for a, b in zip(times[ours], times[peer], strict=True)]
@@ -113,7 +113,7 @@ def peak_memory(prepare: Callable[[], Callable[[], object]], threads: int) -> fl
 
     Args:
         prepare: a function of a module; it makes all that is not measured, and returns the call.
-        threads: of torch and OpenCV.
+        threads: the number of threads of torch and OpenCV.
     """
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_growth, (prepare, threads))

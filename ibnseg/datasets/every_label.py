@@ -42,11 +42,11 @@ def of_every_label(
     takes to read a few labels.
 
     Args:
-        dataset: whose labels are read, as stored.
+        dataset: the dataset whose labels are read, as stored.
         compute: what is computed of a label's stretches of train ids; it and its result go between
             processes.
         description: what the progress bar says is under way.
-        indices: of the labels; all of the dataset by default.
+        indices: the indices of the labels; all of the dataset by default.
         tile: of :func:`~ibnseg.datasets.stretches.stretches`.
         workers: the loader processes of each process, at most one a core; 0 for none.
 

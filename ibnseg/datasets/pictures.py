@@ -131,7 +131,7 @@ def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
     """Reads a label file as it is stored.
 
     Args:
-        path: of the label.
+        path: the path of the label.
         channel: the one of :data:`CHANNELS` that holds the ids, if a label has several; of 8 or 16
             bits.
 
@@ -194,7 +194,7 @@ def verify(content: bytes) -> None:
     Decoding the pixels of a PNG verifies zlib's own checksum besides.
 
     Args:
-        content: of the file; what follows the end of the image is not looked at.
+        content: the bytes of the file; what follows the end of the image is not looked at.
 
     Raises:
         ValueError: saying what is damaged or missing.

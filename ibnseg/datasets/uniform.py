@@ -72,7 +72,7 @@ def class_index(dataset: DrivingDataset, tile: int = TILE, workers: int = 0) -> 
     """Finds the centroids in all labels of a dataset, with all processes of the command.
 
     Args:
-        dataset: whose labels are searched.
+        dataset: the dataset whose labels are searched.
         tile: the side of a tile in pixels.
         workers: the loader processes of each process.
 

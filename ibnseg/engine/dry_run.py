@@ -79,7 +79,7 @@ class _Cost:
     """What a step costs, measured on some crops of the training data.
 
     Args:
-        runner: whose network and optimiser are tried.
+        runner: the runner whose network and optimiser are tried.
         dataset: the training data.
     """
 

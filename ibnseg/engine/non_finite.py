@@ -31,7 +31,7 @@ class FirstNonFinite:
     that a gradient scaler skips, as it does by design.
 
     Args:
-        device: of the network.
+        device: the device of the network.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -32,9 +32,9 @@ class SharedDivisors:
     losses that rank pixels over a batch, such as Lovász and online hard example mining.
 
     Args:
-        network: whose losses are changed, until :meth:`remove`.
+        network: the network whose losses are changed, until :meth:`remove`.
         accumulate: parts of a process.
-        device: of the network.
+        device: the device of the network.
     """
 
     def __init__(self, network: nn.Module, accumulate: int, device: torch.device) -> None:

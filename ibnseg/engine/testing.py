@@ -142,7 +142,7 @@ def test_dataloader(
         root: the folder of its data.
         split: one of its splits.
         protocol: says how images and labels are shown.
-        scales: of test-time augmentation; empty for none.
+        scales: the scales of test-time augmentation; empty for none.
     """
     dataset = domain.dataset["type"].split(".")[-1]
     pipeline = [
@@ -193,7 +193,7 @@ def evaluator_of(
 
     Args:
         domain, protocol: what is tested, and how.
-        prefix: of the metrics' names in the log.
+        prefix: what the metrics' names in the log begin with.
         metrics: names of those that are measured beside the ones of the confusion matrix.
 
     Raises:

@@ -27,7 +27,7 @@ def boundary_band(classes: np.ndarray, width: int) -> np.ndarray:
 
     Args:
         classes: ``(H, W)`` uint8.
-        width: of the band in pixels, at least 1.
+        width: the width of the band in pixels, at least 1.
 
     Returns:
         ``(H, W)`` bool.

@@ -233,7 +233,7 @@ def counting(names: Iterable[str]) -> list[Metric]:
     """Selects the metrics that count something of their own in each image.
 
     Args:
-        names: of metrics; others than those that count are left out.
+        names: names of metrics; others than those that count are left out.
 
     Raises:
         UserError: for an unknown name, with the nearest ones.

@@ -157,8 +157,8 @@ def full_name(
     Args:
         protocol: the protocol.
         slide: the windows that are used; None for whole images.
-        tta_scales: of test-time augmentation; empty without it.
-        precision: of the network.
+        tta_scales: the scales of test-time augmentation; empty without it.
+        precision: the precision of the network.
     """
     name = protocol.name
     if slide is not None and protocol.inference is None:

@@ -111,7 +111,7 @@ def merge(
 
     Args:
         old: what the results file held before; None if there was none.
-        run: of the checkpoint that was tested.
+        run: the run of the checkpoint that was tested.
         tests: from :func:`test_record`.
         domains: facts of domains by name; ``title`` and ``group`` of those that occur are recorded.
 
@@ -158,7 +158,7 @@ def in_order(results: dict, before: dict | None, run: dict, tests: Sequence[Mapp
     Args:
         results: a results file's content.
         before: what it was before the command; None if there was none.
-        run: of the checkpoint that was tested.
+        run: the run of the checkpoint that was tested.
         tests: ``domain``, ``split`` and ``protocol`` of each.
     """
     checkpoint = run["checkpoint_sha256"]
@@ -200,7 +200,7 @@ def is_done(results: dict, run: dict, test: dict, folder: Path) -> bool:
 
     Args:
         results: a results file's content.
-        run: of the checkpoint.
+        run: the run of the checkpoint.
         test: ``domain``, ``split`` and ``protocol``; and ``metrics``, names of metrics that count
             something of their own, whose counts have to be there too.
         folder: the one that the results file is in.

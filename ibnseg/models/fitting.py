@@ -186,7 +186,7 @@ def require_finite(names: list[str], source: str) -> None:
     """Refuses a checkpoint of which some tensors are not finite.
 
     Args:
-        names: of these tensors.
+        names: the names of these tensors.
         source: what the message calls the checkpoint.
 
     Raises:

@@ -172,7 +172,7 @@ class LoRALinear(nn.Linear):
         lora_start_a, lora_start_b: the factors at the start, side by side, unless B starts at 0.
 
     Args:
-        linear: whose parameters it takes over.
+        linear: the layer whose parameters it takes over.
         settings: the adapter's.
         parts: number of layers that are one below another in the weight.
 

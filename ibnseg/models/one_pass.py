@@ -72,7 +72,7 @@ def update_running_statistics(batch: nn.Module, mean: Tensor, var: Tensor, value
 
     Args:
         batch: the layer.
-        mean, var: of the batch, the variance biased.
+        mean, var: the moments of the batch, the variance biased.
         values: how many there were of each channel.
     """
     batch.num_batches_tracked += 1
@@ -279,7 +279,7 @@ def _together(mean: Tensor, var: Tensor, counts: Tensor) -> tuple[Tensor, Tensor
     """Mean and variance of several sets of values together, ``(C,)``.
 
     Args:
-        mean, var: of each set, ``(sets, C)``.
+        mean, var: the moments of each set, ``(sets, C)``.
         counts: the number of values in each set, ``(sets, 1)``.
     """
     share = counts / counts.sum()

@@ -57,7 +57,7 @@ def leave_out(network: nn.Module, checkpoint: dict) -> None:
     stays.
 
     Args:
-        network: whose checkpoint it is.
+        network: the network whose checkpoint it is.
         checkpoint: with ``state_dict``, ``meta`` and perhaps ``ema_state_dict``; is changed.
     """
     weights, averaged = checkpoint["state_dict"], checkpoint.get(AVERAGED, {})
@@ -97,7 +97,7 @@ def completed(network: nn.Module, checkpoint: Mapping, source: str) -> dict:
     are read from the backbone's file (``init_cfg``) unless that has been done.
 
     Args:
-        network: whose checkpoint it is.
+        network: the network whose checkpoint it is.
         checkpoint: with ``state_dict``, its weights under the network's names.
         source: what error messages call it.
 

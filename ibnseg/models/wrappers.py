@@ -35,7 +35,7 @@ def unwrapped(names: Iterable[str]) -> dict[str, str]:
     :data:`SHARED` in front of all names, in any nesting and order.
 
     Args:
-        names: of all weights of a network, e.g. ``module.model.conv1.weight``.
+        names: the names of all weights of a network, e.g. ``module.model.conv1.weight``.
 
     Returns:
         The name without them, by name, e.g. ``conv1.weight``. Unwrapping it again changes nothing.

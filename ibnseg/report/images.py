@@ -54,7 +54,7 @@ def read_images(
     Tests of the same sample are drawn in the same groups: those that the last of them has recorded.
 
     Args:
-        tests: of several runs.
+        tests: the tests of several runs.
         metric: the name of the metric whose spread is computed.
         hidden: whether no progress bar is shown.
 

@@ -169,7 +169,7 @@ def look_of_files(paths: Sequence[str | Path], upright: bool = False) -> Look:
     """Measures the look of the images in some files; if there are more than ``MOST``, of so many.
 
     Args:
-        paths: of the images.
+        paths: the paths of the images.
         upright: whether they are turned as their EXIF orientation says, which is logged, instead of
             read as they are stored.
 
