@@ -76,7 +76,7 @@ FACTS = {
     "mean": Fact(THREE, "what is subtracted from each channel", example=[123.675, 116.28, 103.53]),
     "std": Fact(POSITIVE, "what each channel is then divided by", example=[58.395, 57.12, 57.375]),
     "trained_on": Fact(
-            "the domain that it was trained on, by its name if it is one here",
+        "the domain that it was trained on, by its name if it is one here",
         example="cityscapes",
     ),
     "class_map": Fact(
@@ -86,7 +86,9 @@ FACTS = {
         {},
     ),
     "size": Fact(or_none(SIZE), "(height, width), if it takes images of this size alone", None),
-    "stride": Fact(or_none(whole(1, 1024)), "what height and width of its input must be divisible by", None),
+    "stride": Fact(
+        or_none(whole(1, 1024)), "what height and width of its input must be divisible by", None
+    ),
     "selected_on": Fact(
         or_none(TEXT), "the domain whose labels chose this checkpoint among several", None
     ),
