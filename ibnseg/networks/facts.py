@@ -76,6 +76,7 @@ FACTS = {
     "mean": Fact(THREE, "what is subtracted from each channel", example=[123.675, 116.28, 103.53]),
     "std": Fact(POSITIVE, "what each channel is then divided by", example=[58.395, 57.12, 57.375]),
     "trained_on": Fact(
+        TEXT,
         "the domain that it was trained on, by its name if it is one here",
         example="cityscapes",
     ),
