@@ -23,7 +23,7 @@ test-extras: .venv/extras
 	touch $@
 
 .venv/extras: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,official,export]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,official,export,hf]' segmentation-models-pytorch
 	touch $@
 
 clean:

@@ -62,7 +62,7 @@ def import_modules(cfg: Config) -> None:
             raise UserError(
                 f"custom_imports: {name} cannot be imported ({type(error).__name__}: {error})"
             ) from error
-        found[top] = _describe(top)
+        found[top] = describe_package(top)
         _compare(found[top], recorded.get(top))
     cfg.modules = list(found.values())
 
@@ -121,8 +121,9 @@ def _holds(folder: Path, name: str) -> bool:
     return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
 
 
-def _describe(name: str) -> dict[str, str]:
-    """Where a package lies, and a hash of its Python files."""
+def describe_package(name: str) -> dict[str, str]:
+    """Returns where an imported package lies (``name``, ``folder``), and the ``sha256`` of its
+    Python files."""
     module = sys.modules[name]
     file = Path(module.__file__) if module.__file__ else None
     if file is not None and file.name != "__init__.py":

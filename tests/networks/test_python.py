@@ -1,0 +1,189 @@
+"""Networks of the user's own code: where they are found, what is known of them, and errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ibnseg.networks.facts import Facts
+from ibnseg.networks.python import build, configure
+from ibnseg.support.errors import UserError
+
+FACTS = dict(
+    classes=["road", "car"],
+    channels="RGB",
+    range=255,
+    mean=[0, 0, 0],
+    std=[1, 1, 1],
+    trained_on="gta5",
+)
+MODULE = f"""
+import torch
+
+facts = {FACTS}
+
+def build():
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(3, 2, 1)
+
+build.facts = facts
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A function that writes a module to the working folder; what is imported is forgotten
+    afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = {*sys.modules}
+
+    def write(text: str, name: str = "ownnet.py") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    yield write
+    for name in {*sys.modules} - before:
+        if name.split(".")[0] == "ownnet":
+            del sys.modules[name]
+
+
+def error_of(source: str) -> str:
+    with pytest.raises(UserError) as caught:
+        configure(source)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_function_in_the_working_folder_gives_the_network(here) -> None:
+    here(MODULE)
+    cfg = configure("ownnet:build")
+    assert (cfg["name"], cfg["model_title"]) == ("ownnet_build", "ownnet_build")
+    assert cfg["foreign"]["kind"] == "Python"
+    facts = Facts.of(cfg["model"]["facts"])
+    assert (facts.classes, facts.trained_on) == (("road", "car"), "gta5")
+    network = build("ownnet:build", facts)
+    assert isinstance(network, torch.nn.Conv2d)
+    assert build("ownnet:build", facts) is network  # as its weights may be random
+
+
+def test_facts_of_what_is_returned_precede_those_of_the_function_and_a_file_both(here) -> None:
+    here(
+        MODULE
+        + """
+class Callable:
+    facts = {**facts, "title": "Returned"}
+    def __call__(self, images):
+        return images.argmax(1)
+
+def other():
+    return Callable()
+
+other.facts = {**facts, "title": "Function"}
+"""
+    )
+    assert configure("ownnet:other")["model_title"] == "Returned"
+    Path("ownnet.json").write_text(json.dumps(dict(title="File", range=1)))
+    cfg = configure("ownnet:other")
+    assert (cfg["model_title"], cfg["model"]["facts"]["range"]) == ("File", 1)
+    assert cfg["model"]["facts"]["classes"] == ["road", "car"]
+
+
+def test_a_missing_fact_is_asked_for_with_the_file_to_write(here) -> None:
+    here("def build():\n    return lambda images: images.argmax(1)")
+    said = error_of("ownnet:build")
+    assert "classes, channels, range, mean, std, trained_on not known" in said
+    assert str(Path("ownnet.json").resolve()) in said
+
+
+def test_the_hash_is_of_the_files_and_the_weights(here) -> None:
+    hashes = set()
+    for text in (MODULE, MODULE + "# more", MODULE.replace("seed(0)", "seed(1)")):
+        here(text)
+        sys.modules.pop("ownnet", None)
+        sys.path_importer_cache.clear()
+        hashes.add(configure("ownnet:build")["foreign"]["sha256"])
+    assert len(hashes) == 3
+    here(MODULE, "ownnet/nets.py")
+    here("", "ownnet/__init__.py")
+    Path("ownnet.py").unlink()
+    for text in ("a = 1", "a = 2"):
+        here(text, "ownnet/part.py")
+        for name in ("ownnet", "ownnet.nets"):
+            sys.modules.pop(name, None)
+        hashes.add(configure("ownnet.nets:build")["foreign"]["sha256"])
+    assert len(hashes) == 5
+
+
+def test_equal_weights_have_equal_hashes(here) -> None:
+    here(MODULE)
+    first = configure("ownnet:build")["foreign"]["sha256"]
+    del sys.modules["ownnet"]
+    assert configure("ownnet:build")["foreign"]["sha256"] == first
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import torch\nx = = 1", "ownnet.py:2: SyntaxError"),
+        ("\n\nraise ValueError('no\\nsuch thing')", "ownnet.py:3: ValueError: no"),
+        ("import nothing_of_that_name", "ownnet.py:1: ModuleNotFoundError: No module named"),
+        ("raise SystemExit(2)", "ownnet.py:1: SystemExit: 2"),
+        ("def build():\n    return 1 / 0", "ownnet.py:2: ZeroDivisionError"),
+        ("import torch\ndef build():\n    return torch.zeros(-1)", "ownnet.py:3: RuntimeError"),
+        ("def build(depth):\n    pass", "ownnet:build: TypeError: build() missing 1"),
+        ("def build():\n    return 3", "returns int, expected a torch module"),
+        ("def bild():\n    return 3", "unknown function 'build'; did you mean bild?"),
+        ("build = 3", "is int, expected a function"),
+    ],
+)
+def test_errors_of_the_users_code_are_a_line_with_its_place(here, text: str, said: str) -> None:
+    here(text)
+    assert said in error_of("ownnet:build")
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ("3", "facts is 3"),
+        ("{'mean': object()}", "not JSON serializable"),
+        ("{'a': 1}", "fact 'a'"),
+    ],
+)
+def test_facts_that_are_none_are_refused(here, facts: str, said: str) -> None:
+    here(f"def build():\n    return lambda x: x\nbuild.facts = {facts}")
+    assert said in error_of("ownnet:build")
+
+
+def test_a_module_that_is_nowhere_is_refused(here, tmp_path: Path) -> None:
+    assert f"no module ownnet in {tmp_path}" in error_of("ownnet:build")
+    here("")
+    assert "no module ownnet.part in" in error_of("ownnet.part:build")
+    assert "is not a file of Python" in error_of("sys:exit")
+
+
+def test_a_module_that_another_one_hides_is_refused(here) -> None:
+    here(MODULE, "json.py")
+    assert "Python has loaded another module json" in error_of("json:build")
+
+
+def test_a_network_may_be_a_function_over_arrays(here) -> None:
+    here(
+        f"""
+        import numpy as np
+        def build():
+            return lambda images: np.asarray(images).argmax(1)
+        build.facts = {FACTS}
+        """
+    )
+    facts = Facts.of(configure("ownnet:build")["model"]["facts"])
+    found = build("ownnet:build", facts)(torch.eye(3)[None, :, None])
+    np.testing.assert_array_equal(found, [[[0, 1, 2]]])
