@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from benchmarks import gpu, measure
+from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -43,3 +44,17 @@ def test_a_check_that_does_not_hold_is_named(capsys, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("check", ["same_step", "no_waits", "resumes", "two_processes"])
 def test_a_gpu_learns_what_a_processor_does(check: str) -> None:
     assert gpu.main([check]) == 0
+
+
+@on_gpu
+def test_a_gpu_counts_label_maps_as_a_processor_does() -> None:
+    label, prediction = (torch.randint(0, 19, (2, 300, 500)) for _ in range(2))
+    label[torch.rand(label.shape) < 0.1] = 255
+    expected = confusion_matrix(label, prediction, 19)
+    for dtype in (torch.uint8, torch.int64):
+        counts = confusion_matrix(*(each.cuda().to(dtype) for each in (label, prediction)), 19)
+        assert counts.is_cuda
+        assert torch.equal(counts.cpu(), expected)
+        assert mean_iou(counts) == mean_iou(expected)
+    with pytest.raises(ValueError, match="label has values 18, which are none of 18 classes"):
+        confusion_matrix(label.cuda(), prediction.cuda(), 18)

@@ -1,45 +1,119 @@
-"""Confusion matrices of label maps, counted in exact integers, and the scores of classes."""
+"""Confusion matrices of label maps, counted in exact integers, and the scores of classes.
+
+Label maps are arrays of NumPy or tensors of torch, on any device. This module needs no more than
+NumPy and OpenCV: torch is used if a tensor comes, and mmengine never.
+"""
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 
 from ibnseg.datasets.stretches import where_few
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Counts = np.ndarray | Tensor
+    Map = TypeVar("Map", np.ndarray, Tensor)
+
 _EXACT = 1 << 24  # float32 holds every whole number up to this one
+_NAMED = 8  # the most wrong values that a message lists
 
 
-def confusion_matrix(
-    label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255
-) -> np.ndarray:
+def confusion_matrix(label: Map, prediction: Map, num_classes: int, ignore_index: int = 255) -> Map:
     """Counts pixels by true and predicted class.
 
+    Both maps are arrays of NumPy, or both are tensors of torch on one device, where they are
+    counted. What is predicted under an ignored label is not looked at. Everywhere else it has to be
+    a class, so 255 is refused there: a network that leaves out what it is unsure of would gain by
+    it. To count such pixels, make them a class of their own, K, of ``num_classes`` K + 1: then each
+    is a miss of its true class.
+
     Args:
-        label: (H, W) uint8 train ids, below ``num_classes`` or ``ignore_index``.
-        prediction: (H, W) uint8 train ids, below ``num_classes``.
-        num_classes: K, at most 255.
+        label: (H, W), or any other shape such as (N, H, W), whole numbers of any type: train ids
+            below ``num_classes``, or ``ignore_index``.
+        prediction: whole numbers of the same shape, train ids below ``num_classes``.
+        num_classes: K.
         ignore_index: pixels of this label do not count.
 
     Returns:
-        (K, K) int64; rows are truth, columns prediction.
+        (K, K) int64, of the kind of the maps and on their device; rows are truth, columns
+        prediction. The sum over images is the matrix of a set.
 
     Raises:
-        ValueError: for shapes or dtypes that do not fit, and for values that are no class, naming
-            them.
+        ValueError: for kinds, devices, shapes or types that do not fit, and for values that are no
+            class, naming them.
     """
+    home = _home_of(label, prediction)
+    _require_whole_numbers(label, prediction)
+    if home is np and label.dtype == prediction.dtype == np.uint8 and num_classes <= 256:
+        joint = _joint_histogram(label, prediction)
+        if 0 <= ignore_index < 256:
+            joint[ignore_index] = 0
+        counts = joint[:num_classes, :num_classes]
+        wrong = joint.sum() - counts.sum()
+    else:
+        label, prediction = (home.asarray(x, dtype=home.int64) for x in (label, prediction))
+        counts, wrong = _joint_bincount(home, label, prediction, num_classes, ignore_index)
+    if wrong:
+        counted = label != ignore_index
+        for name, values in (("label", label[counted]), ("prediction", prediction[counted])):
+            found = home.unique(values[(values < 0) | (values >= num_classes)]).tolist()
+            if found:
+                listed = ", ".join(map(str, found[:_NAMED])) + ", ..." * (len(found) > _NAMED)
+                raise ValueError(
+                    f"{name} has values {listed}, which are none of {num_classes} classes"
+                )
+    return counts
+
+
+def _home_of(label: Map, prediction: Map) -> ModuleType:
+    """The library whose arrays both maps are: NumPy or torch."""
+    if isinstance(label, np.ndarray) and isinstance(prediction, np.ndarray):
+        return np
+    if not (_is_tensor(label) and _is_tensor(prediction)):
+        kinds = (type(each).__name__ for each in (label, prediction))
+        raise ValueError(
+            "label is of type {}, prediction of type {}; expected two arrays of NumPy, or two "
+            "tensors of torch".format(*kinds)
+        )
+    if label.device != prediction.device:
+        raise ValueError(
+            f"label is on {label.device}, prediction on {prediction.device}; move one of them"
+        )
+    return sys.modules["torch"]
+
+
+def _is_tensor(value: object) -> bool:
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _require_whole_numbers(label: Map, prediction: Map) -> None:
     if label.shape != prediction.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, its label {label.shape}")
-    if label.dtype != np.uint8 or prediction.dtype != np.uint8:
-        raise ValueError(f"expected uint8, got label {label.dtype}, prediction {prediction.dtype}")
-    joint = _joint_histogram(label, prediction)
-    joint[ignore_index] = 0
-    for axis, name in enumerate(("label", "prediction")):
-        values = joint.sum(axis=1 - axis).nonzero()[0]
-        if len(values) and values[-1] >= num_classes:
-            wrong = ", ".join(str(v) for v in values if v >= num_classes)
-            raise ValueError(f"{name} has values {wrong}, which are none of {num_classes} classes")
-    return joint[:num_classes, :num_classes]
+        shapes = map(tuple, (prediction.shape, label.shape))
+        raise ValueError("prediction has shape {}, its label {}".format(*shapes))
+    names = [str(each.dtype).removeprefix("torch.") for each in (label, prediction)]
+    if not all(name.strip("<>")[0] in "iu" for name in names):
+        raise ValueError("expected whole numbers, got label {}, prediction {}".format(*names))
+
+
+def _joint_bincount(
+    home: ModuleType, label: Map, prediction: Map, num_classes: int, ignore_index: int
+) -> tuple[Map, Map]:
+    """Counts the pixels of each pair of classes, (K, K), and those whose label or prediction is no
+    class; the maps are int64."""
+    pairs = num_classes * num_classes
+    known = (label >= 0) & (label < num_classes) & (prediction >= 0) & (prediction < num_classes)
+    places = home.where(known, label * num_classes + prediction, pairs)
+    places = home.where(label == ignore_index, pairs + 1, places)
+    counts = home.bincount(places.reshape(-1), minlength=pairs + 2)
+    return counts[:pairs].reshape(num_classes, num_classes), counts[pairs]
 
 
 def _joint_histogram(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -66,7 +140,7 @@ def _joint_histogram(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return joint
 
 
-def iou(confusion: np.ndarray) -> np.ndarray:
+def iou(confusion: Counts) -> np.ndarray:
     """Computes the intersection over union of each class: TP / (TP + FP + FN).
 
     The rules are those of cityscapesScripts' evalPixelLevelSemanticLabeling: pixels whose truth is
@@ -74,15 +148,15 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     undefined.
 
     Args:
-        confusion: (..., K, K) counts, rows truth.
+        confusion: (..., K, K) counts, rows truth; arrays, tensors or lists, here and below.
 
     Returns:
-        (..., K) float64, NaN where undefined.
+        (..., K) float64, NaN where undefined; of NumPy, as counts are small.
     """
     return iou_of_margins(margins(confusion))
 
 
-def margins(confusion: np.ndarray) -> np.ndarray:
+def margins(confusion: Counts) -> np.ndarray:
     """Sums the pixels of each class that are right, that have it and that are predicted as it.
 
     Args:
@@ -91,6 +165,7 @@ def margins(confusion: np.ndarray) -> np.ndarray:
     Returns:
         (..., 3, K) counts: the diagonal, the sums of rows, and those of columns.
     """
+    confusion = _on_host(confusion)
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     return np.stack([hit, confusion.sum(axis=-1), confusion.sum(axis=-2)], axis=-2)
 
@@ -102,7 +177,7 @@ def iou_of_margins(counts: np.ndarray) -> np.ndarray:
         return hit / (predicted + true - hit)
 
 
-def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
+def mean_iou(confusion: Counts, classes: list[int] | None = None) -> float | np.ndarray:
     """Averages :func:`iou` over the ``classes`` whose IoU is defined.
 
     Args:
@@ -115,7 +190,7 @@ def mean_iou(confusion: np.ndarray, classes: list[int] | None = None) -> float |
     return mean_of_defined(iou(confusion), classes)
 
 
-def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
+def pixel_accuracy(confusion: Counts) -> float | np.ndarray:
     """Computes the share of pixels whose class is right, ignored ones left out.
 
     Args:
@@ -124,13 +199,12 @@ def pixel_accuracy(confusion: np.ndarray) -> float | np.ndarray:
     Returns:
         A float, or (...) float64 of a stack; NaN if there are no pixels.
     """
+    confusion = _on_host(confusion)
     with np.errstate(invalid="ignore"):
         return _plain(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
 
 
-def mean_class_accuracy(
-    confusion: np.ndarray, classes: list[int] | None = None
-) -> float | np.ndarray:
+def mean_class_accuracy(confusion: Counts, classes: list[int] | None = None) -> float | np.ndarray:
     """Averages TP / (TP + FN), the share of a class's pixels that are right, over ``classes``.
 
     Classes that are true nowhere are left out. This is the "mean accuracy" of Long, Shelhamer,
@@ -144,13 +218,14 @@ def mean_class_accuracy(
     Returns:
         A float, or (...) float64 of a stack; NaN if none of the classes is true.
     """
+    confusion = _on_host(confusion)
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     with np.errstate(invalid="ignore"):
         return mean_of_defined(hit / confusion.sum(axis=-1), classes)
 
 
 def frequency_weighted_iou(
-    confusion: np.ndarray, classes: list[int] | None = None
+    confusion: Counts, classes: list[int] | None = None
 ) -> float | np.ndarray:
     """Averages :func:`iou` over ``classes``, each weighted by the number of its true pixels.
 
@@ -163,14 +238,14 @@ def frequency_weighted_iou(
     Returns:
         A float, or (...) float64 of a stack; NaN if none of the classes is true.
     """
-    picked = slice(None) if classes is None else classes
+    confusion, picked = _on_host(confusion), slice(None) if classes is None else classes
     true = confusion.sum(axis=-1)[..., picked]
     weighted = true * np.nan_to_num(iou(confusion)[..., picked])
     with np.errstate(invalid="ignore"):
         return _plain(weighted.sum(axis=-1) / true.sum(axis=-1))
 
 
-def mean_f_score(confusion: np.ndarray, classes: list[int] | None = None) -> float | np.ndarray:
+def mean_f_score(confusion: Counts, classes: list[int] | None = None) -> float | np.ndarray:
     """Averages the F1 score, 2 TP / (2 TP + FP + FN), over the ``classes`` that have one.
 
     F1 is the harmonic mean of precision and recall (van Rijsbergen, "Information Retrieval", 1979,
@@ -184,6 +259,7 @@ def mean_f_score(confusion: np.ndarray, classes: list[int] | None = None) -> flo
     Returns:
         A float, or (...) float64 of a stack; NaN if no class is defined.
     """
+    confusion = _on_host(confusion)
     twice = 2 * np.diagonal(confusion, axis1=-2, axis2=-1)
     with np.errstate(invalid="ignore"):
         scores = twice / (confusion.sum(axis=-2) + confusion.sum(axis=-1))
@@ -208,3 +284,8 @@ def mean_of_defined(values: np.ndarray, classes: list[int] | None = None) -> flo
 
 def _plain(values: np.ndarray) -> float | np.ndarray:
     return values if np.ndim(values) else float(values)
+
+
+def _on_host(counts: Counts) -> np.ndarray:
+    """Counts as an array of NumPy; those of torch are copied if they are on another device."""
+    return counts.cpu().numpy() if _is_tensor(counts) else np.asarray(counts)

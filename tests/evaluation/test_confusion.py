@@ -5,11 +5,20 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ibnseg.evaluation.confusion import confusion_matrix, iou, mean_iou, pixel_accuracy
+from ibnseg.evaluation.confusion import (
+    confusion_matrix,
+    frequency_weighted_iou,
+    iou,
+    mean_class_accuracy,
+    mean_f_score,
+    mean_iou,
+    pixel_accuracy,
+)
 
 quick = settings(deadline=None, max_examples=50)
 
@@ -158,10 +167,111 @@ def test_a_prediction_of_another_shape_is_refused():
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2)
 
 
-def test_labels_or_predictions_of_another_dtype_are_refused():
-    for first, second in (("int64", "uint8"), ("uint8", "float32")):
-        with pytest.raises(ValueError, match=f"got label {first}, prediction {second}"):
+def test_labels_or_predictions_that_are_no_whole_numbers_are_refused():
+    for first, second in (("float32", "uint8"), ("int64", "float64"), ("uint8", "bool")):
+        message = f"^expected whole numbers, got label {first}, prediction {second}$"
+        with pytest.raises(ValueError, match=message):
             confusion_matrix(np.zeros((2, 2), first), np.zeros((2, 2), second), 2)
+        maps = (torch.zeros(2, 2, dtype=getattr(torch, name)) for name in (first, second))
+        with pytest.raises(ValueError, match=message):
+            confusion_matrix(*maps, 2)
+
+
+def test_an_array_and_a_tensor_are_not_compared():
+    label, prediction = np.zeros((2, 2), np.uint8), torch.zeros(2, 2, dtype=torch.uint8)
+    for first, second, named in (
+        (label, prediction, "label is of type ndarray, prediction of type Tensor; expected two"),
+        (prediction, label, "label is of type Tensor, prediction of type ndarray; expected two"),
+        ([[0]], label, "label is of type list, prediction of type ndarray; expected two"),
+    ):
+        with pytest.raises(ValueError, match=f"^{named}"):
+            confusion_matrix(first, second, 2)
+
+
+def test_tensors_on_two_devices_are_refused():
+    label, prediction = torch.zeros(1, dtype=torch.uint8), torch.zeros(1, device="meta").byte()
+    with pytest.raises(ValueError, match="^label is on cpu, prediction on meta; move one of them"):
+        confusion_matrix(label, prediction, 2)
+
+
+# --- other types, and tensors ---
+
+TYPES = ("uint8", "int8", "int16", "int32", "int64")
+
+
+@quick
+@given(maps(), st.sampled_from(TYPES), st.sampled_from(TYPES))
+def test_whole_numbers_of_any_type_are_counted_alike_in_arrays_and_tensors(pair, first, second):
+    label, prediction = pair
+    ignored = -1 if first == "int8" else 255
+    label = np.where(label == 255, ignored, label).astype(first)
+    prediction = prediction.astype(second)
+    found = confusion_matrix(label, prediction, 5, ignored)
+    assert found.dtype == np.int64
+    assert found.tolist() == counted(*pair, 5)
+    tensors = [torch.from_numpy(np.ascontiguousarray(each)) for each in (label, prediction)]
+    tensor = confusion_matrix(*tensors, 5, ignored)
+    assert tensor.dtype == torch.int64
+    assert tensor.tolist() == found.tolist()
+
+
+def test_unsigned_and_big_endian_numbers_are_counted():
+    for name in ("uint16", "uint32", "uint64", ">i4"):
+        label, prediction = (np.array([values], name) for values in ([0, 1, 255], [1, 1, 7]))
+        assert confusion_matrix(label, prediction, 2).tolist() == [[0, 1], [0, 1]], name
+
+
+def test_a_batch_is_counted_as_the_sum_of_its_images():
+    label, prediction = (np.random.default_rng(i).integers(0, 4, (3, 5, 6)) for i in (0, 1))
+    expected = sum(np.array(counted(*each, 4)) for each in zip(label, prediction, strict=True))
+    assert confusion_matrix(label, prediction, 4).tolist() == expected.tolist()
+    tensors = (torch.from_numpy(each)[:, None] for each in (label, prediction))
+    assert confusion_matrix(*tensors, 4).tolist() == expected.tolist()
+
+
+def test_there_can_be_more_classes_than_bytes_have_values():
+    label, prediction = np.array([[0, 299, 299]]), np.array([[0, 299, 298]])
+    found = confusion_matrix(label, prediction, 300)
+    assert found.shape == (300, 300)
+    assert {place: int(found[place]) for place in zip(*found.nonzero(), strict=True)} == {
+        (0, 0): 1, (299, 298): 1, (299, 299): 1
+    }  # fmt: skip
+    few = (label % 256).astype(np.uint8), (prediction % 256).astype(np.uint8)
+    assert confusion_matrix(*few, 300).shape == (300, 300)
+
+
+def test_no_label_of_a_byte_is_ignored_if_the_ignored_one_is_no_byte():
+    values = np.array([[156, 255, 0]], np.uint8)
+    for ignored in (-100, 256, -1):
+        found = confusion_matrix(values, values, 256, ignored)
+        assert found.diagonal().nonzero()[0].tolist() == [0, 156, 255], ignored
+
+
+def test_wrong_values_of_any_type_are_named_and_the_first_of_many():
+    label, prediction = np.array([[0, 1, 255]]), np.array([[-1, 19, 300]])
+    kinds = ((label, prediction), (torch.tensor(label), torch.tensor(prediction)))
+    for pair in kinds:
+        with pytest.raises(ValueError, match=r"^prediction has values -1, 19, which are none of"):
+            confusion_matrix(*pair, 19)
+        with pytest.raises(ValueError, match=r"^label has values 1, which are none of 1 classes"):
+            confusion_matrix(*pair, 1)
+    many = np.arange(100)
+    with pytest.raises(
+        ValueError, match=r"^label has values 2, 3, 4, 5, 6, 7, 8, 9, \.\.\., which"
+    ):
+        confusion_matrix(many, many, 2)
+
+
+def test_scores_of_counts_in_tensors_and_lists_are_those_of_arrays():
+    stack = np.random.default_rng(0).integers(0, 9, (2, 4, 4))
+    stack[:, 3], stack[:, :, 3] = 0, 0
+    for score in (mean_iou, mean_class_accuracy, frequency_weighted_iou, mean_f_score):
+        expected = score(stack, [0, 1, 3])
+        for counts in (torch.from_numpy(stack), stack.tolist()):
+            np.testing.assert_array_equal(score(counts, [0, 1, 3]), expected)
+        assert type(score(torch.from_numpy(stack[0]))) is float
+    for score in (iou, pixel_accuracy):
+        np.testing.assert_array_equal(score(torch.from_numpy(stack)), score(stack))
 
 
 # --- scores ---
