@@ -17,7 +17,7 @@ _HOMES = {
     "list_models": "models.create",
     "load": "networks.network",
     "predict": "networks.network",
-    "test": "engine.run",
+    "test": "networks.testing",
     "train": "engine.run",
 }
 """The module of each name. These are imported on first use, because they need torch, which the help

@@ -7,9 +7,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
+from ibnseg.networks.kinds import KINDS
 from ibnseg.runs.kinds import PRECISIONS
-from ibnseg.support.configs import config_files, require_network, require_run
+from ibnseg.support.configs import config_files
 from ibnseg.support.stack import check_stack
+
+FORMS = ", ".join(kind.form for kind in KINDS)
+"""How networks that were not trained here are named, for help."""
 
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
@@ -70,8 +74,8 @@ def add_network(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
         "network",
         nargs=nargs,
         type=path,
-        metavar="RUN|CONFIG",
-        help="folder of a run; or a config, with a checkpoint",
+        metavar="NETWORK",
+        help=f"folder of a run; a config, with a checkpoint; or {FORMS}",
     )
     network.complete = configs_and_files()
     add_file(
@@ -107,7 +111,7 @@ def add_out(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_runs(parser: argparse.ArgumentParser, nargs: str) -> None:
     """Adds RUN, several of them."""
-    add_folder(parser, "runs", nargs=nargs, metavar="RUN", help="folders of runs")
+    add_folder(parser, "runs", nargs=nargs, metavar="RUN", help=f"folders of runs; or {FORMS}")
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
@@ -176,8 +180,10 @@ def begin_with_network(args: argparse.Namespace) -> None:
         UserError: for upstream's OpenMMLab packages, a network that is not there, and a device that
             torch does not see.
     """
+    from ibnseg.networks.sources import require
+
     check_stack()
-    require_network(args.network, args.checkpoint)
+    require(args.network, args.checkpoint)
     _use_device(args)
 
 
@@ -185,10 +191,9 @@ def begin_with_runs(args: argparse.Namespace, protocols: Sequence[str] | None = 
     """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`, and checks the
     names of domains and protocols, and that the data of the domains is there."""
     check_stack()
-    for run in args.runs:
-        require_run(run)
-    from ibnseg.engine.early import check_testing
+    from ibnseg.networks.sources import check_testing, require_runs
 
+    require_runs(args.runs)
     data = dict(roots=dict(args.data_root), domains=args.domains, protocols=protocols)
     check_testing(args.runs[0], **data)
     _use_device(args)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from ibnseg.commands import arguments
+from ibnseg.networks.kinds import kind_of
+from ibnseg.networks.sources import require
 from ibnseg.submission import TARGETS
-from ibnseg.support.configs import require_network
 from ibnseg.support.errors import UserError
 from ibnseg.support.stack import check_stack
 
@@ -81,10 +82,11 @@ def submit(args: argparse.Namespace) -> None:
     data = dict(domain=args.domain, split=args.split, roots=dict(args.data_root))
     check_stack()
     if not args.check:
-        require_network(args.network, args.checkpoint)
+        require(args.network, args.checkpoint)
     from ibnseg.engine.early import check_given_names
 
-    check_given_names(args.network, args.cfg_options, [args.domain] if args.domain else [])
+    own = None if args.network and kind_of(args.network) else args.network
+    check_given_names(own, args.cfg_options, [args.domain] if args.domain else [])
     if args.check:
         from ibnseg.submission.submit import check
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ibnseg.commands import arguments
-from ibnseg.support.configs import find_config, require_network
+from ibnseg.support.configs import find_config
 from ibnseg.support.stack import check_stack
 
 
@@ -54,14 +54,14 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 def test(args: argparse.Namespace) -> None:
     """Tests a network."""
     check_stack()
-    require_network(args.network, args.checkpoint)
-    from ibnseg.engine.early import check_testing
+    from ibnseg.networks.sources import check_testing
 
     check_testing(args.network, args.checkpoint, **_data(args))
     arguments.begin_with_network(args)
-    from ibnseg.engine import launch, run
+    from ibnseg.engine import launch
+    from ibnseg.networks import testing
 
-    run.test(
+    testing.test(
         args.network,
         args.checkpoint,
         tta=args.tta,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ibnseg.datasets.domain import Domains
 from ibnseg.evaluation.protocols import get_protocol
 from ibnseg.runs.literal import read_some_values
-from ibnseg.runs.recipe import train_domains
+from ibnseg.runs.recipe import is_foreign_network, train_domains
 from ibnseg.support.configs import find_config
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path
@@ -85,26 +85,19 @@ def check_training(config: str | Path, options: Sequence[str] = (), **given: obj
     _check(load_config(config, options), training=True, **given)
 
 
-def check_testing(
-    source: str | Path,
-    checkpoint: str | Path | None = None,
-    options: Sequence[str] = (),
-    **given: object,
-) -> None:
-    """Checks what :func:`ibnseg.engine.run.test` is given, as far as that needs no torch.
+def check_network(cfg: Config, checkpoint: Path | None, **given: object) -> None:
+    """Checks what :func:`ibnseg.test` is given, as far as that needs no torch.
 
     Args:
-        source, checkpoint, options: as for that function.
-        given: its ``roots``, ``domains`` and ``protocols``.
+        cfg: the network's config, not expanded.
+        checkpoint: its weights; None for a network that was not trained here.
+        given: ``roots``, ``domains`` and ``protocols`` as for that function.
 
     Raises:
         UserError: as that function.
     """
-    check_given_names(source, options, given.get("domains"), given.get("protocols"))
-    from ibnseg.engine.read import find_network
-
-    cfg, checkpoint = find_network(source, checkpoint, options)
-    require_checkpoint(checkpoint)
+    if checkpoint is not None:
+        require_checkpoint(checkpoint)
     _check(cfg, training=False, **given)
 
 
@@ -130,7 +123,8 @@ def _check(
             cfg[key] = value
     cfg = with_defaults(cfg)
     known = Domains.of(cfg)
-    found = {name: known[name] for name in [*train_domains(cfg), *cfg.test_domains]}
+    trained = [] if is_foreign_network(cfg) else train_domains(cfg)
+    found = {name: known[name] for name in [*trained, *cfg.test_domains]}
     known.check_roots(roots, found.values())
     for name in cfg.protocol:
         get_protocol(name)

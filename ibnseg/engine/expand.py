@@ -16,7 +16,7 @@ from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
 from ibnseg.evaluation.protocols import get_protocol
 from ibnseg.runs.foreign import REFUSED
-from ibnseg.runs.recipe import domain_label, train_domains
+from ibnseg.runs.recipe import domain_label, is_foreign_network, train_domains
 from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import LATEST
 from ibnseg.support.errors import UserError
@@ -57,15 +57,19 @@ def expand(
         cfg.name = Path(cfg.filename or "unnamed").stem
     if cfg.get("made_from") is None and cfg.filename is not None:
         cfg.made_from = str(Path(cfg.filename).resolve())
-    trained = train_domains(cfg)
+    foreign, known = is_foreign_network(cfg), Domains.of(cfg)
+    trained = [] if foreign else train_domains(cfg)
     names = list(dict.fromkeys([*trained, *cfg.test_domains]))
-    known = Domains.of(cfg)
     domains = {name: known[name] for name in names}
-    cfg.domains = {name: domain.as_dict() for name, domain in domains.items()}
-    class_set = domains[trained[0]].class_set
+    titled = [name for name in train_domains(cfg) if name in known]
+    cfg.domains = {name: known[name].as_dict() for name in dict.fromkeys([*titled, *names])}
+    class_set = domains[names[0]].class_set
     for domain in domains.values():
-        _require_same_classes(domain, class_set, trained[0])
-    check_heads(cfg.model, len(class_set.classes))
+        _require_same_classes(domain, class_set, names[0], foreign)
+    if foreign:
+        cfg.model.target = list(class_set.classes)
+    else:
+        check_heads(cfg.model, len(class_set.classes))
     known.check_roots(roots, domains.values())
     protocols = [get_protocol(name) for name in cfg.protocol]
     read = names if training else cfg.test_domains
@@ -76,7 +80,7 @@ def expand(
     cfg.experiment_name, cfg.default_scope = cfg.name, "mmseg"
     cfg.launcher = "none"
     cfg.load_from, cfg.resume = _start_of(cfg) if training else None, False
-    if cfg.model.get("data_preprocessor") is not None:
+    if cfg.model.get("data_preprocessor") is not None and not foreign:
         cfg.model.data_preprocessor.size = tuple(cfg.crop_size)
     if training:
         cfg.revisions = list(REVISIONS)
@@ -103,12 +107,12 @@ def _start_of(cfg: Config) -> str | None:
     return str(path)
 
 
-def _require_same_classes(domain: Domain, class_set: ClassSet, train_domain: str) -> None:
-    found = domain.class_set
+def _require_same_classes(domain: Domain, class_set: ClassSet, first: str, foreign: bool) -> None:
+    found, kind = domain.class_set, "domain" if foreign else "training domain"
     if found.classes != class_set.classes:
         raise UserError(
             f"domain '{domain.name}' has the {len(found.classes)} classes of {found.name}, the "
-            f"training domain '{train_domain}' the {len(class_set.classes)} of {class_set.name}; "
+            f"{kind} '{first}' the {len(class_set.classes)} of {class_set.name}; "
             "test on domains with the same classes"
         )
 

@@ -27,8 +27,8 @@ from ibnseg.engine.shared_loading import shared_loader, what_is_loaded
 from ibnseg.engine.values import layers_fit, pools_whole_images
 from ibnseg.engine.void import VoidLabels
 from ibnseg.models.augmented import Augmented
+from ibnseg.models.inference import upsamples_twice
 from ibnseg.models.one_pass import separately
-from ibnseg.models.segmentor import upsamples_twice
 from ibnseg.registry import LOOPS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.memory import enough_memory, enough_memory_for_image

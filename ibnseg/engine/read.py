@@ -51,6 +51,25 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
         cfg = Config(contracted(cfg._cfg_dict), filename=str(path))
     else:
         check_names(cfg, str(path))
+    _merge(cfg, options)
+    if not is_run:
+        check_names(cfg, str(path))
+    import_modules(cfg)
+    return cfg
+
+
+def config_of(values: Mapping, options: Sequence[str]) -> Config:
+    """Makes a config of its values, with changes from the command line.
+
+    Raises:
+        UserError: as :func:`load_config` for an option.
+    """
+    cfg = Config(dict(values))
+    _merge(cfg, options)
+    return cfg
+
+
+def _merge(cfg: Config, options: Sequence[str] | Mapping[str, object]) -> None:
     shown = dict(options) if isinstance(options, Mapping) else " ".join(options)
     try:
         values = dict(options) if isinstance(options, Mapping) else _parsed(options)
@@ -58,10 +77,6 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
         cfg.merge_from_dict(values)
     except (AssertionError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise UserError(f"options {shown}: do not fit ({error})") from error
-    if not is_run:
-        check_names(cfg, str(path))
-    import_modules(cfg)
-    return cfg
 
 
 def with_defaults(cfg: Config) -> Config:

@@ -144,12 +144,45 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         seed=meta.get("seed"),
         recipe=recipe and recipe.as_dict(),
         source="run" if run else "config and checkpoint",
-        versions={
-            "ibnseg": ibnseg.__version__,
-            "python": platform.python_version(),
-            **{name: version for name, version in versions_of_stack().items() if version},
-        },
+        versions=_versions(),
     )
+
+
+def describe_foreign(cfg: Config) -> dict:
+    """Describes a network that was not trained here, as the ``run`` of a results file.
+
+    ``foreign`` is what names it, and ``facts`` what is known of it.
+
+    Args:
+        cfg: its config, expanded or not.
+    """
+    foreign = cfg.foreign
+    return dict(
+        name=cfg.name,
+        model=cfg.model_name,
+        title=cfg.model_title,
+        train_domain=domain_label(cfg),
+        train_domains=train_domains(cfg),
+        checkpoint=foreign["source"],
+        checkpoint_sha256=foreign["sha256"],
+        iteration=None,
+        seed=None,
+        recipe=None,
+        source=foreign["kind"],
+        foreign=foreign["source"],
+        facts=dict(cfg.model.get("facts") or {}),
+        selected_on=foreign["selected_on"],
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    """The versions of this package, of Python and of what both stand on."""
+    return {
+        "ibnseg": ibnseg.__version__,
+        "python": platform.python_version(),
+        **{name: version for name, version in versions_of_stack().items() if version},
+    }
 
 
 def _record(runner: Runner, test: Mapping) -> tuple[dict, Callable[[Path], None]]:
@@ -181,6 +214,8 @@ def _record(runner: Runner, test: Mapping) -> tuple[dict, Callable[[Path], None]
         skipped=dataset.skipped,
         per_image=file,
     )
+    if test.get("without"):  # recorded only if there are some
+        record["without"] = list(test["without"])
     if runner.test_loop.upsampled_twice:  # recorded only if true: it changes the predictions
         record["upsampled"] = "twice"
     return record, partial(write_per_image, matrices=matrices, groups=groups, counts=counts)

@@ -1,4 +1,4 @@
-"""Trains and tests from a config to a table: what ``ibnseg train`` and ``ibnseg test`` do."""
+"""Trains and tests from a config to a table: what ``ibnseg train`` does."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from ibnseg.engine.early import require_checkpoint
 from ibnseg.engine.expand import expand
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.precision import fast_bfloat16, warn_if_emulated
-from ibnseg.engine.read import find_network, load_config
-from ibnseg.engine.record import Recorder, describe_run, finish_results
+from ibnseg.engine.read import load_config
+from ibnseg.engine.record import (
+    Recorder,
+    describe_foreign,
+    describe_run,
+    finish_results,
+)
 from ibnseg.engine.runner import Runner
 from ibnseg.evaluation import results
 from ibnseg.runs.keys import KEYS
@@ -90,12 +95,10 @@ def train(
         return _train(cfg, folder, resume, show, automatic)
 
 
-@losses_in_one_line()
-def test(
-    source: str | Path,
-    checkpoint: str | Path | None = None,
+def test_network(
+    cfg: Config,
+    checkpoint: Path | None,
     *,
-    options: Sequence[str] = (),
     roots: Mapping[str, str] | None = None,
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
@@ -108,15 +111,10 @@ def test(
     """Tests a network on all test domains, adds to ``results.json``, writes and prints the table.
 
     Args:
-        source: a run's folder; or a config, by its path or name.
-        checkpoint: the config's weights; for a run, another checkpoint of it.
-        work_dir: where results go; by default the run, or the one that the checkpoint lies in, else
-            ``work_dirs/<config>``.
-        resume: leave out the tests whose results exist already.
-        tta: test-time augmentation over ``TTA_SCALES`` and flips, if the config has none.
-        batch: images of one size that are tested at a time, instead of its ``test_batch``.
-        precision: the network's, instead of its ``test_precision``.
-        options, roots, domains, protocols: as for :func:`train`.
+        cfg: its config, not expanded.
+        checkpoint: its weights; None for a network that was not trained here.
+        roots, domains, protocols: as for :func:`train`.
+        work_dir, resume, tta, batch, precision: as for :func:`ibnseg.test`.
 
     Returns:
         The content of ``results.json``; an empty dict on all processes but the main one.
@@ -124,16 +122,16 @@ def test(
     Raises:
         UserError: for wrong input.
     """
-    cfg, checkpoint = find_network(source, checkpoint, options)
     if tta and not cfg.get("tta_scales"):
         cfg.tta_scales = TTA_SCALES
     for key, value in dict(test_batch=batch, test_precision=precision).items():
         if value is not None:
             cfg[key] = value
-    require_checkpoint(checkpoint)
+    if checkpoint is not None:
+        require_checkpoint(checkpoint)
     cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
-    folder = as_path(work_dir or _folder_of(checkpoint) or _default_folder(cfg, None))
-    runner = _build_runner(cfg, folder)
+    of_run = checkpoint and _folder_of(checkpoint)
+    runner = _build_runner(cfg, as_path(work_dir or of_run or _default_folder(cfg, None)))
     warn_if_emulated(cfg.test_precision)
     return _test_and_report(runner, checkpoint, resume)
 
@@ -242,12 +240,15 @@ def _build_runner(cfg: Config, folder: Path) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def _test_and_report(runner: Runner, path: Path, resume: bool, show: bool = True) -> dict:
-    """Tests a checkpoint on all domains, and writes each test's record as soon as it ends."""
-    path = path.resolve()  # if the run is being trained, its latest checkpoint changes meanwhile
+def _test_and_report(runner: Runner, path: Path | None, resume: bool, show: bool = True) -> dict:
+    """Tests a checkpoint on all domains, or a network that has none, and writes each test's record
+    as soon as it ends."""
     folder = Path(runner.work_dir)
-    checkpoint = runner.load_weights(path)
-    run = describe_run(runner.cfg, path, checkpoint, folder)
+    if path is None:
+        run = describe_foreign(runner.cfg)
+    else:
+        path = path.resolve()  # of a run under way, the latest checkpoint changes meanwhile
+        run = describe_run(runner.cfg, path, runner.load_weights(path), folder)
     before = Run(folder).results
     loop = runner.test_loop
     if resume and before:

@@ -183,6 +183,8 @@ class Runner(mmengine.runner.Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get("channels_last"):
             model = model.to(memory_format=torch.channels_last)
+        if self.distributed and not any(each.requires_grad for each in model.parameters()):
+            return model.to(get_device())  # nothing to keep alike: it is only tested
         if self.distributed:
             gpu = get_device() == "cuda"
             if not gpu:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from mmengine.config import Config
@@ -13,6 +13,7 @@ from ibnseg.engine.shared_loading import LOADING
 from ibnseg.evaluation.metrics import counting, needs_logits
 from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import SIZE
+from ibnseg.runs.recipe import is_foreign_network
 from ibnseg.support.errors import UserError, unknown_name
 
 NOMINAL = (1024, 2048)
@@ -41,6 +42,8 @@ def expand_testing(
     """
     own = slide_of(cfg.model.get("test_cfg") or {})
     scales = tuple(sorted(cfg.tta_scales))
+    of_model = _tested_classes(cfg)
+    _require_logits(cfg, protocols)
     logits = dict(logits=True) if needs_logits(cfg.metrics) else {}
     wanted = counting(cfg.metrics)
     tests, loaders, evaluators = [], {}, {}
@@ -54,6 +57,7 @@ def expand_testing(
         for domain_name in cfg.test_domains:
             domain = domains[domain_name]
             name = domain_name if len(protocols) == 1 else f"{domain_name}-{record['name']}"
+            evaluators[name] = evaluator_of(domain, protocol, name, cfg.metrics, of_model)
             tests.append(
                 dict(
                     name=name,
@@ -70,12 +74,12 @@ def expand_testing(
                     else dict(mode="whole", **logits),
                     augmented=bool(scales),
                     precision=cfg.test_precision,
+                    without=_left_out(domain, protocol, evaluators[name]["eval_classes"]),
                 )
             )
             loaders[name] = test_dataloader(
                 cfg, domain, found[domain_name], domain.test_split, protocol, scales
             )
-            evaluators[name] = evaluator_of(domain, protocol, name, cfg.metrics)
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
     cfg.test_cfg = dict(type="ibnseg.DomainTestLoop", tests=tests)
 
@@ -187,7 +191,11 @@ def pack_steps(scales: Sequence[float]) -> list[dict]:
 
 
 def evaluator_of(
-    domain: Domain, protocol: Protocol, prefix: str, metrics: Sequence[str] = ()
+    domain: Domain,
+    protocol: Protocol,
+    prefix: str,
+    metrics: Sequence[str] = (),
+    of_model: Collection[str | None] | None = None,
 ) -> dict:
     """Configures the evaluator of a domain under a protocol.
 
@@ -195,9 +203,12 @@ def evaluator_of(
         domain, protocol: what is tested, and how.
         prefix: what the metrics' names in the log begin with.
         metrics: names of those that are measured beside the ones of the confusion matrix.
+        of_model: what the classes of a network that was not trained here are called in the domain,
+            None for one that it does not have; only those that both have are averaged.
 
     Raises:
-        UserError: for a protocol that averages classes that the domain does not have.
+        UserError: for a protocol that averages classes that the domain does not have, and for a
+            network that has none of those that are averaged.
     """
     classes = domain.class_set.classes
     if not set(protocol.eval_classes or ()) <= set(classes):
@@ -205,11 +216,52 @@ def evaluator_of(
             f"protocol '{protocol.name}' averages classes that domain '{domain.name}' does not "
             f"have, e.g. {protocol.eval_classes[0]}; test it by another, e.g. native"
         )
-    eval_classes = list(protocol.eval_classes or domain.averaged)
-    return dict(
+    averaged = list(protocol.eval_classes or domain.averaged)
+    evaluator = dict(
         type="ibnseg.Confusion",
         classes=list(classes),
-        eval_classes=eval_classes,
+        eval_classes=averaged,
         further=list(metrics),
         prefix=prefix,
     )
+    if of_model is None:
+        return evaluator
+    common = [name for name in averaged if name in of_model]
+    if not common:
+        found = ", ".join(name for name in of_model if name)
+        raise UserError(
+            f"domain '{domain.name}' averages {', '.join(averaged)}; the network has none of "
+            f"these, but {found or 'none with a name'}; state their names in its class_map"
+        )
+    other = dict(other=True) if not set(of_model) <= set(classes) else {}
+    return dict(evaluator, eval_classes=common, **other)
+
+
+def _left_out(domain: Domain, protocol: Protocol, averaged: Collection[str]) -> list[str]:
+    """The classes that a domain usually averages, and a test does not."""
+    usual = protocol.eval_classes or domain.averaged
+    return [name for name in usual if name not in averaged]
+
+
+def _tested_classes(cfg: Config) -> list[str | None] | None:
+    """What the classes of a network that was not trained here are called in the domains, None for
+    one that they do not have, and if pixels may have none; None for other networks."""
+    if not is_foreign_network(cfg):
+        return None
+    return [*cfg.foreign["classes"], *([None] if cfg.foreign["gives"] == "classes" else [])]
+
+
+def _require_logits(cfg: Config, protocols: Sequence[Protocol]) -> None:
+    """Refuses tests that need the logits of a network that gives classes."""
+    if not is_foreign_network(cfg) or cfg.foreign["gives"] == "logits":
+        return
+    source, own = cfg.foreign["source"], slide_of(cfg.model.get("test_cfg") or {})
+    slides = [p.name for p in protocols if isinstance(p.inference, Slide)]
+    needing = [
+        *(f"protocol {name}" for name in slides),
+        *(["test-time augmentation"] if cfg.tta_scales else []),
+        *(["metrics of logits"] if needs_logits(cfg.metrics) else []),
+        *(["model.test_cfg.mode 'slide'"] if own else []),
+    ]
+    if needing:
+        raise UserError(f"{source}: gives classes, and {needing[0]} needs logits; leave it out")

@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from torch import nn
 
-from ibnseg.models.segmentor import Segmentor
+from ibnseg.models.inference import Inference
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
 
@@ -40,7 +40,7 @@ def build_network(model: Mapping) -> nn.Module:
             given.pop("size_divisor", None)
     test_cfg = {"mode": "whole", **(model.get("test_cfg") or {})}
     network = MODELS.build(ConfigDict({**model, "data_preprocessor": given, "test_cfg": test_cfg}))
-    if not isinstance(network, Segmentor):
+    if not isinstance(network, Inference):
         network.register_forward_hook(_shorten, with_kwargs=True)
     return network
 

@@ -11,7 +11,7 @@ from ibnseg.engine.checkpoint import plain
 from ibnseg.engine.read import find_network
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.partial import KEPT_IN_FILES
-from ibnseg.networks.network import load_network
+from ibnseg.networks.loading import load_network
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path, written_whole
 from ibnseg.support.terminal import say

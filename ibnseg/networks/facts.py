@@ -7,10 +7,11 @@ beside it, which has precedence. ``python -m ibnseg.networks.facts`` prints the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ibnseg.networks.kinds import lasting
 from ibnseg.runs.kinds import (
     SIZE,
     Kind,
@@ -22,6 +23,7 @@ from ibnseg.runs.kinds import (
     or_none,
     whole,
 )
+from ibnseg.runs.recipe import hash_of
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.reading import read_json
 
@@ -80,6 +82,11 @@ FACTS = {
         "the domain that it was trained on, by its name if it is one here",
         example="cityscapes",
     ),
+    "gives": Fact(
+        one_of("logits", "classes"),
+        "whether its output is logits or classes, the places of names in `classes`; 255 is none",
+        "logits",
+    ),
     "class_map": Fact(
         MAP,
         "what some of its classes are called in the tested domains; null for a class that they do "
@@ -109,6 +116,7 @@ class Facts:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     trained_on: str
+    gives: str
     class_map: Mapping[str, str | None]
     size: tuple[int, int] | None = None
     stride: int | None = None
@@ -179,10 +187,24 @@ def facts_of(source: str, found: Found) -> Facts:
     return facts
 
 
+def named_as_tested(
+    classes: Sequence[str], class_map: Mapping[str, str | None]
+) -> list[str | None]:
+    """Returns what each class is called in the tested domains; None for a class that they do not
+    have.
+
+    Args:
+        classes: the network's own names.
+        class_map: names for some of them.
+    """
+    return [class_map.get(name, name) for name in classes]
+
+
 def configured(source: str, kind: str, found: Found) -> dict:
     """Makes the values of a config of a network that was not trained here.
 
-    ``foreign`` is what tells such a config from others: it says where the network is from.
+    ``foreign`` is what tells such a config from others: it says where the network is from. Its
+    ``sha256`` changes with the weights and with the facts.
 
     Args:
         source: what the user calls the network.
@@ -198,11 +220,25 @@ def configured(source: str, kind: str, found: Found) -> dict:
         model_name=found.name,
         model_title=facts.title,
         train_domain=facts.trained_on,
-        model=dict(type="ibnseg.Foreign", source=source, facts=facts.as_dict()),
+        model=dict(
+            type="ibnseg.Foreign",
+            source=source,
+            facts=facts.as_dict(),
+            data_preprocessor=dict(
+                type="ibnseg.Preprocessor",
+                mean=[value * 255 / facts.range for value in facts.mean],
+                std=[value * 255 / facts.range for value in facts.std],
+                bgr_to_rgb=facts.channels == "RGB",
+            ),
+        ),
         foreign=dict(
             kind=kind,
-            source=source,
-            sha256=found.sha256,
+            source=lasting(source),
+            sha256=hash_of(dict(weights=found.sha256, **facts.as_dict())),
+            weights_sha256=found.sha256,
+            classes=named_as_tested(facts.classes, facts.class_map),
+            gives=facts.gives,
+            sees_images=True,
             selected_on=facts.selected_on,
             licence=facts.licence,
         ),

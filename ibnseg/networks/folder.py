@@ -8,12 +8,10 @@ from pathlib import Path
 
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.precision import warn_if_emulated
-from ibnseg.engine.read import find_network
-from ibnseg.models.fuse import fuse
 from ibnseg.networks.inputs import find_images, is_video
-from ibnseg.networks.network import describe_network, load_network
 from ibnseg.networks.outputs import Output, chosen_outputs
 from ibnseg.networks.predictor import Outcome, Predictor, Todo, in_batches
+from ibnseg.networks.sources import find_source
 from ibnseg.support.data_files import count_by_suffix
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path
@@ -74,10 +72,10 @@ def predict_folder(
     start_processes()
     team, out = Team(), as_path(out)
     found, left_out = team.from_main(lambda: find_images(as_path(images), out))
-    cfg, checkpoint = find_network(source, checkpoint, options)
-    network = fuse(load_network(cfg, checkpoint))
+    found_network = find_source(source, checkpoint, options)
+    network = found_network.load(fused=True)
     outputs = chosen_outputs(write, network.class_set)
-    identity = dict(describe_network(cfg, checkpoint), precision=precision)
+    identity = dict(found_network.identity(), precision=precision)
     ledger = Ledger(out / RECORD, "predictions", identity, 1, {"precision": "float32"})
     todo = {name: Todo(path, _targets(out, name, path, outputs)) for name, path in found.items()}
     with ExitStack() as locked:

@@ -23,7 +23,7 @@ PREDICTIONS = "predictions:"
 _PYTHON = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-class Kind(NamedTuple):
+class NetworkKind(NamedTuple):
     """A kind of network."""
 
     words: str
@@ -49,21 +49,32 @@ def _is_python(source: str) -> bool:
 
 
 KINDS = (
-    Kind("Hugging Face", "hf:NAME", lambda source: source.startswith(HUGGING_FACE), "hugging_face"),
-    Kind(
+    NetworkKind(
+        "Hugging Face", "hf:NAME", lambda source: source.startswith(HUGGING_FACE), "hugging_face"
+    ),
+    NetworkKind(
         "predictions",
         "predictions:FOLDER",
         lambda source: source.startswith(PREDICTIONS),
         "label_maps",
     ),
-    Kind("ONNX file", "FILE.onnx", _ends(".onnx"), "runtimes"),
-    Kind("OpenVINO file", "FILE.xml", _ends(".xml"), "runtimes"),
-    Kind("torch.export file", "FILE.pt2", _ends(".pt2"), "runtimes"),
-    Kind("Python", "MODULE:FUNCTION", _is_python, "python"),
+    NetworkKind("ONNX file", "FILE.onnx", _ends(".onnx"), "runtimes"),
+    NetworkKind("OpenVINO file", "FILE.xml", _ends(".xml"), "runtimes"),
+    NetworkKind("torch.export file", "FILE.pt2", _ends(".pt2"), "runtimes"),
+    NetworkKind("Python", "MODULE:FUNCTION", _is_python, "python"),
 )
 """The kinds; the first that matches counts."""
 
 
-def kind_of(source: str | Path) -> Kind | None:
+def kind_of(source: str | Path) -> NetworkKind | None:
     """Returns the kind of network that a source names; None for a run or a config."""
     return next((kind for kind in KINDS if kind.matches(str(source))), None)
+
+
+def lasting(source: str) -> str:
+    """Returns what names the same network from any folder: a path in it becomes absolute."""
+    for prefix in (HUGGING_FACE, PREDICTIONS, ""):
+        if source.startswith(prefix):
+            path = Path(source.removeprefix(prefix)).expanduser()
+            return f"{prefix}{path.resolve()}" if path.exists() else source
+    return source

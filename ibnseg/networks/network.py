@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
-from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.pictures import read_upright
-from ibnseg.engine.automatic import resolved
 from ibnseg.engine.precision import autocast
-from ibnseg.engine.read import find_network
-from ibnseg.engine.testing import pack_steps, slide_of
-from ibnseg.engine.training import check_heads
+from ibnseg.engine.testing import pack_steps
 from ibnseg.models.augmented import Augmented
-from ibnseg.models.build import build_network
-from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.models.fitting import load_exactly
-from ibnseg.models.partial import weights_for
 from ibnseg.networks.images import as_rgb
+from ibnseg.networks.sources import find_source
 from ibnseg.registry import TRANSFORMS
-from ibnseg.runs.keys import KEYS
-from ibnseg.runs.recipe import train_domains
-from ibnseg.support.errors import UserError, building
-from ibnseg.support.files import as_path, sha256
+from ibnseg.support.errors import UserError
+from ibnseg.support.files import as_path
 from ibnseg.support.memory import enough_memory, enough_memory_for_image
 
 SINGLE = (np.ndarray, torch.Tensor, Image.Image, bytes, Mapping)
@@ -52,7 +38,9 @@ def load(
     Its ``class_set`` has the names and colours of its classes, in order of train id.
 
     Args:
-        source: a run's folder, whose tested checkpoint is loaded; or a config, by its path or name.
+        source: a run's folder, whose tested checkpoint is loaded; a config, by its path or name; or
+            a network that was not trained here
+            (:func:`~ibnseg.networks.sources.find_source`).
         checkpoint: the weights for a config; for a run, another checkpoint than the tested one.
         options: changes to the config, ``key=value``.
 
@@ -60,7 +48,7 @@ def load(
         UserError: for a folder that is not a run, a config without a checkpoint, and a checkpoint
             that cannot be read or belongs to another network.
     """
-    return load_network(*find_network(source, checkpoint, options))
+    return find_source(source, checkpoint, options).load()
 
 
 def predict(
@@ -103,58 +91,6 @@ def _predict_each(
         if not isinstance(image, (str, Path)):
             image = as_rgb(image, f"image {i}")
         yield predict(network, image, probabilities)
-
-
-def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """Builds the network of a config and loads its weights, in eval mode, on the GPU if there is
-    one.
-
-    Its ``class_set`` is that of the domain that it was trained in.
-
-    Args:
-        cfg: the config, expanded or not.
-        checkpoint: a path or an address.
-
-    Raises:
-        UserError: for a config without a network or a training domain, or with another mode of
-            inference than whole and slide; and for a checkpoint that cannot be read or belongs to
-            another network.
-    """
-    init_default_scope("mmseg")
-    if not isinstance(cfg.get("model"), Mapping):
-        raise UserError(f"{cfg.filename or 'config'}: model is {cfg.get('model')!r}, not a dict")
-    if not KEYS["train_domain"].kind.accepts(cfg.get("train_domain")):
-        raise UserError(
-            f"{cfg.filename or 'config'}: train_domain is {cfg.get('train_domain')!r}, expected a "
-            "name, by which the network's classes are known"
-        )
-    layout, kind = cfg.get("channels_last", False), KEYS["channels_last"].kind
-    if not kind.accepts(layout):
-        raise UserError(
-            f"{cfg.filename or 'config'}: channels_last is {layout!r}, expected {kind.words}"
-        )
-    class_set = Domains.of(cfg)[train_domains(cfg)[0]].class_set
-    check_heads(cfg.model, len(class_set.classes))
-    slide_of(cfg.model.get("test_cfg") or {})
-    with building("model"):
-        network = build_network(cfg.model)
-    weights = weights_for(network, read_checkpoint(checkpoint), str(checkpoint))
-    load_exactly(network, weights, str(checkpoint))
-    if resolved(cfg)["channels_last"]:
-        network = network.to(memory_format=torch.channels_last)
-    network.class_set = class_set
-    return network.to(get_device()).eval()
-
-
-def describe_network(cfg: Config, checkpoint: Path) -> dict[str, str]:
-    """Returns what decides a prediction besides the image: hashes of the weights and of the
-    config's network."""
-    network = {key: cfg.get(key) for key in ("model", "channels_last")}
-    text = json.dumps(network, sort_keys=True, default=str)
-    return dict(
-        checkpoint_sha256=sha256(checkpoint),
-        network_sha256=hashlib.sha256(text.encode()).hexdigest(),
-    )
 
 
 def predict_image(

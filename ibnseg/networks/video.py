@@ -25,14 +25,14 @@ class UnreadableError(UserError):
     """A video that is no file, or of which no frame can be read."""
 
 
-class Facts(NamedTuple):
+class VideoFacts(NamedTuple):
     """What a video file states of itself."""
 
     frames: int  # their number, of which fewer may be readable; 0 if unknown
     rate: float  # frames per second
 
 
-def read_facts(path: str | Path) -> Facts:
+def read_facts(path: str | Path) -> VideoFacts:
     """Reads what a video file states of itself; a rate that makes no sense is taken as 25.
 
     Raises:
@@ -43,7 +43,7 @@ def read_facts(path: str | Path) -> Facts:
         frames, rate = (video.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
     finally:
         video.release()
-    return Facts(max(0, int(frames)), rate if 0 < rate <= 1000 else 25.0)
+    return VideoFacts(max(0, int(frames)), rate if 0 < rate <= 1000 else 25.0)
 
 
 def read_frames(path: str | Path) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.keys import KEYS, RECORDED, REQUIRED
 from ibnseg.runs.kinds import TEXTS, is_texts
+from ibnseg.runs.recipe import is_foreign_network
 from ibnseg.support.errors import UserError, unknown_name
 
 
@@ -62,6 +63,8 @@ def _refused(source: str, name: str) -> UserError:
 def check_values(cfg: Mapping, source: str) -> None:
     """Checks the value of every key; a key that is not set has its default.
 
+    A network that was not trained here needs no key that decides a training.
+
     Args:
         cfg: the config.
         source: what errors call it, such as its path.
@@ -69,12 +72,15 @@ def check_values(cfg: Mapping, source: str) -> None:
     Raises:
         UserError: for a required key without a value, and for a value of the wrong kind.
     """
-    missing = [
-        name for name, key in KEYS.items() if key.default is REQUIRED and cfg.get(name) is None
-    ]
+    needed = [key for key in KEYS.values() if key.default is REQUIRED]
+    if is_foreign_network(cfg):
+        needed = [key for key in needed if key.decides not in ("training", "length")]
+    missing = [key.name for key in needed if cfg.get(key.name) is None]
     if missing:
         raise UserError(f"{source}: no value for {', '.join(missing)}")
     for name, key in KEYS.items():
         value = cfg.get(name, key.default)
+        if value is REQUIRED:
+            continue
         if not key.kind.accepts(value):
             raise UserError(f"{source}: {name} is {value!r}, expected {key.kind.words}")

@@ -24,6 +24,11 @@ MODULE = "module "
 """The beginning of the names under which a recipe records the hashes of the user's packages."""
 
 
+def is_foreign_network(cfg: Mapping) -> bool:
+    """Whether a config is of a network that was not trained here."""
+    return cfg.get("foreign") is not None
+
+
 def train_domains(cfg: Mapping) -> list[str]:
     """Names the training domains of a config, one or several."""
     return list(as_list(cfg["train_domain"]))

@@ -15,14 +15,10 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.pictures import read_image
 from ibnseg.datasets.sizes import stored_size
 from ibnseg.engine.launch import start_processes
-from ibnseg.engine.read import find_network, load_config
+from ibnseg.engine.read import load_config
 from ibnseg.engine.run import TTA_SCALES
-from ibnseg.models.fuse import fuse
-from ibnseg.networks.network import (
-    describe_network,
-    load_network,
-    predict_image,
-)
+from ibnseg.networks.network import predict_image
+from ibnseg.networks.sources import find_source
 from ibnseg.submission import get_target
 from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
@@ -81,20 +77,21 @@ def submit(
     if out.suffix != ".zip":
         raise UserError(f"{out}: an archive is called .zip; give another --out")
     team.from_main(lambda: _require_absent(out))
-    cfg, checkpoint = find_network(source, checkpoint, options)
+    found = find_source(source, checkpoint, options)
+    cfg = found.cfg
     images = team.from_main(lambda: split_images(target, cfg, domain, split, roots or {}))
     is_official = domain in (None, target.domain)
     sizes = team.from_main(lambda: image_sizes(target, images, is_official))
-    network = fuse(load_network(cfg, checkpoint))
+    network = found.load(fused=True)
     if network.class_set.classes != target.class_set.classes:
         raise UserError(
-            f"{checkpoint}: a network of the {len(network.class_set.classes)} classes of "
+            f"{found.name}: a network of the {len(network.class_set.classes)} classes of "
             f"{network.class_set.name}; {target.title} takes the {len(target.class_set.classes)} "
             f"of {target.class_set.name}"
         )
     scales = cfg.get("tta_scales") or (TTA_SCALES if tta else ())
     parts = out.with_name(f"{out.name}.parts")
-    facts = dict(describe_network(cfg, checkpoint), target=to, tta_scales=list(scales))
+    facts = dict(found.identity(), target=to, tta_scales=list(scales))
     ledger = Ledger(parts / RECORD, "predictions", facts, schema=1)
     files = {target.member(key): parts / target.member(key) for key in images}
     with ExitStack() as locked:

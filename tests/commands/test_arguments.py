@@ -26,7 +26,7 @@ CALLS = [
     ),
     (
         "test gta2city_r50 y.pth --cfg-options a=1 b.c=2",
-        "engine.run.test",
+        "networks.testing.test",
         ["gta2city_r50", "y.pth"],
         dict(options=["a=1", "b.c=2"], resume=False, batch=None, precision=None),
     ),
@@ -91,8 +91,8 @@ def test_arguments_reach_the_functions(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.py").touch()
     calls = []
-    for early in ("check_training", "check_testing"):  # there is neither a run nor data
-        monkeypatch.setattr(f"ibnseg.engine.early.{early}", lambda *a, **k: None)
+    for early in ("engine.early.check_training", "networks.sources.check_testing"):
+        monkeypatch.setattr(f"ibnseg.{early}", lambda *a, **k: None)  # there is no run, nor data
     monkeypatch.setattr(f"ibnseg.{function}", lambda *a, **k: calls.append(([*a], k)))
     assert cli.main(line.split()) == 0
     ((found, by_name),) = calls

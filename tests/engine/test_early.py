@@ -8,7 +8,8 @@ import pytest
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine import read
-from ibnseg.engine.early import check_given_names, check_testing, check_training
+from ibnseg.engine.early import check_given_names, check_training
+from ibnseg.networks.sources import check_testing
 from ibnseg.support.errors import UserError
 
 CODE = "\nimport os\ndel os\n"

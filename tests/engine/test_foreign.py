@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 
 from ibnseg import load, predict
-from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.engine.training import check_heads
+from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
 from tests.conftest import scene
 

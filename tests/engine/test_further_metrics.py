@@ -10,10 +10,11 @@ from mmengine.config import Config
 
 from ibnseg.datasets import Cityscapes
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.engine.run import test as run_test
 from ibnseg.evaluation.boundary import boundary_counts
 from ibnseg.evaluation.calibration import calibration_counts
-from ibnseg.networks.network import load_network, predict_image
+from ibnseg.networks.loading import load_network
+from ibnseg.networks.network import predict_image
+from ibnseg.networks.testing import test as run_test
 from ibnseg.report.records import read_runs
 
 

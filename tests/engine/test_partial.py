@@ -12,11 +12,11 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from ibnseg import load
-from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.models import ViT, build_network
 from ibnseg.models.partial import KEPT_IN_FILES
 from ibnseg.networks.export import export_weights
+from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
 from tests.engine.test_resume import same
 from tests.engine.test_state import EMA, read, require_exactly_resumed

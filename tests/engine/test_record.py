@@ -19,11 +19,12 @@ from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
 from ibnseg.engine.record import add_test, describe_run
-from ibnseg.engine.run import test as run_test
 from ibnseg.evaluation import results
 from ibnseg.evaluation.official import AVERAGE_SIZES
 from ibnseg.evaluation.per_image import read_per_image, write_per_image
-from ibnseg.networks.network import load_network, predict_image
+from ibnseg.networks.loading import load_network
+from ibnseg.networks.network import predict_image
+from ibnseg.networks.testing import test as run_test
 from ibnseg.report.records import read_runs
 from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from ibnseg.datasets.labels import CLASSES
-from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
+from ibnseg.networks.testing import test as run_test
 from ibnseg.runs.keys import KEYS, REQUIRED
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, config_folder

@@ -14,9 +14,10 @@ from PIL import Image
 
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.engine.run import test as run_test
 from ibnseg.evaluation import results
-from ibnseg.networks.network import load_network, predict_image
+from ibnseg.networks.loading import load_network
+from ibnseg.networks.network import predict_image
+from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
 
 

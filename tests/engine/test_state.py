@@ -17,9 +17,9 @@ from torch import nn
 from ibnseg import load
 from ibnseg.engine.checkpoint import plain
 from ibnseg.engine.expand import expand
-from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.engine.runner import Runner
+from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
 from tests.engine.test_resume import same
 from tests.support.refusals import refused

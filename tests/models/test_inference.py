@@ -14,7 +14,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor, nn
 
 from ibnseg.models import Segmentor
-from ibnseg.models.segmentor import window_starts
+from ibnseg.models.inference import window_starts
 from tests.models.cases import case
 from tests.models.tiny import (
     CLASSES,

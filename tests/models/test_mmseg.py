@@ -18,7 +18,7 @@ from ibnseg.datasets.transforms import Pack
 from ibnseg.datasets.view import RescaleImage
 from ibnseg.evaluation.evaluator import Confusion
 from ibnseg.models import Augmented, Preprocessor, build_network
-from ibnseg.models.segmentor import upsamples_twice
+from ibnseg.models.inference import upsamples_twice
 from ibnseg.support.errors import UserError
 from tests.models.tiny import BACKBONE, CLASSES, CROSS_ENTROPY, build, config, head_cfg
 

@@ -196,14 +196,14 @@ def test_an_archive_that_another_process_has_written_meanwhile_is_kept(
 ) -> None:
     """What a killed process left of the archive goes with the next that is written."""
     out, own = tmp_path / "a.zip", dict(**DRIVABLE, roots=roots)
-    load_network, left = module.load_network, tmp_path / ".a-a1b2c3d4.tmp.zip"
+    find, left = module.find_source, tmp_path / ".a-a1b2c3d4.tmp.zip"
     left.touch()
 
-    def load(*args):
+    def found(*args):
         out.write_text("whole")
-        return load_network(*args)
+        return find(*args)
 
-    monkeypatch.setattr(module, "load_network", load)
+    monkeypatch.setattr(module, "find_source", found)
     with pytest.raises(UserError, match=r"a\.zip: is there already"):
         submit(run, None, out=out, **own)
     assert out.read_text() == "whole"

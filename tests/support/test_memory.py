@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ibnseg import cli, load, predict
-from ibnseg.engine.run import test as run_test
 from ibnseg.engine.run import train
 from ibnseg.evaluation.evaluator import Confusion
 from ibnseg.models.segmentor import Segmentor
+from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
 from ibnseg.support.memory import enough_memory
 from tests.conftest import GTA5_VAL, save_rgb, scene

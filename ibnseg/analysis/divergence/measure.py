@@ -23,10 +23,7 @@ from ibnseg.appearance import PAPER
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.sizes import require_equal_sizes
-from ibnseg.engine.read import find_network
-from ibnseg.engine.record import describe_run
-from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.networks.network import load_network
+from ibnseg.networks.sources import find_source
 from ibnseg.registry import DATASETS
 from ibnseg.report.records import check_seeds
 from ibnseg.report.statistics import CONFIDENCE
@@ -89,7 +86,9 @@ def measure_divergence(
     ``out`` has ``divergence.json``, ``.csv``, ``.md``, ``.png`` and ``.svg``.
 
     Args:
-        runs: folders of runs; those that differ in their seed alone are one network.
+        runs: folders of runs, or networks that were not trained here, as
+            :func:`ibnseg.networks.sources.find_source` takes them; runs that differ in their seed
+            alone are one network.
         domains: two domains, whose test splits are compared; or one, with a transform or content.
         out: the folder of the results.
         transform: a name of ``ibnseg.appearance.PAPER``; the domain is compared with itself in this
@@ -123,26 +122,21 @@ def measure_divergence(
         raise UserError(
             f"divergence: domain '{domains[0]}' is named twice; name two, or give --transform"
         )
-    found = [
-        (cfg, checkpoint.resolve())  # of a run under way, the latest may move on meanwhile
-        for cfg, checkpoint in (find_network(run, None, ()) for run in runs)
-    ]
-    described = [
-        describe_run(cfg, checkpoint, read_checkpoint(checkpoint), run)
-        for run, (cfg, checkpoint) in zip(runs, found, strict=True)
-    ]
+    found = [find_source(run).settled() for run in runs]
+    described = [each.describe(run) for run, each in zip(runs, found, strict=True)]
     check_seeds(zip(runs, described, strict=True))
-    question = _question(found[0][0], domains, transform, content, min_share, roots or {})
-    for cfg, checkpoint in found:  # errors of the last are found before the first is run
-        find_layers(load_network(cfg, checkpoint), layers)
+    question = _question(found[0].cfg, domains, transform, content, min_share, roots or {})
+    for each in found:  # errors of the last are found before the first is run
+        find_layers(each.load(), layers)
     trained = [run["train_domain"] for run in described]
-    titles = Domains.of(found[0][0]).titles(trained)
+    titles = Domains.of(found[0].cfg).titles(trained)
     require_writable(out)
     measured = []
     with bar() as progress:
-        for run, own, (cfg, checkpoint) in zip(runs, described, found, strict=True):
-            network, name = load_network(cfg, checkpoint), own["title"]
-            a, b = _moments(network, find_layers(network, layers), question, progress, name, cfg)
+        for run, own, each in zip(runs, described, found, strict=True):
+            network, name = each.load(), own["title"]
+            shown = find_layers(network, layers)
+            a, b = _moments(network, shown, question, progress, name, each.cfg)
             measured.append(Measured({**own, "folder": os.fspath(run)}, divergence(a, b)))
     sets = [{**facts, "images": s.images} for facts, s in zip(question.sets, (a, b), strict=True)]
     result = dict(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -23,6 +23,7 @@ from ibnseg.appearance import generator
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.evaluation.confusion import confusion_matrix, mean_iou
 from ibnseg.models.one_pass import separately
+from ibnseg.networks.sources import Source
 from ibnseg.support.ledger import Ledger
 from ibnseg.support.memory import enough_memory_for_image
 
@@ -103,10 +104,10 @@ def predict_float(network: nn.Module, image: Image, meta: Mapping) -> np.ndarray
 class Work:
     """A network in a domain: what is to be counted, and what has been counted."""
 
-    cfg: Config
-    checkpoint: Path
+    source: Source
+    """The network; its config is expanded."""
     run: dict
-    """From :func:`ibnseg.engine.record.describe_run`."""
+    """From :meth:`~ibnseg.networks.sources.Source.describe`."""
     test: dict
     """One of ``cfg.test_cfg.tests``."""
     dataset: DrivingDataset
@@ -117,7 +118,7 @@ class Work:
 
     def begin(self, shown: Sequence[Corruption]) -> None:
         """Reads what has been counted; other corruptions begin with no image."""
-        classes = len(self.evaluator["classes"])
+        classes = len(self.evaluator["classes"]) + self.evaluator.get("other", False)
         self.tallies = self.ledger.read_or_restart(_tallies) or {}
         for each in shown:
             self.tallies.setdefault(each.key, Tally(0, np.zeros((classes, classes), np.int64)))
@@ -125,7 +126,7 @@ class Work:
     @property
     def evaluator(self) -> dict:
         """The evaluator's part of the config, which has the classes and those that are averaged."""
-        return self.cfg.test_evaluator[self.test["name"]]
+        return self.source.cfg.test_evaluator[self.test["name"]]
 
     def left(self, shown: Sequence[Corruption]) -> int:
         """Returns the number of predictions that remain to be made."""
@@ -146,7 +147,7 @@ class Work:
         return DataLoader(
             Subset(self.dataset, range(first, len(self.dataset))),
             batch_size=1,
-            num_workers=min(self.cfg.workers, len(self.dataset) - first),
+            num_workers=min(self.source.cfg.workers, len(self.dataset) - first),
             collate_fn=pseudo_collate,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,10 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.engine.expand import expand
-from ibnseg.engine.read import find_network
-from ibnseg.engine.record import describe_run
-from ibnseg.models.checkpoints import read_checkpoint
-from ibnseg.networks.network import describe_network, load_network
+from ibnseg.networks.sources import find_source, require_runs
 from ibnseg.registry import DATASETS
 from ibnseg.report.records import check_seeds
 from ibnseg.runs.recipe import hash_of, train_domains
-from ibnseg.support.configs import require_run
 from ibnseg.support.environment import versions
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path
@@ -58,7 +55,8 @@ def measure_robustness(
     interrupted command continues.
 
     Args:
-        runs: folders of runs.
+        runs: folders of runs, or networks that were not trained here, as
+            :func:`ibnseg.networks.sources.find_source` takes them.
         domains: domains to test on; by default those of each run's config.
         out: the folder of the results.
         conditions, severities: as for
@@ -76,17 +74,18 @@ def measure_robustness(
             missing data.
     """
     out, roots = as_path(out), roots or {}
-    plans = [_plan(as_path(folder), domains, protocol, roots, out, seed) for folder in runs]
+    plans = [_plan(run, domains, protocol, roots, out, seed) for run in runs]
     described = [own[0].run for own in plans]
     check_seeds((Path(run["folder"]), run) for run in described)
     work, titles = [each for own in plans for each in own], {}
     for each in work:
         require_equal_sizes(each.dataset)
-        names = [each.test["domain"], *train_domains(each.cfg)]
-        titles |= Domains.of(each.cfg).titles(names)
+        cfg = each.source.cfg
+        names = [each.test["domain"], *train_domains(cfg)]
+        titles |= Domains.of(cfg).titles(names)
     found_looks: dict[str, Look] = {}
     for name in looks:
-        called, look = find_look(name, work[0].cfg, roots)
+        called, look = find_look(name, work[0].source.cfg, roots)
         found_looks[name if called in found_looks else called] = look
     shown = corruptions(conditions, severities, found_looks)
     with alone_in(out, "is being measured"):
@@ -115,7 +114,7 @@ def measure_robustness(
 
 
 def _plan(
-    folder: Path,
+    source: str | Path,
     domains: Sequence[str] | None,
     protocol: str,
     roots: Mapping[str, str],
@@ -123,21 +122,20 @@ def _plan(
     seed: int,
 ) -> list[Work]:
     """Plans the work of a run; all that can be wrong with it is found before the first image."""
-    require_run(folder)
-    cfg, checkpoint = find_network(folder, None, ())
-    checkpoint = checkpoint.resolve()  # of a run under way, the latest may move on meanwhile
+    require_runs([source])
+    found = find_source(source).settled()
+    cfg = found.cfg
     if domains is not None:
         cfg.test_domains = list(domains)
     cfg.protocol, cfg.tta_scales, cfg.test_precision = [protocol], (), "float32"
     cfg = expand(cfg, roots, training=False)
-    network = describe_network(cfg, checkpoint)
-    run = describe_run(cfg, checkpoint, read_checkpoint(checkpoint), folder)
-    run["folder"] = str(folder)
+    run = dict(found.describe(as_path(source)), folder=str(source))
+    found = replace(found, cfg=cfg)
     work = []
     for test in cfg.test_cfg.tests:
         dataset = DATASETS.build(cfg.test_dataloader[test["name"]].dataset)
         identity = dict(
-            **network,
+            **found.identity(),
             domain=test["domain"],
             split=test["split"],
             protocol=dict(test["protocol"]),
@@ -146,7 +144,7 @@ def _plan(
         )
         name = f"{test['domain']}-{test['protocol']['name']}-{hash_of(identity)[:12]}"
         ledger = Ledger(out / "measured" / f"{name}.json", "counts", identity, SCHEMA)
-        work.append(Work(cfg, checkpoint, run, dict(test), dataset, ledger))
+        work.append(Work(found, run, dict(test), dataset, ledger))
     return work
 
 
@@ -200,8 +198,8 @@ def _count(work: Sequence[Work], shown: Sequence[Corruption], seed: int) -> None
         for each in work:
             if not each.left(shown):
                 continue
-            if loaded != each.checkpoint:
-                network, loaded = load_network(each.cfg, each.checkpoint), each.checkpoint
+            if loaded is not each.source:
+                network, loaded = each.source.load(), each.source
             description = f"{each.run['title']} on {each.test['domain']}"
             progress.update(task, description=description)
             each.count(network, shown, seed, partial(progress.advance, task))
