@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ import torch
 from PIL import Image
 
 from ibnseg import cli
-from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.labels import CITYSCAPES_IDS, CLASSES
 from ibnseg.streets.write import write_streets
 from tests.engine.test_resume import same
 
@@ -153,3 +156,64 @@ def test_a_metric_of_ones_own_is_in_results_and_matrix(project, streets, capsys)
     shown = json.loads(ibnseg(capsys, *words, "--import", "mymetric"))
     cells = shown["matrices"][0]["blocks"][0]["rows"][0]["cells"]
     assert [cell["value"] for cell in cells] == [test["metrics"]["overlooked"] for test in tests]
+
+
+FOREIGN = {
+    "A network of torchvision": ("torchvision_net_deeplab", ()),
+    "A network of segmentation-models-pytorch": ("smp_net_unet", ("segmentation_models_pytorch",)),
+    "A network of Hugging Face": ("segformer", ("transformers",)),
+}
+"""By the heading of its section in the README, where results of a foreign network go, and which
+packages it needs."""
+
+LABELLED = np.isin(np.arange(256), [id_ for id_, own in CITYSCAPES_IDS.items() if own != 255])
+"""Whether an id of Cityscapes counts, by id."""
+
+
+def commands_of(readme: Path, heading: str) -> list[list[str]]:
+    """The commands in a README before its first section and in one of them, as words."""
+    first, *sections = readme.read_text().split("\n## ")
+    named = {section.split("\n")[0]: section for section in sections}
+    text = first + named[heading]
+    return [shlex.split(line) for line in re.findall(r"^    (\S.*)$", text, re.MULTILINE)]
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch):
+    """What is imported from the working folder is forgotten afterwards."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = {*sys.modules}
+    yield
+    for name in {*sys.modules} - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(Path.cwd())):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        pytest.param(heading, marks=[pytest.mark.extras] if packages else [])
+        for heading, (_, packages) in FOREIGN.items()
+    ],
+)
+@pytest.mark.usefixtures("forgotten")
+def test_a_network_that_was_not_trained_here_is_tested(
+    heading: str, project, capsys, monkeypatch
+) -> None:
+    name, packages = FOREIGN[heading]
+    for package in packages:
+        pytest.importorskip(package)
+    folder = project("foreign_model")
+    for program, *words in commands_of(folder / "README.md", heading):
+        if program == "ibnseg":
+            ibnseg(capsys, *words)
+        else:
+            monkeypatch.setattr("sys.argv", words)
+            runpy.run_path(words[0], run_name="__main__")
+    results = json.loads(Path("work_dirs", name, "results.json").read_text())
+    (test,) = results["tests"]
+    assert test["domain"] == "streets_real"
+    assert test["images"] == 4
+    labels = Path("data/streets_real/gtFine/val").rglob("*_labelIds.png")
+    labelled = sum(np.count_nonzero(LABELLED[np.asarray(Image.open(path))]) for path in labels)
+    assert np.sum(test["confusion"]) == labelled

@@ -18,6 +18,7 @@ from ibnseg.models.complexity import backbone_complexity
 from ibnseg.models.names import FAMILIES
 from ibnseg.models.variants import VARIANTS
 from ibnseg.models.zoo import PAPER_PLAIN, PUBLISHED
+from ibnseg.networks.facts import facts_table
 from ibnseg.runs.keys import keys_table
 from ibnseg.support.files import config_folder
 
@@ -135,6 +136,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "published": ("docs/networks.md", published),
     "costs": ("docs/networks.md", costs),
     "keys": ("docs/configs.md", keys_table),
+    "facts": ("docs/any_model.md", facts_table),
     "metrics": ("docs/matrix.md", metrics_table),
     "protocols": ("docs/protocols.md", protocols_table),
 }

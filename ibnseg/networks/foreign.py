@@ -23,6 +23,7 @@ from ibnseg.networks.facts import Facts, named_as_tested
 from ibnseg.networks.kinds import kind_of
 from ibnseg.registry import MODELS
 from ibnseg.support.errors import UserError
+from ibnseg.support.own_code import own_code
 
 
 @MODELS.register_module()
@@ -106,7 +107,7 @@ class Foreign(Inference, BaseModel):
         of normalised images, (N, 3, H, W) float32.
 
         Raises:
-            UserError: if the network gives something else than its facts say.
+            UserError: if the network fails, or gives something else than its facts say.
         """
         if not isinstance(self.network, nn.Module) and torch.is_autocast_enabled(
             inputs.device.type
@@ -116,7 +117,9 @@ class Foreign(Inference, BaseModel):
             )
         height, width = inputs.shape[2:]
         shown = self._fitted(inputs)
-        scores = self._checked(self.network(shown), len(inputs))
+        with own_code(f"{self.source}, images of {shown.shape[3]}x{shown.shape[2]}"):
+            output = self.network(shown)
+        scores = self._checked(output, len(inputs))
         if self.facts.size is not None or shown.shape == inputs.shape:
             return scores
         return self._resized(scores, shown.shape[2:])[..., :height, :width]

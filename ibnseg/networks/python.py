@@ -6,21 +6,18 @@ import hashlib
 import importlib
 import json
 import sys
-import sysconfig
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from torch import Tensor, nn
 
-import ibnseg
 from ibnseg.engine.imports import describe_package
 from ibnseg.models.partial import digest
 from ibnseg.networks.facts import Facts, Found, configured
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.own_code import own_code
 
 
 def configure(source: str) -> dict:
@@ -65,7 +62,7 @@ def _opened(source: str) -> tuple[ModuleType, Callable]:
     if sys.path[0] != str(here):
         sys.path.insert(0, str(here))
         importlib.invalidate_caches()
-    with _own_code(source):
+    with own_code(source):
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -97,7 +94,7 @@ def _opened(source: str) -> tuple[ModuleType, Callable]:
 def _built(function: Callable) -> Callable:
     """What a function of the user's returns."""
     name = f"{function.__module__}:{function.__qualname__}"
-    with _own_code(name):
+    with own_code(name):
         network = function()
     if not callable(network):
         raise UserError(
@@ -122,34 +119,7 @@ def _digest(source: str, module: ModuleType, network: object) -> str:
     """The hash of the files of a module's package, and of the weights if there are some."""
     found = describe_package(module.__name__.split(".")[0])["sha256"]
     if isinstance(network, nn.Module):
-        with _own_code(source):
+        with own_code(source):
             state = network.state_dict()
             found += digest({name: x for name, x in state.items() if isinstance(x, Tensor)})
     return hashlib.sha256(found.encode()).hexdigest()
-
-
-@contextmanager
-def _own_code(source: str) -> Iterator[None]:
-    """Turns an error of the user's code into one line with its file and line."""
-    try:
-        yield
-    except (UserError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # code: anything may be wrong with it
-        said = (str(error).strip() or "no reason").splitlines()[0]
-        raise UserError(f"{_place(error) or source}: {type(error).__name__}: {said}") from error
-
-
-def _place(error: BaseException) -> str | None:
-    """File and line of the user's code in which an error occurred; None if that is not known."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_installed(Path(frame.filename))]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else None
-
-
-def _is_installed(file: Path) -> bool:
-    """Whether a file is of this package, of Python, or of an installed package."""
-    folders = (Path(ibnseg.__file__).parent, *map(Path, sysconfig.get_paths().values()))
-    return not file.is_file() or any(file.is_relative_to(folder) for folder in folders)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import ibnseg
 from ibnseg.networks.facts import Facts
 from ibnseg.networks.python import build, configure
 from ibnseg.support.errors import UserError
@@ -187,3 +188,54 @@ def test_a_network_may_be_a_function_over_arrays(here) -> None:
     facts = Facts.of(configure("ownnet:build")["model"]["facts"])
     found = build("ownnet:build", facts)(torch.eye(3)[None, :, None])
     np.testing.assert_array_equal(found, [[[0, 1, 2]]])
+
+
+IMAGE = np.zeros((6, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("gives", "output", "said"),
+    [
+        ("logits", "torch.zeros(1, 3, 6, 8)", "gave 3 channels, but its facts name 2 classes"),
+        ("logits", "torch.zeros(2, 2, 6, 8)", "gave an array of shape (2, 2, 6, 8)"),
+        ("logits", "torch.zeros(1, 6, 8)", "expected (N, 2, h, w) of floating point"),
+        ("logits", "torch.zeros(1, 2, 6, 8).long()", "and type torch.int64, expected (N, 2"),
+        ("logits", "torch.full((1, 2, 6, 8), torch.nan)", "not finite"),
+        ("logits", "{'out': images}", "gave a dict, expected"),
+        ("classes", "images[:, 0]", "and type torch.float32, expected (N, h, w) of whole numbers"),
+        ("classes", "np.full((1, 6, 8), 2)", "gave class 2, but its facts name 2 classes"),
+        ("classes", "np.full((1, 6, 8), -1)", "gave class -1"),
+        ("classes", "images[:, :, 9]", "images of 8x6: {here}/ownnet.py:4: IndexError"),
+    ],
+)
+def test_a_network_that_gives_something_else_is_refused(
+    here, tmp_path: Path, gives: str, output: str, said: str
+) -> None:
+    here(
+        f"""
+        import numpy as np, torch
+        def network(images):
+            return {output}
+        def build():
+            return network
+        build.facts = {dict(FACTS, gives=gives)}
+        """
+    )
+    network = ibnseg.load("ownnet:build")
+    with pytest.raises(UserError) as caught:
+        ibnseg.predict(network, IMAGE)
+    assert said.format(here=tmp_path) in str(caught.value)
+    assert str(caught.value).startswith("ownnet:build")
+
+
+def test_too_little_memory_is_no_error_of_the_users_code(here) -> None:
+    here(
+        f"""
+        import torch
+        def build():
+            return lambda images: torch.empty(2**60)
+        build.facts = {FACTS}
+        """
+    )
+    with pytest.raises(UserError, match="too little memory"):
+        ibnseg.predict(ibnseg.load("ownnet:build"), IMAGE)
