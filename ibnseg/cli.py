@@ -17,6 +17,9 @@ from ibnseg.support.processes import end_with_stdin
 from ibnseg.support.stack import opencv_error
 from ibnseg.support.terminal import clean_logs, say, visible
 
+SAME = {"--out": "--work-dir", "--work-dir": "--out"}
+"""Options of some commands, and what those of others are called that mean the same."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line and name the nearest choices."""
@@ -30,6 +33,8 @@ class Parser(argparse.ArgumentParser):
         option = next((each.partition("=")[0] for each in left if each.startswith("--")), None)
         if option:
             known = [each for each in self._option_string_actions if each.startswith("--")]
+            if SAME.get(option) in known:
+                self.error(f"unknown option '{option}'; did you mean {SAME[option]}?")
             self.error(str(unknown_name("option", option, known)))
         if left:
             self.error(f"unrecognized arguments: {' '.join(left)}")

@@ -171,6 +171,8 @@ WRONG_ARGUMENTS = (
     ("pretict x y", "unknown command 'pretict'; did you mean predict?"),
     ("completion tsh", "unknown shell 'tsh'; did you mean tcsh"),
     ("train x --seed a", "argument --seed: invalid int value: 'a'"),
+    ("train gta2city_r50 --out x", "unknown option '--out'; did you mean --work-dir?"),
+    ("predict x y --work-dir z", "unknown option '--work-dir'; did you mean --out?"),
     ("env --dataroot x=y", "unknown option '--dataroot'; did you mean --data-root"),
     (
         "train x --wrk-dir y",

@@ -28,6 +28,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--out", required=True, metavar="DIR", help="folder of the stores, DIR/<domain>"
     )
     arguments.add_data_root(parser)
+    arguments.add_device(parser)
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -44,9 +45,10 @@ def prepare(args: argparse.Namespace) -> None:
     if args.features:
         _prepare_features(args)
         return
-    if not args.domains or args.cfg_options:
+    if not args.domains or args.cfg_options or args.device:
         raise UserError(
-            "give the names of domains; or --features CONFIG, perhaps with --cfg-options"
+            "give the names of domains; or --features CONFIG, perhaps with --cfg-options and "
+            "--device"
         )
     if args.clean and args.verify:
         raise UserError("--clean and --verify: give one of them")
@@ -73,7 +75,9 @@ def _prepare_features(args: argparse.Namespace) -> None:
     from ibnseg.engine import launch
     from ibnseg.engine.read import load_config
     from ibnseg.engine.storing import prepare_features
+    from ibnseg.support.device import use_device
 
+    use_device(args.device)
     launch.start_processes()
     cfg = load_config(args.features, args.cfg_options)
     prepare_features(cfg, args.out, roots=dict(args.data_root))

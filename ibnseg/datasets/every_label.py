@@ -80,7 +80,8 @@ def of_every_label(
 
 
 class _Labels(Dataset):
-    """What is computed of the labels of a dataset, or the UserError for one that cannot be read."""
+    """Gives for each label of a dataset what is computed from it, or the UserError if it cannot be
+    read."""
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ CATEGORIES = {
 """The 7 categories, each with those of the 19 classes that belong to it."""
 
 INSTANCE_CLASSES = tuple(x.name for x in _TRAINED if x.has_instances)
-"""Those of the 19 classes that have instances."""
+"""The classes that have instances, 8 of the 19."""
 
 CITYSCAPES_IDS = {**{x.id: x.train_id for x in LABELS}, 255: IGNORE}
 """Ids in ``*_labelIds.png``, mapped to train ids. 255 is void in many data of this layout, and what

@@ -34,6 +34,9 @@ DRAWN = (
 )
 """The keys that decide which crops are stored, and in which precision the backbone sees them."""
 
+PRECEDING = "training images of the domains before this one"
+"""What a store records of the place of its domain among several."""
+
 START = ("init_cfg", "pretrained", "weights")
 """The arguments of backbones that say where weights are from; the weights are compared instead."""
 
@@ -59,10 +62,12 @@ def from_features(
     require_possible(cfg)
     folder = features_folder()
     datasets = [DATASETS.build({**part, "pipeline": []}) for part in parts]
-    images, changed = sum(map(len, datasets)), []
+    images, first, changed = sum(map(len, datasets)), 0, []
     for name, part, dataset in zip(train_domains(cfg), parts, datasets, strict=True):
-        store = store_of(cfg, domains[name], dataset, folder / name, images)
-        store.require_unchanged(dataset.infos())
+        infos = dataset.infos()
+        store = store_of(cfg, domains[name], dataset, infos, folder / name, images, first)
+        store.require_unchanged(infos)
+        first += len(infos)
         step = dict(
             type="ibnseg.LoadFeatures",
             folder=str(store.folder.absolute()),
@@ -97,19 +102,30 @@ def require_possible(cfg: Config) -> None:
 
 
 def store_of(
-    cfg: Config, domain: Domain, dataset: DrivingDataset, folder: Path, images: int
+    cfg: Config,
+    domain: Domain,
+    dataset: DrivingDataset,
+    infos: Sequence[Mapping],
+    folder: Path,
+    images: int,
+    first: int,
 ) -> Store:
     """Returns the store of a domain's features, be it made or not; its identity lacks the maps'
     shapes and the backbone's weights, for which the network would have to be built.
+
+    The crops of an image depend on its place among the training images of all domains, so a store
+    is for domains in one order.
 
     Args:
         cfg: the config.
         domain: the domain.
         dataset: its training images.
+        infos: what ``dataset.infos()`` returns.
         folder: the folder of the store.
         images: the number of training images of all domains.
+        first: the number of training images of the domains before this one.
     """
-    plain = dataset.store_in(folder, dataset.infos())
+    plain = dataset.store_in(folder, infos)
     resize = domain.train_resize if cfg.train_resize == "domain" else cfg.train_resize
     backbone = {key: value for key, value in cfg.model.backbone.items() if key not in START}
     settings = {
@@ -118,9 +134,11 @@ def store_of(
         "data_preprocessor": cfg.model.data_preprocessor,
         "backbone": backbone,
         "training images": images,
+        PRECEDING: first,
     }
     plainly = json.loads(json.dumps(settings, default=str))
-    defaults = {name: KEYS[name].default for name in DRAWN}  # of keys that were not there then
+    # of what was not recorded then
+    defaults = {**{name: KEYS[name].default for name in DRAWN}, PRECEDING: 0}
     identity = {**plain.identity, **plainly}
     return replace(plain, identity=identity, contents=FEATURES, defaults=defaults)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def load_config(config: str | Path, options: Sequence[str] | Mapping[str, object
     try:
         cfg = None if imports_types(path) else read_config(path, import_custom_modules=False)
     except Exception as error:  # a config is code: anything may be wrong with it
-        raise UserError(f"{path}: cannot be read as a config ({error})") from error
+        raise UserError(f"{path}: cannot be read as a config ({_said(error)})") from error
     if cfg is None:
         raise UserError(
             f"{path}: configs that import their bases or types (read_base) are not supported; name "
@@ -76,7 +77,7 @@ def _merge(cfg: Config, options: Sequence[str] | Mapping[str, object]) -> None:
         check_options(values, cfg)
         cfg.merge_from_dict(values)
     except (AssertionError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise UserError(f"options {shown}: do not fit ({error})") from error
+        raise UserError(f"options {shown}: do not fit ({_said(error)})") from error
 
 
 def with_defaults(cfg: Config) -> Config:
@@ -125,6 +126,21 @@ def find_network(
         if not checkpoint.is_file():
             raise UserError(f"{source} is a run without {checkpoint.name}; go on training it")
     return cfg, as_path(checkpoint)
+
+
+def _said(error: Exception) -> str:
+    """What an error says; of mmengine's for a dict over something else, what to do about it."""
+    over = _OVER.match(str(error))
+    if over is None:
+        return str(error)
+    key, kind = over.groups()
+    was = "None" if kind == "NoneType" else f"of type {kind}"
+    return f"{key} is {was} in the base; to replace it, write {key}=dict(_delete_=True, ...)"
+
+
+_OVER = re.compile(r"(\w+)=.* in child config cannot inherit from base .* type <class '([\w.]+)'>")
+"""Matches mmengine's message for a dict in the place of another value: the key, and the value's
+type."""
 
 
 def _parsed(options: Iterable[str]) -> dict[str, object]:

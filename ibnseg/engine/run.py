@@ -31,6 +31,7 @@ from ibnseg.runs.kinds import AUTO
 from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.revisions import REVISION, why_not_resumed
 from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
+from ibnseg.support.differing import first_difference
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, require_writable
 from ibnseg.support.processes import losses_in_one_line
@@ -226,10 +227,9 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
             change = why_not_resumed(name)
         else:
             default = KEYS[name].default if name in KEYS else None
-            change = (
-                f"{name} was {was.get(name, default)} and is now {now.get(name, default)}; "
-                "resume with what it was"
-            )
+            both = was.get(name, default), now.get(name, default)
+            what, before_it, after_it = first_difference(name, *both)
+            change = f"{what} was {before_it} and is now {after_it}; resume with what it was"
         raise UserError(f"{before.folder}: {change}, or train again in another --work-dir")
 
 

@@ -91,14 +91,15 @@ def prepare_features(
     for item in islice(StreamSampler(whole, seed=SEED).stream(), draws * len(whole)):
         crops[item.index].append(item)
     of_images = iter(crops)
-    team, known, folders = Team(), Domains.of(cfg), []
+    team, known, folders, first = Team(), Domains.of(cfg), [], 0
     datasets = getattr(whole, "datasets", [whole])
     for name, dataset in zip(train_domains(cfg), datasets, strict=True):
         folder = as_path(out) / name
-        store = store_of(cfg, known[name], dataset, folder, len(whole))
+        infos = dataset.infos()
+        store = store_of(cfg, known[name], dataset, infos, folder, len(whole), first)
+        first += len(infos)
         own = dict(maps=[list(shape) for shape in maps], weights=weights)
         store = replace(store, identity={**store.identity, **own})
-        infos = dataset.infos()
         names = [store.name(info) for info in infos]
         by_name = dict(zip(names, infos, strict=True))
         items = dict(zip(names, islice(of_images, len(dataset)), strict=True))

@@ -65,8 +65,8 @@ class Metric:
     """What tables call it."""
 
     score: Callable[[np.ndarray, Sequence[int]], np.ndarray] | None
-    """From counts and the indices of the classes that are averaged to the value, for stacks of
-    counts too: ``(..., K, K)`` confusion matrices, rows truth, to ``(...)`` float64; NaN if
+    """Computes the value from counts and the indices of the classes that are averaged, for stacks
+    of counts too: ``(..., K, K)`` confusion matrices, rows truth, to ``(...)`` float64; NaN if
     undefined. None: the value is known from testing alone."""
 
     source: str

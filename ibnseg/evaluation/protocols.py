@@ -56,12 +56,12 @@ class Protocol:
     version: int
     source: str
     views: Mapping[str, View] = field(default_factory=dict)
-    """By the name of the dataset's adapter; those that are not named have the view ``others``, and
-    without one their stored size."""
+    """The view of a dataset, by the name of its adapter. An adapter that is not named has the view
+    ``others``, or the stored size if there is none."""
     inference: str | Slide | None = None
     """``WHOLE`` images or a ``Slide``; None: as the model's ``test_cfg`` says."""
     class_maps: Mapping[str, str] = field(default_factory=dict)
-    """By the name of the adapter, which of its maps to train ids replaces its default one."""
+    """The map to train ids that replaces an adapter's default one, by the name of the adapter."""
     eval_classes: tuple[str, ...] | None = None
     """Names of the classes that are averaged; None: those that the domain averages."""
 

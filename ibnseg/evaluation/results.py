@@ -94,7 +94,7 @@ def _drivable(confusion: np.ndarray, weighted: np.ndarray | None, averaged: set[
 
 
 _BENCHMARKS = {CITYSCAPES.classes: _cityscapes, DRIVABLE.classes: _drivable}
-"""By the classes of a test, what gives the further scores of their benchmark."""
+"""The functions that compute the further scores of a benchmark, by its classes."""
 
 
 def merge(

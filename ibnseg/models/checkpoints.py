@@ -107,8 +107,8 @@ def _download(source: str, path: Path) -> None:
         torch.hub.download_url_to_file(source, str(path), hash_in(source) or None)
     except URLError as error:
         raise UserError(
-            f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and give "
-            "its path instead, or train from scratch with init_cfg=None"
+            f"{source}: cannot be downloaded ({error.reason}); download it elsewhere and put it "
+            f"into {path.parent}, or let init_cfg name the path of a file"
         ) from error
     except Exception as error:  # a server can answer anything
         raise UserError(f"{source}: cannot be downloaded ({_line(error)})") from error

@@ -140,7 +140,11 @@ def load_exactly(
     if any(faults.values()):
         found = "; ".join(f"{len(v)} {kind}: {some(v, 4)}" for kind, v in faults.items() if v)
         below = ", ".join(map(repr, prefixes_of(needed, weights)))
-        hint = f"; all its names are there below {below}" if below else ""
+        hint = (
+            f"; all its names are there below {below}, which init_cfg takes as prefix"
+            if below
+            else ""
+        )
         raise UserError(f"{source}: does not fit {type(module).__name__}: {found}{hint}")
     if left_out:
         print_log(

@@ -8,6 +8,13 @@ from torch import nn
 
 from ibnseg.support.errors import UserError, building, unknown_name
 
+OFFICIAL = {
+    f"dinov2_vit{size[0]}14{registers}": f"vit_{size}_patch14{of_timm}_dinov2"
+    for size in ("small", "base", "large", "giant")
+    for registers, of_timm in {"": "", "_reg": "_reg4"}.items()
+}
+"""timm's names of the networks that facebookresearch/dinov2 publishes, by the names there."""
+
 
 def import_timm() -> ModuleType:
     """Imports timm.
@@ -35,6 +42,8 @@ def timm_network(name: str, **options: object) -> nn.Module:
             not take.
     """
     timm = import_timm()
+    if name in OFFICIAL:
+        raise UserError(f"unknown network of timm '{name}'; there it is {OFFICIAL[name]}")
     if not timm.is_model(name):
         raise unknown_name("network of timm", name, timm.list_models())
     with building(name):

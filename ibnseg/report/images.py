@@ -27,7 +27,7 @@ AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Images:
-    """What is kept of the images of a test."""
+    """The names and groups of a test's images, as far as they are kept, and how its score moves."""
 
     sample: str
     """A hash of their names and true classes, the same for the same images and labels."""

@@ -1,4 +1,4 @@
-"""What was measured of a network in a test domain: scores of seeds, and their spread."""
+"""Measures a network in a test domain: the scores of its seeds, and their spread over images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ibnseg.runs.run import RESULTS
 from ibnseg.support.errors import UserError
 
 CHANGED = 1e-9
-"""The largest difference, relative or absolute, between two values that come of the same counts."""
+"""The largest difference, relative or absolute, between two values from the same counts."""
 
 
 class Measurement(NamedTuple):
-    """Scores, with the images and with groups of them resampled; the same ones if there are no
-    groups."""
+    """Scores with their spreads over single images and over groups of images; the two are the same
+    if there are no groups."""
 
     by_image: Scores
     by_group: Scores
@@ -79,7 +79,7 @@ def resampled(images: Sequence[Images]) -> dict[str, tuple[Spread, Spread]]:
 
 
 def _among(same: np.ndarray, own: Spread) -> Spread:
-    """The spread of some of S trainings, (S,) bool, among all of them; the others' is zero."""
+    """The spread of some of S trainings, (S,) bool, as one of all S, with zeros for the others."""
     deviations = np.zeros((len(same), own.deviations.shape[1]))
     deviations[same] = own.deviations
     return Spread(deviations, own.units)

@@ -50,7 +50,7 @@ class PublishedRow(NamedTuple):
     recipe: str
     source: str
     values: Mapping[str, str]
-    """By test domain, in percent as printed."""
+    """The scores by test domain, in percent as printed."""
 
 
 def read_published() -> tuple[Published, ...]:

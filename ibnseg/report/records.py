@@ -79,7 +79,7 @@ def protocol_of(test: TestRecord) -> tuple:
 
 
 class Place(NamedTuple):
-    """What was tested on, a column of the matrix."""
+    """The split of a domain that was tested on, a column of the matrix."""
 
     domain: str
     split: str

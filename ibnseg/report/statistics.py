@@ -15,7 +15,8 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 Score = Callable[[np.ndarray], np.ndarray]
-"""From counts, e.g. confusion matrices (M, K, K), to scores (M,), NaN where undefined."""
+"""A function that computes scores (M,) from counts, e.g. confusion matrices (M, K, K); a score is
+NaN where it is undefined."""
 
 
 class Interval(NamedTuple):
@@ -44,7 +45,7 @@ class Scores:
     values: np.ndarray
     """(S,) float64."""
     spreads: Mapping[str, Spread]
-    """By the sample of images that was resampled; empty if the images are not known."""
+    """The spread for each sample of images that was resampled; none if the images are not known."""
 
     @property
     def mean(self) -> float:

@@ -53,6 +53,9 @@ def find_config(config: str | Path) -> Path:
     if str(config) in known:
         return known[str(config)]
     if not path.suffix and len(path.parts) == 1:
+        file = path.with_suffix(".py")
+        if file.is_file():
+            raise UserError(f"unknown config '{config}'; did you mean the file {file}?")
         raise unknown_name("config", str(config), known)
     beside = {str(each): each for each in list_files(path.parent, path.suffix)}
     near = difflib.get_close_matches(str(path), beside, n=3, cutoff=0.8)

@@ -32,6 +32,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: text or "missing" for name, text in found.items() if text or name not in UPSTREAM},
+        "timm": installed_version("timm") or "not installed",
     }
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ibnseg.support.differing import first_difference
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import written_whole
 from ibnseg.support.reading import DAMAGED, MOST_JSON, read_bytes, read_npz
@@ -79,8 +80,9 @@ class Ledger:
             found = {**self.defaults, **content.get("identity", content)}
             for key, value in self.identity.items():
                 if not _same(found[key], value):
-                    was, now = map(_short, (found[key], value))
-                    return None, f"holds {self.what} with {key} {was}, not {now}"
+                    name, *both = first_difference(key, found[key], value)
+                    was, now = map(_short, both)
+                    return None, f"holds {self.what} with {name} {was}, not {now}"
             return parse(content), None
         except DAMAGED as error:
             return None, f"damaged ({error!r})"

@@ -35,6 +35,28 @@ def test_unknown_configs_and_keys_are_refused_with_the_nearest(in_data: Path) ->
             load_config(config, options)
 
 
+def test_a_config_in_the_folder_is_meant_by_its_name_without_suffix(in_data: Path) -> None:
+    Path("mine.py").write_text("_base_ = 'gta2city_r50.py'\n")
+    with pytest.raises(UserError, match="unknown config 'mine'; did you mean the file mine.py?"):
+        load_config("mine")
+
+
+def test_a_dict_over_none_says_how_to_replace_it(in_data: Path) -> None:
+    what = (
+        r"\(init_cfg is None in the base; to replace it, write init_cfg=dict\(_delete_=True, \.\.\."
+    )
+    option = "model.backbone.init_cfg=dict(type='Pretrained', checkpoint='x.pth')"
+    with pytest.raises(UserError, match=f"options .*: do not fit {what}"):
+        load_config("streets_r18", [option])
+    Path("mine.py").write_text(
+        "_base_ = 'streets_r18.py'\nmodel = dict(backbone=dict(init_cfg=dict(type='X')))\n"
+    )
+    with pytest.raises(UserError, match=f"mine.py: cannot be read as a config {what}"):
+        load_config("mine.py")
+    replaced = load_config("streets_r18", [option.replace("dict(", "dict(_delete_=True, ")])
+    assert replaced.model.backbone.init_cfg == dict(type="Pretrained", checkpoint="x.pth")
+
+
 def test_configs_with_a_byte_order_mark_are_read(in_data: Path, monkeypatch) -> None:
     """Of the file, and of one that it is based on."""
     monkeypatch.setenv("HOME", str(in_data))

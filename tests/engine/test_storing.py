@@ -155,17 +155,27 @@ def test_each_pass_over_the_images_gets_the_next_crops_and_then_the_first_again(
         assert all(torch.equal(again.get(name), first.get(name)) for name in dict(first.items()))
 
 
-def test_domains_that_share_their_images_have_crops_of_their_own(
-    tiny_config, weights, root, tmp_path, monkeypatch
-) -> None:
+@pytest.fixture
+def of_two(tiny_config, weights, root, tmp_path, monkeypatch) -> Path:
+    """A config with two training domains, whose features are stored."""
     more = FROZEN.format(weights=weights.as_posix()) + "feature_draws = 2\n"
     config = tiny_config("camvid", ["camvid"], more + "train_domain = ['camvid', 'again']\n")
     again = Domains()["camvid"].as_dict() | dict(name="again", train_resize=(80, 60))
     folder = config.parent / "_base_" / "domains"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "again.py").write_text(f"domain = {again!r}\n")
     assert prepare(config, tmp_path / "out", root) == 0
     monkeypatch.setenv("IBNSEG_FEATURES", str(tmp_path / "out"))
+    return config
+
+
+def test_domains_in_another_order_have_other_crops_and_are_refused(of_two, root) -> None:
+    with pytest.raises(UserError, match="training images of the domains before this one 9, not 0"):
+        samples(of_two, root, train_domain=["again", "camvid"])
+
+
+def test_domains_that_share_their_images_have_crops_of_their_own(of_two, root) -> None:
+    config = of_two
     stored, images = samples(config, root), samples(config, root, feature_draws=0)
     for item in islice(StreamSampler(images, seed=0).stream(), 2 * len(images)):
         label, own = (each[item]["data_samples"].gt_sem_seg.data for each in (stored, images))
@@ -195,8 +205,8 @@ def test_crops_that_are_drawn_otherwise_are_refused(config, out, root, capsys) -
         "scale=(1.0,1.0)": "scale",
         "crop_size=(32,32)": "crop_size",
         "feature_draws=3": "feature_draws",
-        "model.backbone.variant=b": "backbone",
-        "model.data_preprocessor.bgr_to_rgb=False": "data_preprocessor",
+        "model.backbone.variant=b": "backbone.variant",
+        "model.data_preprocessor.bgr_to_rgb=False": "data_preprocessor.bgr_to_rgb",
     }.items():
         key, _, value = option.partition("=")
         with case(option=option):
@@ -284,12 +294,24 @@ def test_features_and_decoded_domains_are_not_stored_in_one_folder(
     assert [sorted((folder / "camvid").iterdir()) for folder in (out, there)] == before
 
 
+def test_features_are_computed_on_the_device_that_is_named(
+    config, root, tmp_path, capsys, monkeypatch
+) -> None:
+    where = ["--out", str(tmp_path / "out"), "--data-root", f"camvid={root}"]
+    command = ["prepare", "--features", str(config), *where, "--device"]
+    assert main([*command, "tpu"]) == 1
+    assert "device 'tpu': expected cpu, cuda" in capsys.readouterr().err
+    monkeypatch.setattr("mmengine.device.utils.DEVICE", "meta")  # where nothing can be computed
+    assert main([*command, "cpu"]) == 0
+
+
 def test_features_and_decoded_domains_are_not_mixed_up_on_the_command_line(capsys) -> None:
     for arguments in (
         ["camvid", "--features", "c.py"],
         ["--features", "c.py", "--clean"],
         [],
         ["camvid", "--cfg-options", "batch=2"],
+        ["camvid", "--device", "cpu"],
     ):
         with case(arguments=arguments):
             assert main(["prepare", "--out", "x", *arguments]) == 1

@@ -24,7 +24,7 @@ from torch import nn
 
 from ibnseg.models import IBNResNet
 from ibnseg.models import checkpoints as weights
-from ibnseg.models.checkpoints import locate, read_checkpoint
+from ibnseg.models.checkpoints import hub_folder, locate, read_checkpoint
 from ibnseg.models.inert import BESIDE, Inert
 from ibnseg.models.pretrained import load_backbone
 from ibnseg.support.errors import UserError
@@ -469,7 +469,7 @@ def test_an_address_without_a_file_is_refused(server):
     with pytest.raises(UserError, match="cannot be downloaded") as error:
         read_checkpoint(f"{server.address}/none.pth")
     assert str(error.value).startswith(f"{server.address}/none.pth: ")
-    assert "init_cfg" in str(error.value)
+    assert f"put it into {hub_folder()}, or let init_cfg name" in str(error.value)
 
 
 def test_an_address_without_a_server_is_refused(hub):

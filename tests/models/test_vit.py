@@ -311,6 +311,7 @@ def test_wrong_arguments_are_refused(kwargs: dict, message: str) -> None:
     ("name", "options", "message"),
     [
         ("vit_smal_patch14_dinov2", {}, "unknown network of timm 'vit_smal_patch14_dinov2'; did"),
+        ("dinov2_vitb14_reg", {}, "'dinov2_vitb14_reg'; there it is vit_base_patch14_reg4_dinov2"),
         ("vit_small_patch14_dinov2", dict(deph=2), "cannot be built from the config .*deph"),
         ("gmlp_s16_224", {}, "gmlp_s16_224"),
     ],

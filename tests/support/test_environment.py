@@ -33,6 +33,7 @@ def test_env_prints_versions_devices_and_where_domains_lie(
     assert versions["ibnseg"] == ibnseg.__version__
     for name in ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation"):
         assert versions[name] == version(name)
+    assert versions["timm"] in (stack.installed_version("timm"), "not installed")
     assert "mmcv" not in versions
     assert "cores, bfloat16 " in devices["CPU"]
     assert devices["memory"].endswith(" GiB")

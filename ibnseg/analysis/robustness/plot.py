@@ -21,8 +21,8 @@ PER_ROW = 5
 PANEL, GAP = (1.95, 1.55), (0.2, 0.62)
 """(width, height) of a panel and between panels, in inches."""
 LEFT, RIGHT, TOP, TITLE, BOTTOM = 0.6, 0.2, 0.5, 0.7, 0.45
-"""In inches: the margins at the left and right, the height of the legend, the space above each
-domain's panels, and the margin below the last panels."""
+"""The margins at the left and right, the height of the legend, the space above each domain's
+panels, and the margin below the last panels, in inches."""
 
 
 def plot_robustness(result: Mapping, titles: Mapping[str, str]) -> Figure:

@@ -10,9 +10,10 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from ibnseg.registry import MODELS
+from ibnseg.support.errors import UserError
 
 LESS = 4
-"""By how much the last maps have fewer channels than the first."""
+"""The channels of the first maps over those of the last."""
 
 GROUPS = 32
 """Groups of channels that the first normalisation treats one by one."""
@@ -35,14 +36,15 @@ class LightHead(BaseDecodeHead):
 
     Raises:
         ValueError: for maps with different numbers of channels, or one that 32 does not divide.
+        UserError: from ``forward``, for maps of different sizes.
     """
 
     def __init__(self, in_channels: Sequence[int], **kwargs) -> None:
-        width = in_channels[0]
-        if {*in_channels} != {width} or width % GROUPS:
+        width = None if isinstance(in_channels, int) else in_channels[0]
+        if width is None or {*in_channels} != {width} or width % GROUPS:
             raise ValueError(
-                f"LightHead: in_channels={in_channels}, expected the same multiple of {GROUPS} for "
-                "all maps"
+                f"LightHead: in_channels={in_channels}, expected a list with the same multiple of "
+                f"{GROUPS} for all maps"
             )
         super().__init__(
             in_channels,
@@ -62,4 +64,10 @@ class LightHead(BaseDecodeHead):
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         maps = self._transform_inputs(inputs)
+        sizes = [f"{each.shape[3]}x{each.shape[2]}" for each in maps]
+        if len({*sizes}) > 1:
+            raise UserError(
+                f"LightHead: the maps are of {', '.join(sizes)}, expected one size, as of a ViT "
+                "without pyramid"
+            )
         return self.cls_seg(self.enlarged(self.joined(torch.cat(maps, dim=1))))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ibnseg.models import LightHead
 from ibnseg.registry import MODELS
+from ibnseg.support.errors import UserError
 from tests.models.tiny import CROSS_ENTROPY
 
 
@@ -63,7 +64,14 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
     return x * (1 + torch.erf(x / 2**0.5)) / 2
 
 
-@pytest.mark.parametrize("channels", [[32, 64], [48, 48]])
-def test_maps_of_other_widths_are_refused(channels: list[int]) -> None:
+def test_maps_of_several_sizes_as_of_a_pyramid_are_refused() -> None:
+    head = LightHead([32, 32], in_index=[0, 1], num_classes=3)
+    maps = torch.zeros(1, 32, 8, 16), torch.zeros(1, 32, 4, 8)
+    with pytest.raises(UserError, match="LightHead: the maps are of 16x8, 8x4, expected one size"):
+        head(maps)
+
+
+@pytest.mark.parametrize("channels", [[32, 64], [48, 48], 32])
+def test_maps_of_other_widths_are_refused(channels: list[int] | int) -> None:
     with pytest.raises(ValueError, match="LightHead: in_channels=.*the same multiple of 32"):
         LightHead(channels, in_index=[0, 1], num_classes=3)
