@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from ibnseg.models import Segmentor
 from tests.models.tiny import build
@@ -78,3 +79,15 @@ def shared_segmentor() -> Segmentor:
 def segmentor(shared_segmentor: Segmentor) -> Segmentor:
     """A small dilated network for whole-image inference, in evaluation mode."""
     return deepcopy(shared_segmentor)
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch):
+    """A function that sets how much of a training is done."""
+    hub = MessageHub.get_instance("training")
+    monkeypatch.setattr(MessageHub, "get_current_instance", lambda: hub)
+
+    def set_progress(iteration: int, of: int) -> None:
+        hub.update_info_dict(dict(loop_stage="train", iter=iteration, max_iters=of))
+
+    return set_progress

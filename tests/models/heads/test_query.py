@@ -7,7 +7,6 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.logging import MessageHub
 from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor, nn
 
@@ -52,18 +51,6 @@ def build(head: dict | None = None, *, std: float = 0.2, **vit) -> Segmentor:
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=std)
     return net.eval()
-
-
-@pytest.fixture
-def training(monkeypatch):
-    """A function that sets how much of a training is done."""
-    hub = MessageHub.get_instance("query head")
-    monkeypatch.setattr(MessageHub, "get_current_instance", lambda: hub)
-
-    def set_progress(iteration: int, of: int) -> None:
-        hub.update_info_dict(dict(loop_stage="train", iter=iteration, max_iters=of))
-
-    return set_progress
 
 
 def predicted(net: Segmentor, queries: Tensor, patches: Tensor) -> QueryPrediction:
@@ -268,29 +255,6 @@ def test_it_trains_in_bfloat16() -> None:
         scores = net.eval().decode_head(net.extract_feat(images(1, 3, 64, 64)))
     assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())
     assert scores.dtype == torch.float32
-
-
-def test_it_learns_three_images_by_heart(training) -> None:
-    """Also while the masked attention fades, and with none at the end."""
-    torch.manual_seed(0)
-    net = Segmentor(**config(HEAD, backbone=VIT)).train()
-    labels = torch.tensor([[[0, 1], [2, 3]], [[1, 1], [0, 4]], [[4, 2], [2, 0]]])
-    full = labels.repeat_interleave(32, 1).repeat_interleave(32, 2)
-    colours = torch.randn(CLASSES, 3)
-    x = colours[full].permute(0, 3, 1, 2) + 0.1 * torch.randn(3, 3, 64, 64)
-    batch = samples(3, 64, 64)
-    for sample, own in zip(batch, full, strict=True):
-        sample.gt_sem_seg.data = own[None]
-    steps = 90
-    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
-    for step in range(steps):
-        training(step, steps)
-        losses = net.loss(x, batch)
-        optimiser.zero_grad()
-        sum(value for name, value in losses.items() if "loss" in name).backward()
-        optimiser.step()
-    prediction = torch.cat([each.pred_sem_seg.data for each in net.eval().predict(x, batch)])
-    assert (prediction == full).float().mean() > 0.95
 
 
 def test_it_has_to_be_joined_to_a_vit() -> None:
