@@ -213,6 +213,7 @@ def _record(runner: Runner, test: Mapping) -> tuple[dict, Callable[[Path], None]
         images=len(dataset),
         skipped=dataset.skipped,
         per_image=file,
+        without=test.get("without", ()),
     )
     if test.get("without"):  # recorded only if there are some
         record["without"] = list(test["without"])

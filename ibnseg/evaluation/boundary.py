@@ -48,7 +48,7 @@ def boundary_counts(
 
     Args:
         label: ``(H, W)`` uint8 train ids below K, or 255.
-        prediction: ``(H, W)`` uint8 train ids below K.
+        prediction: ``(H, W)`` uint8 train ids; those of K or more are none of the classes.
         num_classes: K.
         dilation: width of the bands, as a share of the diagonal; at least one pixel.
 
@@ -61,7 +61,7 @@ def boundary_counts(
     true = boundary_band(label, width) & counted
     predicted = boundary_band(prediction, width) & counted
     both = true & predicted & (label == prediction)
-    picked = (label[both], label[true], prediction[predicted])
+    picked = (label[both], label[true], prediction[predicted & (prediction < num_classes)])
     return np.stack([np.bincount(each, minlength=num_classes) for each in picked], axis=-1)
 
 

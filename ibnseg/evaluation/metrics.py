@@ -48,7 +48,7 @@ class Pixels(NamedTuple):
     label: np.ndarray
     """``(H, W)`` uint8 train ids; 255 is ignored."""
     prediction: np.ndarray
-    """``(H, W)`` uint8 train ids."""
+    """``(H, W)`` uint8 train ids; one of ``num_classes`` is a class that the domain lacks."""
     num_classes: int
     logits: Tensor | None
     """``(K, H, W)`` floating point, on the network's device; None unless a metric needs them."""

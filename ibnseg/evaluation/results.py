@@ -36,6 +36,7 @@ def test_record(
     per_image: str,
     weighted: np.ndarray | None = None,
     counts: Mapping[str, np.ndarray] | None = None,
+    without: Sequence[str] = (),
 ) -> dict:
     """Makes the record of one test, an entry of ``tests``.
 
@@ -43,7 +44,8 @@ def test_record(
         domain, split: names of what was tested.
         protocol: ``name`` (with what was changed of it, e.g. ``native-tta1-flip``), ``version``
             and ``inference`` (``whole``, or ``slide`` with crop and stride).
-        classes: names of the K classes.
+        classes: names of the K classes, as :class:`~ibnseg.evaluation.evaluator.Confusion` has them
+            after the test.
         eval_classes: names of those that ``mIoU`` averages.
         confusion: (K, K) integer, rows truth.
         images: number of images tested.
@@ -51,6 +53,7 @@ def test_record(
         per_image: path of the npz with each image's matrix, relative to results.json.
         weighted: (19, 19) float64, the weighted confusion of instances, if they are known.
         counts: by the name of a metric, the sum over images of what it counts.
+        without: names of the classes that the domain averages and the network does not have.
 
     Returns:
         A dict that JSON can hold: fractions are not rounded, undefined ones are None. ``metrics``
@@ -81,6 +84,7 @@ def test_record(
         confusion=confusion.tolist(),
         counts={name: np.asarray(array).tolist() for name, array in (counts or {}).items()},
         per_image=per_image,
+        **(dict(without=list(without)) if without else {}),
     )
 
 

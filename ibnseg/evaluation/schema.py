@@ -91,8 +91,11 @@ PARTS: dict[str, dict[str, Expected]] = {
 }
 """The keys of each part and the kinds of their values."""
 
-IF_THERE = dict(recipe=_or_null(RECIPE), train_domains=_or_null(TEXTS))
-"""What only newer files have; if it is there, it has to be of this kind."""
+IF_THERE: dict[str, dict[str, Expected]] = {
+    "run": dict(recipe=_or_null(RECIPE), train_domains=_or_null(TEXTS), selected_on=_or_null(TEXT)),
+    "test": dict(without=TEXTS),
+}
+"""The keys that only some files have, and the kinds of their values."""
 
 IDENTITY = ("checkpoint_sha256", "domain", "split", "protocol")
 """The keys that say which test a record is of."""
@@ -107,12 +110,11 @@ def problem_in(results: Mapping) -> str | None:
     Every part has to have its keys, with values of their kinds. A test has to have an IoU for each
     class, average some of them, count pixels as a square matrix, and occur once.
     """
-    for where, part, table in _parts(results):
+    for where, part, name in _parts(results):
         if not isinstance(part, dict):
             return f"{where.removesuffix('.')} is not an object"
-        for key, kind in table.items():
-            if key not in part and key in IF_THERE:
-                continue
+        optional = {key: kind for key, kind in IF_THERE.get(name, {}).items() if key in part}
+        for key, kind in (PARTS[name] | optional).items():
             if key not in part:
                 return f"{where}{key} is missing, expected {kind.words}"
             if not kind.accepts(part[key]):
@@ -130,14 +132,15 @@ def problem_in(results: Mapping) -> str | None:
     return None
 
 
-def _parts(results: Mapping) -> Iterator[tuple[str, object, Mapping[str, Expected]]]:
-    """The parts of results, each with its place and table; a part comes after the one it is in."""
-    yield "", results, PARTS["results"]
-    yield "run.", results["run"], PARTS["run"] | IF_THERE
+def _parts(results: Mapping) -> Iterator[tuple[str, object, str]]:
+    """The parts of results, each with its place and the name of its table; a part comes after the
+    one it is in."""
+    yield "", results, "results"
+    yield "run.", results["run"], "run"
     for i, test in enumerate(results["tests"]):
-        yield f"tests[{i}].", test, PARTS["test"]
-        yield f"tests[{i}].protocol.", test["protocol"], PARTS["protocol"]
-    for key, table in (("domains", PARTS["domain"]), ("metrics", PARTS["metric"])):
+        yield f"tests[{i}].", test, "test"
+        yield f"tests[{i}].protocol.", test["protocol"], "protocol"
+    for key, table in (("domains", "domain"), ("metrics", "metric")):
         for name, part in results[key].items():
             yield f"{key}.{name}.", part, table
 

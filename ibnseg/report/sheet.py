@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ibnseg.evaluation.metrics import PERCENT
@@ -45,3 +46,9 @@ def shown(value: float | None, unit: str, sign: str = "") -> str:
     if unit == PERCENT or value is None:
         return percent(value, sign)
     return f"{value:{sign}.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Joins names to a list in words, such as ``truck, bus and train``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

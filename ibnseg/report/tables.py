@@ -7,11 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 
 from ibnseg.evaluation.metrics import METRICS, PERCENT
+from ibnseg.evaluation.other import has_other, own_classes, share_of_other
 from ibnseg.evaluation.results import trained_in
 from ibnseg.report.cells import harmless_row
 from ibnseg.report.gaps import drop
 from ibnseg.report.markdown import escaped, table
-from ibnseg.report.sheet import NOTHING, percent, shown
+from ibnseg.report.sheet import NOTHING, listed, percent, shown
 
 COLUMNS = ("train", "test", "model", "mIoU", "pixel acc.", "drop", "protocol", "images")
 FIRST = ("mIoU", "pixel_accuracy")
@@ -66,6 +67,7 @@ def run_markdown(results: Mapping) -> str:
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
         parts.append("In parentheses: not one of the classes that the mIoU of the domain averages.")
+    parts += [*_averaged_over(tests, names), *_predicted_as_other(tests, names)]
     further = [
         _metric_row(name, tests, results["metrics"])
         for name in _further(tests)
@@ -117,7 +119,35 @@ def run_csv(results: Mapping) -> str:
 
 
 def _classes(tests: Sequence[Mapping]) -> list[str]:
-    return list(dict.fromkeys(name for test in tests for name in test["classes"]))
+    """Names of the classes that the tested domains have."""
+    return list(dict.fromkeys(name for test in tests for name in own_classes(test)))
+
+
+def _averaged_over(tests: Sequence[Mapping], names: Sequence[str]) -> list[str]:
+    """A sentence for each set of classes that the network lacks, of columns with these names."""
+    lacking: dict[str, list[str]] = {}
+    for test, name in zip(tests, names, strict=True):
+        if without := test.get("without"):
+            averaged = len(test["eval_classes"])
+            text = (
+                f"averaged over {averaged} of the domain's {averaged + len(without)} classes, "
+                f"because the network does not have {escaped(listed(without))}."
+            )
+            lacking.setdefault(text, []).append(name)
+    if len(lacking) == 1 and [*lacking.values()] == [list(names)]:
+        return [text[0].upper() + text[1:] for text in lacking]
+    return [f"{'; '.join(where)}: {text}" for text, where in lacking.items()]
+
+
+def _predicted_as_other(tests: Sequence[Mapping], names: Sequence[str]) -> list[str]:
+    """What share of the pixels is predicted as a class that the domain lacks, if there are any."""
+    shares = [
+        f"{name} {percent(share_of_other(test))} %"
+        for test, name in zip(tests, names, strict=True)
+        if has_other(test)
+    ]
+    text = "Predicted as a class that the domain does not have, and so wrong: {} of the pixels."
+    return [text.format(", ".join(shares))] if shares else []
 
 
 def _further(tests: Sequence[Mapping]) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from ibnseg.datasets.labels import CLASSES as LABELLED
 from ibnseg.evaluation.evaluator import Confusion
 from ibnseg.registry import METRICS
+from ibnseg.support.errors import UserError
 
 CLASSES = ("road", "car", "sky")
 
@@ -122,6 +123,77 @@ def test_an_unknown_averaged_class_is_named():
         counted.evaluate(1)
 
 
+# --- other classes than the domain's ---
+
+# four pixels of road, one of them taken for a class that the domain does not have; one of two cars
+OF_OTHERS = sample("c.png", [[0, 0, 0, 0], [1, 1, 255, 255]], [[0, 0, 3, 1], [1, 3, 3, 0]])
+
+
+def test_a_pixel_of_another_class_is_a_miss_of_its_true_class():
+    counted = metric(other=True)
+    counted.process({}, [FIRST, OF_OTHERS])
+    scores = counted.evaluate(2)
+    assert counted.classes == [*CLASSES, "other"]
+    assert counted.eval_classes == list(CLASSES)
+    assert counted.per_image["a.png"].tolist() == [[*row, 0] for row in FIRST_COUNTS] + [[0] * 4]
+    assert counted.per_image["c.png"].tolist() == [
+        [2, 1, 0, 1], [0, 1, 0, 1], [0] * 4, [0] * 4
+    ]  # fmt: skip
+    # road: 3 right of 6 true, 3 predicted; car: 2 of 3 true, 4 predicted; sky is nowhere
+    assert scores["gta5/IoU/road"] == 3 / (6 + 3 - 3)
+    assert scores["gta5/IoU/car"] == 2 / (3 + 4 - 2)
+    assert scores["gta5/mIoU"] == pytest.approx((1 / 2 + 2 / 5) / 2, abs=1e-15)
+    assert scores["gta5/pixel_accuracy"] == 5 / 9
+    assert scores["gta5/mean_class_accuracy"] == pytest.approx((3 / 6 + 2 / 3) / 2, abs=1e-15)
+    assert "gta5/IoU/other" not in scores
+
+
+def test_without_a_pixel_of_another_class_everything_is_as_usual():
+    usual, counted = metric(), metric(other=True)
+    seen = []
+    for each in (usual, counted):
+        each.process({}, [FIRST, SECOND])
+        seen.append(each.evaluate(2))
+        assert each.classes == list(CLASSES)
+    np.testing.assert_equal(seen[0], seen[1])
+    assert {name: x.tolist() for name, x in counted.per_image.items()} == {
+        name: x.tolist() for name, x in usual.per_image.items()
+    }
+
+
+def test_a_later_evaluation_without_another_class_has_the_domains_classes():
+    counted = metric(other=True)
+    for image, classes in ((OF_OTHERS, [*CLASSES, "other"]), (FIRST, list(CLASSES))):
+        counted.process({}, [image])
+        counted.evaluate(1)
+        assert counted.classes == classes
+
+
+def test_a_label_is_never_another_class_and_a_prediction_only_the_next_one():
+    for label, prediction, message in (
+        ([[0, 3]], [[0, 0]], r"^c\.png: label has values 3, which are none of 3 classes"),
+        ([[0, 0]], [[3, 4]], r"^c\.png: prediction has values 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            metric(other=True).process({}, [sample("c.png", label, prediction)])
+
+
+def test_a_domain_with_a_class_of_that_name_is_refused():
+    classes = ("road", "other")
+    assert metric(classes=classes, eval_classes=classes).classes == [*classes]
+    with pytest.raises(UserError, match="^the domain has a class 'other', the name of all classes"):
+        metric(classes=classes, eval_classes=classes, other=True)
+
+
+def test_boundaries_of_another_class_are_none_of_the_domains():
+    counted = metric(other=True, further=["boundary_iou"])
+    counted.process({}, [OF_OTHERS])
+    scores = counted.evaluate(1)
+    # in images this small every pixel is at a boundary: the IoU of boundaries is the IoU
+    assert counted.counts["boundary_iou"]["c.png"].tolist() == [[2, 4, 2], [1, 2, 2], [0, 0, 0]]
+    assert scores["gta5/boundary_iou"] == scores["gta5/mIoU"]
+
+
 # --- instances ---
 
 ALL = dict(classes=LABELLED, eval_classes=LABELLED)
@@ -176,6 +248,22 @@ def test_what_is_logged_does_not_change_with_instances():
         counted.process({}, [image])
         scores.append(counted.evaluate(1).keys())
     assert scores[0] == scores[1]
+
+
+def test_iiou_is_of_tests_without_another_class_alone():
+    other = with_instances(sample("e.png", [[CAR, 0]], [[19, 0]]), [[26000, 7]])
+    ignored = with_instances(sample("f.png", [[255, 0]], [[19, 0]]), [[26000, 7]])
+    for images, classes, is_known in (
+        ([THIRD, FOURTH], LABELLED, True),
+        ([THIRD, other], (*LABELLED, "other"), False),
+        ([THIRD, ignored], LABELLED, False),
+    ):
+        counted = metric(**ALL, other=True)
+        counted.process({}, images)
+        scores = counted.evaluate(2)
+        assert tuple(counted.classes) == classes
+        assert (counted.weighted is not None) == is_known
+        assert ("gta5/category_mIoU" in scores) == (classes == LABELLED)
 
 
 def test_wrong_instances_name_the_image():

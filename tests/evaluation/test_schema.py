@@ -85,6 +85,21 @@ def test_what_only_newer_files_have_may_be_missing_but_not_wrong():
         assert (problem_in(content) is None) == is_right, recipe
 
 
+def test_the_classes_that_a_network_lacks_and_where_it_was_selected_are_texts():
+    for part, key, right, wrong in (
+        ("run", "selected_on", (None, "gta5"), (3, ["gta5"])),
+        ("test", "without", ([], ["train", "bus"]), (None, "train", [3])),
+    ):
+        content = whole()
+        place = content["run"] if part == "run" else content["tests"][0]
+        for value in right:
+            place[key] = value
+            assert problem_in(content) is None, value
+        for value in wrong:
+            place[key] = value
+            assert f"{key} is {value!r}, expected a" in problem_in(content)
+
+
 def test_the_same_test_twice_is_named():
     content = whole()
     content["tests"].append(copy.deepcopy(content["tests"][0]))

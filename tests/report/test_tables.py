@@ -217,6 +217,57 @@ def test_markdown_ends_with_the_further_metrics_that_are_defined():
 """)
 
 
+LACKING = dict(eval_classes=["road", "sky"], without=["traffic sign"])
+
+
+def notes(*tests: dict) -> list[str]:
+    """The lines below the table of classes."""
+    text = tables.run_markdown(content(*tests))
+    assert text.endswith("\n")
+    return [part.strip() for part in text.split("\n\n")[3:]]
+
+
+def test_markdown_says_which_classes_the_network_lacks_and_how_many_are_averaged():
+    text = (
+        "veraged over 2 of the domain's 3 classes, because the network does not have traffic sign."
+    )
+    undefined = dict(iou={"road": 0.5, "traffic sign": None, "sky": 0.5})
+    both = [case(name, 0.5, **LACKING, **undefined) for name in ("gta5", "cityscapes")]
+    assert notes(*both) == [f"A{text}"]
+    more = dict(eval_classes=["sky"], without=["road", "traffic sign"])
+    assert notes(both[0], case("cityscapes", 0.5, **more, **undefined), both[1]) == [
+        IN_PARENTHESES,
+        f"GTA5; Cityscapes: a{text}",
+        "Cityscapes: averaged over 1 of the domain's 3 classes, because the network does not have "
+        "road and traffic sign.",
+    ]
+    assert notes(both[0], case("cityscapes", 0.5)) == [f"GTA5: a{text}"]
+
+
+def test_markdown_has_the_share_of_pixels_that_are_another_class_and_no_row_of_it():
+    other = dict(
+        classes=[*CLASSES, "other"],
+        confusion=[[5, 0, 0, 1], [0, 0, 0, 0], [0, 0, 2, 2], [0, 0, 0, 0]],
+        iou={"road": 5 / 6, "traffic sign": None, "sky": 0.5, "other": 0.0},
+    )
+    tests = case("gta5", 0.5), case("cityscapes", 0.5, **other)
+    assert notes(*tests) == [
+        "Predicted as a class that the domain does not have, and so wrong: Cityscapes 30.0 % of "
+        "the pixels."
+    ]
+    assert "other" not in tables.run_markdown(content(*tests))
+    header, *_ = tables.run_csv(content(*tests)).splitlines()
+    assert header.split(",")[-3:] == CLASSES
+
+
+def test_a_class_of_the_domain_that_is_called_other_has_its_row():
+    classes = ["road", "other"]
+    own = dict(classes=classes, eval_classes=classes, iou=dict(road=0.5, other=0.25))
+    text = tables.run_markdown(content(case("gta5", 0.375, **own)))
+    assert "| other | 25.0 |" in text
+    assert "does not have" not in text
+
+
 # --- CSV ---
 
 
