@@ -283,6 +283,8 @@ def save_run(
     iteration: int = 10,
     recipe: str | dict | None = None,
     counts: dict[str, dict[str, list]] | None = None,
+    without: tuple[str, ...] = (),
+    selected_on: str | None = None,
 ) -> Path:
     """Writes the results of a run as testing does.
 
@@ -308,6 +310,7 @@ def save_run(
             results.test_record(
                 domain, "val", protocol, classes, averaged or classes, stack.sum(axis=0),
                 len(stack), [], file, counts={k: x.sum(axis=0) for k, x in further.items()},
+                without=without,
             )
         )  # fmt: skip
     run = dict(
@@ -320,6 +323,7 @@ def save_run(
         iteration=iteration,
         seed=seed,
         recipe=recipe,
+        selected_on=selected_on,
     )
     path = folder / "results.json"
     results.write(path, results.merge(results.read(path) if path.exists() else None, run, records))

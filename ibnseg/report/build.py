@@ -12,6 +12,13 @@ import numpy as np
 
 from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
 from ibnseg.evaluation.results import trained_in
+from ibnseg.report.common import (
+    depends_on_classes,
+    has_lost,
+    over_common_classes,
+    usually_averaged,
+    who_lacks,
+)
 from ibnseg.report.gaps import at_home, drop
 from ibnseg.report.images import Images, are_grouped, read_images
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Remark, Row
@@ -34,6 +41,7 @@ from ibnseg.report.records import (
     network_of,
     protocol_of,
 )
+from ibnseg.report.sheet import listed
 from ibnseg.report.statistics import Scores
 
 
@@ -43,7 +51,8 @@ def build(
     """Builds the matrices of some tests, one for each protocol: a name, version and inference.
 
     Runs of one config, network and train domain are one row, and their seeds a sample of trainings.
-    Rows of one train domain are a block; all of them are compared with its first one.
+    Rows of one train domain are a block; all of them are compared with its first one. A column
+    averages the classes that all of its rows average (:mod:`ibnseg.report.common`).
 
     Args:
         tests: from ``ibnseg.report.records.read_runs``.
@@ -52,13 +61,16 @@ def build(
         domains: names of the only test domains to show; all if None.
 
     Raises:
-        UserError: for damaged counts of images, and for recorded values that differ from what the
-            counts give.
+        UserError: for damaged counts of images, for recorded values that differ from what the
+            counts give, and for tests in one domain that have no averaged class in common.
     """
     by_protocol: dict[tuple, list[TestRecord]] = {}
     for test in tests:
         by_protocol.setdefault(protocol_of(test), []).append(test)
-    built = (_Builder(metric, found, domains).matrix() for found in by_protocol.values())
+    built = (
+        _Builder(metric, over_common_classes(found, metric), domains).matrix()
+        for found in by_protocol.values()
+    )
     return [matrix for matrix in built if matrix.columns]
 
 
@@ -115,6 +127,8 @@ class _Builder:
         }
         """The group of each image, by the sample; samples without groups are not in it."""
         self.titles = self._titles()
+        self.averaged = {column: self._fewer_classes(column) for column in self.columns}
+        """For each column the names of the classes that are averaged, if they are fewer."""
         self.measured = {
             (row, column): self._measure(row, column)
             for row in self.rows
@@ -157,7 +171,24 @@ class _Builder:
         groups = [self.groups.get(sample) for sample in samples]
         numbers = {len(np.unique(each)) for each in groups if are_grouped(each)}
         images = tuple(sorted({test.record["images"] for test in tests}))
-        return Column(domain, split, images, max(numbers, default=None))
+        fewer = self.averaged[domain, split]
+        return Column(domain, split, images, max(numbers, default=None), fewer)
+
+    def _fewer_classes(self, column: Place) -> tuple[str, ...] | None:
+        """The classes that a column averages, if not all that its domain does; it remarks why."""
+        rows = {self.titles[row]: self.tests[row].get(column, []) for row in self.rows}
+        tests = [test for of_row in rows.values() for test in of_row]
+        averaged, usual = tests[0].record["eval_classes"], usually_averaged(tests)
+        name, classes = self.metric.name, tests[0].record["classes"]
+        if len(averaged) == len(usual) or name in classes or not depends_on_classes(name):
+            return None
+        number, why = f"{len(averaged)} of {len(usual)} classes", who_lacks(rows)
+        if lost := [title for title, of_row in rows.items() if any(map(has_lost, of_row))]:
+            text = f"{listed(lost)}: no {name}, which cannot be computed over {number}; {why}"
+        else:
+            text = f"Averaged over {number}, because {why}"
+        self._remark(text, column.domain)
+        return tuple(averaged)
 
     def _images(self, test: TestRecord) -> Images | None:
         return self.images[test.folder, column_of(test)]

@@ -47,6 +47,8 @@ COLUMNS = (
     "recipe",
     "source",
 )
+AVERAGED = "averaged"
+"""The column of the classes that are averaged, where they are fewer than the domain averages."""
 
 
 # --- JSON ---
@@ -74,6 +76,7 @@ def _matrix(matrix: Matrix) -> dict:
         protocol={key: matrix.protocol[key] for key in PROTOCOL},
         columns=[
             dict(domain=c.domain, split=c.split, images=list(c.images), groups=c.groups)
+            | ({} if c.averaged is None else dict(averaged=list(c.averaged)))
             for c in matrix.columns
         ],
         blocks=[
@@ -128,9 +131,14 @@ def _printed(row: PublishedRow) -> dict:
 
 def as_csv(report: Report) -> str:
     """Writes a line for each cell and each mean over unseen domains, for the paired difference of
-    each, and for each published number."""
+    each, and for each published number.
+
+    If a column of a matrix averages fewer classes than its domain, the last column names them.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    is_over_fewer = any(c.averaged for matrix in report.matrices for c in matrix.columns)
+    columns = (*COLUMNS, AVERAGED) if is_over_fewer else COLUMNS
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(harmless_record, _records(report)))
     return text.getvalue().rstrip("\n")
@@ -170,6 +178,7 @@ def _place(column: Column | None) -> dict:
         split=column.split,
         images=" ".join(map(str, column.images)),
         groups=column.groups,
+        **({} if column.averaged is None else {AVERAGED: ";".join(column.averaged)}),
     )
 
 

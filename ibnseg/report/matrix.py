@@ -51,6 +51,8 @@ class Column:
     """The numbers of images that were tested, one unless runs differ."""
     groups: int | None
     """Number of groups of images; None if not known, or if each image is a group."""
+    averaged: tuple[str, ...] | None = None
+    """Names of the classes that are averaged, if not all of those that the domain averages are."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class TestRecord:
     """Facts of the domains that occur in the run's results, by name."""
     metrics: Mapping[str, Mapping]
     """Facts of the metrics that occur there, by name."""
+    as_tested: Mapping | None = None
+    """The record in results, if ``record`` averages fewer classes (``ibnseg.report.common``)."""
 
     @cached_property
     def counts(self) -> dict[str, np.ndarray]:
@@ -185,14 +187,11 @@ def read_runs(runs: Sequence[str | Path], recipe_of: RecipeOf | None = None) -> 
 
     Raises:
         UserError: for a run that cannot be read; for two runs of one config, network and train
-            domain with the same seed, or trained differently; and for runs that were tested over
-            different classes in one domain.
+            domain with the same seed, or trained differently.
     """
     found = [_read(as_path(path), recipe_of) for path in runs]
     check_seeds((tests[0].folder, tests[0].run) for tests in found)
-    tests = [test for tests in found for test in tests]
-    _check_classes(tests)
-    return tests
+    return [test for tests in found for test in tests]
 
 
 def _read(path: Path, recipe_of: RecipeOf | None) -> list[TestRecord]:
@@ -215,14 +214,3 @@ def _read(path: Path, recipe_of: RecipeOf | None) -> list[TestRecord]:
     if not tests:
         raise UserError(f"{file}: no test of the checkpoint that was tested last; test it again")
     return tests
-
-
-def _check_classes(tests: Sequence[TestRecord]) -> None:
-    first: dict[tuple, TestRecord] = {}
-    for test in tests:
-        other = first.setdefault((*protocol_of(test), column_of(test)), test)
-        if any(test.record[key] != other.record[key] for key in ("classes", "eval_classes")):
-            raise UserError(
-                f"{other.folder} and {test.folder}: tested over different classes on "
-                f"{test.record['domain']}, which cannot be compared; test both again"
-            )

@@ -89,13 +89,6 @@ def test_seeds_of_one_recipe_other_names_and_old_results_are_read_together(tmp_p
     assert [test.run["seed"] for test in read_runs(runs)] == [0, 1, 2, 3]
 
 
-def test_tests_over_different_classes_on_one_domain_are_refused(tmp_path):
-    a = save_run(tmp_path / "a", {"gta5": IMAGES}, name="a")
-    b = save_run(tmp_path / "b", {"gta5": IMAGES}, name="b", averaged=("road",))
-    with pytest.raises(UserError, match=f"{a} and {b}: tested over different classes on gta5"):
-        read_runs([a, b])
-
-
 def test_a_results_file_can_be_given_for_its_run(tmp_path):
     run = save_run(tmp_path, {"gta5": IMAGES})
     both = [read_runs([path]) for path in (run / "results.json", run)]
