@@ -215,8 +215,6 @@ def _record(runner: Runner, test: Mapping) -> tuple[dict, Callable[[Path], None]
         per_image=file,
         without=test.get("without", ()),
     )
-    if test.get("without"):  # recorded only if there are some
-        record["without"] = list(test["without"])
     if runner.test_loop.upsampled_twice:  # recorded only if true: it changes the predictions
         record["upsampled"] = "twice"
     return record, partial(write_per_image, matrices=matrices, groups=groups, counts=counts)
