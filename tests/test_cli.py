@@ -164,7 +164,7 @@ WRONG_ARGUMENTS = (
     ("train x --data-root gta5", "'gta5': expected NAME=PATH (see ibnseg train --help)"),
     ("train x --domains ,", "',': expected names, e.g. A,B"),
     ("train", "the following arguments are required: config"),
-    ("test", "the following arguments are required: RUN|CONFIG"),
+    ("test", "the following arguments are required: NETWORK"),
     ("predict x", "the following arguments are required: INPUT"),
     ("predict a b c d", "unrecognized arguments: d (see ibnseg predict --help)"),
     ("fly", "unknown command 'fly'; known: "),
