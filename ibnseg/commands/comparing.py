@@ -45,6 +45,7 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
 def matrix(args: argparse.Namespace) -> None:
     """Prints the comparison of runs."""
     check_stack()
+    from ibnseg.networks.sources import results_folder
     from ibnseg.report.formats import FORMATS
     from ibnseg.report.gather import gather
     from ibnseg.runs.run import Run
@@ -56,7 +57,7 @@ def matrix(args: argparse.Namespace) -> None:
 
             import_named(names, where)
     report = gather(
-        args.runs,
+        [results_folder(run) for run in args.runs],
         args.metric,
         args.protocol,
         args.domains,

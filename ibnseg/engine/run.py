@@ -30,7 +30,7 @@ from ibnseg.runs.keys import KEYS
 from ibnseg.runs.kinds import AUTO
 from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.revisions import REVISION, why_not_resumed
-from ibnseg.runs.run import BEST, CONFIG, LATEST, Run
+from ibnseg.runs.run import BEST, CONFIG, LATEST, Run, default_folder
 from ibnseg.support.differing import first_difference
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, require_writable
@@ -187,13 +187,24 @@ def _prepare(
 
 
 def _default_folder(cfg: Config, seed: int | None) -> Path:
-    folder = Path("work_dirs") / cfg.name
+    folder = default_folder(cfg.name)
     return folder if seed is None else folder / f"seed{seed}"
 
 
 def _folder_of(checkpoint: Path) -> Path | None:
     run = Run.of_checkpoint(checkpoint)
     return run and run.folder
+
+
+def _require_same_network(run: Mapping, folder: Path) -> None:
+    """Refuses to add the tests of a network to those of another one of the same name."""
+    before = Run(folder).results
+    if before is not None and before["run"].get("foreign") != run["foreign"]:
+        other = before["run"].get("foreign") or f"the run {before['run']['name']}"
+        raise UserError(
+            f"{folder}: holds the results of {other}, and {run['foreign']} is another network; "
+            "give another --work-dir"
+        )
 
 
 def _require_same_recipe(cfg: Config, before: Run) -> None:
@@ -246,6 +257,7 @@ def _test_and_report(runner: Runner, path: Path | None, resume: bool, show: bool
     folder = Path(runner.work_dir)
     if path is None:
         run = describe_foreign(runner.cfg)
+        _require_same_network(run, folder)
     else:
         path = path.resolve()  # of a run under way, the latest checkpoint changes meanwhile
         run = describe_run(runner.cfg, path, runner.load_weights(path), folder)

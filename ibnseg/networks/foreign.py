@@ -83,9 +83,10 @@ class Foreign(Inference, BaseModel):
 
     def forward(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None, mode: str = "predict"
-    ) -> list[SegDataSample]:
-        """Predicts a batch, as :meth:`~ibnseg.models.inference.Inference.predict`; there is no
-        other mode."""
+    ) -> list[SegDataSample] | Tensor:
+        """Predicts a batch in mode ``predict``, and gives what the network does in ``tensor``."""
+        if mode == "tensor":
+            return self.encode_decode(inputs)
         if mode != "predict":
             raise UserError(f"{self.source}: was not trained here, and cannot be trained on")
         return self.predict(inputs, data_samples)

@@ -104,6 +104,22 @@ def require_runs(sources: Iterable[str | Path]) -> None:
             configs.require_run(source)
 
 
+def results_folder(source: str | Path) -> Path:
+    """Returns the folder that has the results of a network.
+
+    Args:
+        source: the folder of a run, which is returned; or a network that was not trained here,
+            whose results are in ``work_dirs/<name>`` by default.
+
+    Raises:
+        UserError: if such a network cannot be found, or too little is known of it.
+    """
+    from ibnseg.runs.run import default_folder
+
+    kind = kind_of(source)
+    return default_folder(kind.module.configure(str(source))["name"]) if kind else as_path(source)
+
+
 def find_source(
     source: str | Path, checkpoint: str | Path | None = None, options: Sequence[str] = ()
 ) -> Source:

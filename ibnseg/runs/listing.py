@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ibnseg.evaluation import results
+from ibnseg.runs.recipe import is_foreign_network
 from ibnseg.runs.run import CONFIG, RESULTS, Run
 from ibnseg.support.data_files import walk_folders
 from ibnseg.support.errors import UserError
@@ -42,11 +43,11 @@ def find_runs(folder: Path) -> Iterator[Run]:
 
 def run_state(run: Run) -> str:
     """Describes in words how far a run is: training now, interrupted, finished, not tested, empty,
-    damaged, or of unknown length."""
+    damaged, or of unknown length; or that its network was not trained here."""
     if is_locked(run.folder):
         return f"training now{_progress(run)}"
     if not run.is_begun:
-        return "empty (no checkpoint)"
+        return "not trained here" if _is_foreign(run) else "empty (no checkpoint)"
     if not run.latest.exists():
         return "damaged (its latest checkpoint is missing)"
     try:
@@ -72,6 +73,14 @@ def scores(run: Run) -> str:
         value = test["metrics"]["mIoU"]
         found.append(f"{where} {'-' if value is None else f'{100 * value:.1f}'}")
     return f"mIoU {', '.join(found)}" if found else ""
+
+
+def _is_foreign(run: Run) -> bool:
+    """Whether a folder has the tests of a network that was not trained here."""
+    try:
+        return is_foreign_network(run.config)
+    except UserError:
+        return False
 
 
 def _progress(run: Run) -> str:

@@ -23,6 +23,11 @@ BEST = "best.pth"
 """The name of the checkpoint that ``save_best`` selected."""
 
 
+def default_folder(name: str) -> Path:
+    """Returns the folder in which the run of a name is kept unless another one is given."""
+    return Path("work_dirs") / name
+
+
 @dataclass(frozen=True)
 class Run:
     """The folder of a training. Nothing in it is executed here: everything is read as data."""
