@@ -207,6 +207,19 @@ def _require_same_network(run: Mapping, folder: Path) -> None:
         )
 
 
+def _tell_other_classes(runner: Runner) -> None:
+    """Logs which classes of a network that was not trained here the tested domains do not have,
+    because one of them may only be spelled in another way."""
+    known = set(runner.cfg.model.target)
+    others = [name for name in runner.cfg.foreign["classes"] if name not in known]
+    if others:
+        named = ", ".join(name for name in others if name) or "class_map maps them to null"
+        runner.logger.info(
+            f"{len(others)} of the network's classes are none of the tested domains' ({named}): "
+            "pixels that are predicted as these count as wrong"
+        )
+
+
 def _require_same_recipe(cfg: Config, before: Run) -> None:
     """Refuses to resume a run under another recipe: the result would belong to neither.
 
@@ -258,6 +271,7 @@ def _test_and_report(runner: Runner, path: Path | None, resume: bool, show: bool
     if path is None:
         run = describe_foreign(runner.cfg)
         _require_same_network(run, folder)
+        _tell_other_classes(runner)
     else:
         path = path.resolve()  # of a run under way, the latest checkpoint changes meanwhile
         run = describe_run(runner.cfg, path, runner.load_weights(path), folder)
