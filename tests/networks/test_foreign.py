@@ -129,7 +129,7 @@ def test_windows_and_augmentation_are_those_of_the_run(theirs, tested, trained, 
         "model.test_cfg.crop_size=(32,32)",
         "model.test_cfg.stride=(16,16)",
     ]
-    for kwargs in (dict(options=windows), dict(tta=True), dict(protocols=["rein"])):
+    for kwargs in (dict(options=windows), dict(tta=True)):
         own = tested(trained[1], work_dir=tmp_path / "own", **kwargs)
         assert confusions(tested(theirs(), work_dir=tmp_path / "a", **kwargs)) == confusions(own)
 
