@@ -10,7 +10,7 @@ from ibnseg.datasets.labels import CITYSCAPES, IGNORE, ClassSet
 from ibnseg.networks.facts import Facts, named_as_tested
 
 
-def own_classes(facts: Facts) -> list[str]:
+def classes_as_tested(facts: Facts) -> list[str]:
     """Returns names for all classes of a network, those of the tested domains where there are any;
     several classes of one name are one."""
     names = named_as_tested(facts.classes, facts.class_map)
@@ -21,7 +21,7 @@ def own_classes(facts: Facts) -> list[str]:
 def class_set_of(facts: Facts) -> ClassSet:
     """Returns the classes in which a network's predictions are written: those of Cityscapes if the
     network has no other ones, else its own, in colours that are made up."""
-    names = own_classes(facts)
+    names = classes_as_tested(facts)
     if set(names) <= set(CITYSCAPES.classes):
         return CITYSCAPES
     return ClassSet(facts.title, tuple(names), palette_of(len(names)))

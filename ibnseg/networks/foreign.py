@@ -16,8 +16,8 @@ from ibnseg.models.inference import Inference
 from ibnseg.networks.classes import (
     NONE,
     class_table,
+    classes_as_tested,
     merges,
-    own_classes,
 )
 from ibnseg.networks.facts import Facts, named_as_tested
 from ibnseg.networks.kinds import kind_of
@@ -63,7 +63,7 @@ class Foreign(Inference, BaseModel):
         self.test_cfg = ConfigDict(test_cfg or {})
         self.out_channels = len(self.facts.classes)
         self.names = named_as_tested(self.facts.classes, self.facts.class_map)
-        self.target = list(target or own_classes(self.facts))
+        self.target = list(target or classes_as_tested(self.facts))
         self.network: Callable = kind_of(source).module.build(source, self.facts, **options)
         if isinstance(self.network, nn.Module):
             self.network.eval().requires_grad_(False)
