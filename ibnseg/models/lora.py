@@ -121,7 +121,7 @@ class LoRA:
             if is_qkv and getattr(parent, "q_bias", None) is not None:
                 parent.qkv_bias_separate = True  # timm would pass over the layer otherwise
             adapted = LoRALinear(linear[name], self, parts=3 if is_qkv and self.split_qkv else 1)
-            if self.rank + self.sub_rank > min(adapted.part) and self.kind != "zero":
+            if self.rank + self.sub_rank > min(adapted.part):
                 raise UserError(
                     f"LoRA: {name} of block {i} has a rank of at most {min(adapted.part)}, too "
                     f"little for rank={self.rank} and sub_rank={self.sub_rank}"

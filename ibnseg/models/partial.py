@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fitting import state_dict_of
 from ibnseg.support.errors import UserError
 
@@ -79,6 +80,23 @@ def leave_out(network: nn.Module, checkpoint: dict) -> None:
             averaged.pop(f"module.{prefix}.{name}", None)
     if kept:
         checkpoint["meta"][KEPT_IN_FILES] = kept
+
+
+def whole_checkpoint(source: str) -> Mapping:
+    """Reads a checkpoint that a backbone starts from, which may not lack anything.
+
+    Raises:
+        UserError: as :func:`~ibnseg.models.checkpoints.read_checkpoint`, and for one without the
+            weights of its frozen backbone.
+    """
+    checkpoint = read_checkpoint(source)
+    meta = checkpoint.get("meta")
+    if isinstance(meta, Mapping) and meta.get(KEPT_IN_FILES):
+        raise UserError(
+            f"{source}: lacks frozen weights, which are in a file of their own; write all of them "
+            "with ibnseg export RUN --full --out FILE, and take that file"
+        )
+    return checkpoint
 
 
 def weights_for(network: nn.Module, checkpoint: Mapping, source: str) -> dict[str, Tensor]:

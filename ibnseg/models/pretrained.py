@@ -8,10 +8,9 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fitting import load_exactly, state_dict_of
 from ibnseg.models.norm import IBN, INBN
-from ibnseg.models.partial import digest
+from ibnseg.models.partial import digest, whole_checkpoint
 from ibnseg.models.recognise import recognise
 from ibnseg.registry import WEIGHT_INITIALIZERS
 from ibnseg.support.errors import UserError
@@ -105,7 +104,7 @@ def load_backbone(backbone: Pretrainable, source: str, prefix: str = "") -> None
         UserError: as :func:`~ibnseg.models.checkpoints.read_checkpoint` and
             :func:`load_backbone_weights`.
     """
-    weights = state_dict_of(read_checkpoint(source), source, prefix)
+    weights = state_dict_of(whole_checkpoint(source), source, prefix)
     load_backbone_weights(backbone, backbone.translated(weights, source), source)
 
 
@@ -148,7 +147,7 @@ def split_backbone(backbone: nn.Module, source: str, prefix: str = "") -> None:
             f"{source}: SplitPretrained cannot fill variant 'c', whose second convolutions are "
             "twice as wide as the plain network's; train it from scratch with init_cfg=None"
         )
-    weights = state_dict_of(read_checkpoint(source), source, prefix)
+    weights = state_dict_of(whole_checkpoint(source), source, prefix)
     if any(key.endswith(".IN.weight") for key in weights):
         raise UserError(
             f"{source}: has IN layers already, expected weights of a plain network; load it with "

@@ -15,6 +15,7 @@ from ibnseg import load
 from ibnseg.engine.run import train
 from ibnseg.models import ViT, build_network
 from ibnseg.models.partial import KEPT_IN_FILES
+from ibnseg.models.pretrained import load_backbone
 from ibnseg.networks.export import export_weights
 from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
@@ -183,6 +184,9 @@ def test_a_training_may_start_from_a_partial_checkpoint_or_from_an_exported_one(
     """What it stores is small again."""
     train(config("soma"), work_dir="first", show=False)
     whole = export_weights("first", None, "whole.pth")
+    network = load("first").backbone
+    message = refusal(load_backbone, network, "first/latest.pth", "backbone.")
+    assert "latest.pth: lacks frozen weights, which are in a file of their own; write" in message
     for start in ("first", whole):
         more = f"iterations = 1\nstart_from = {str(start)!r}"
         train(config("soma", more), work_dir="second", show=False)

@@ -292,7 +292,9 @@ def test_a_layer_or_block_that_is_not_there_is_named_with_what_is() -> None:
         "LoRA: block 0 has no linear layer 'attn.q'; it has attn.qkv, attn.proj, mlp.fc1, mlp.fc2"
     )
     assert refusal(vit(), blocks=[1, 2]) == ("LoRA: there is no block 2; the network has 0 to 1")
-    assert "attn.qkv of block 0 has a rank of at most 32" in refusal(vit(), rank=33, start="minor")
+    for start in ("zero", "minor"):
+        found = refusal(vit(), rank=33, start=start)
+        assert "attn.qkv of block 0 has a rank of at most 32" in found
 
 
 def test_an_adapter_on_a_block_that_is_not_run_is_refused() -> None:
