@@ -308,9 +308,11 @@ DERIVED = (
     *REFUSED,
     *RECORDED,
     "given",
+    "pulled",
     *(name for name in WORDS if name != "custom_imports"),
 )
-"""Keys that expanding a config adds or overwrites; ``given`` keeps what the user set of them."""
+"""Keys that expanding a config adds or overwrites; ``given`` keeps what the user set of them, and
+``pulled`` says where a run that was not trained here is from."""
 
 
 def defaults() -> dict[str, object]:
