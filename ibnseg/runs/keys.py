@@ -96,7 +96,12 @@ KEYS = {
             "from, e.g. for fine-tuning",
         ),
         Key("test_domains", REQUIRED, NAMES, "the domains to test on, by name: one, or a list"),
-        Key("protocol", "native", NAMES, "a name out of [protocols.md](protocols.md), or a list"),
+        Key(
+            "protocol",
+            "native",
+            NAMES,
+            "a name out of [protocols.md](protocols.md), or a list; `all` stands for every one",
+        ),
         Key(
             "metrics",
             (),
