@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import ibnseg
+from ibnseg.analysis.divergence.features import find_layers
 from ibnseg.networks.facts import Facts
 from ibnseg.networks.python import build, configure
 from ibnseg.support.errors import UserError
@@ -239,3 +240,13 @@ def test_too_little_memory_is_no_error_of_the_users_code(here) -> None:
     )
     with pytest.raises(UserError, match="too little memory"):
         ibnseg.predict(ibnseg.load("ownnet:build"), IMAGE)
+
+
+def test_layers_of_a_network_of_torch_are_named(here) -> None:
+    here(
+        MODULE.replace("torch.nn.Conv2d(3, 2, 1)", "torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1))")
+    )
+    network = ibnseg.load("ownnet:build")
+    with pytest.raises(UserError, match=r"--layers, e.g. network\.0$"):
+        find_layers(network)
+    assert [layer.module for layer in find_layers(network, ["network.?"])] == ["network.0"]

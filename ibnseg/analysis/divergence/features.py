@@ -87,10 +87,11 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None = None) -> li
         for kind, layers in DEFAULTS.items():
             if isinstance(network.backbone, kind):
                 return layers(network.backbone)
-        parts = [f"backbone.{name}" for name, _ in network.backbone.named_children()]
+        own = next(name for name, each in network.named_modules() if each is network.backbone)
+        parts = [f"{own}.{name}" for name, _ in network.backbone.named_children()]
         raise UserError(
             f"no layers are known for {type(network.backbone).__name__}; name modules with "
-            f"--layers, e.g. {','.join(parts) or 'backbone'}"
+            f"--layers, e.g. {','.join(parts) or own}"
         )
     names = [name for name, _ in network.named_modules() if name]
     for pattern in patterns:
