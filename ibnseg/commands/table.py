@@ -116,21 +116,10 @@ COMMANDS = {
         ),
         Command(
             "export",
-            "Write a trained network as one file, all weights of a frozen backbone included.",
-            "ibnseg export work_dirs/gta2city_dinov2b_lora --full --out dinov2b_lora.pth",
+            "Write a trained network as one file, for ONNX Runtime, OpenVINO or torch, or as a "
+            "checkpoint of all weights.",
+            "ibnseg export work_dirs/gta2city_ibn50a --to onnx --out ibn50a.onnx",
             "exporting",
-        ),
-        Command(
-            "push",
-            "Write a run's network, results and model card as a folder for Hugging Face's hub.",
-            "ibnseg push work_dirs/gta2city_ibn50a --out shared/gta2city_ibn50a",
-            "sharing",
-        ),
-        Command(
-            "pull",
-            "Make a run of a network that others pushed, from the hub or a folder.",
-            "ibnseg pull USER/gta2city_ibn50a",
-            "sharing",
         ),
         Command(
             "streets",

@@ -249,7 +249,7 @@ class ViT(Pretrainable, BaseModule):
     def maps(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """Turns tokens ``(N, P + h * w + Q, C)`` into the map of the patches, ``(N, C, h, w)``."""
         patches = tokens[:, self.patches(size)]
-        return patches.transpose(1, 2).reshape(len(tokens), -1, *size)
+        return patches.transpose(1, 2).unflatten(2, size)
 
     def hand_over(self, count: int) -> None:
         """Leaves the last blocks and the last norm to a head, which runs them itself.

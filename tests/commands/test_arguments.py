@@ -43,6 +43,27 @@ CALLS = [
         dict(options=["a=1", "b=2"]),
     ),
     (
+        "export gta2city_r50 x.pth --to onnx --out x.onnx --size 64x48 --batch 2 --input normalised"
+        " --output logits --images photos --data-root gta5=/a --cfg-options a=1",
+        "networks.export.export_network",
+        ["gta2city_r50", "x.pth", "onnx", "x.onnx"],
+        dict(
+            options=["a=1"],
+            takes="normalised",
+            gives="logits",
+            size=(48, 64),
+            batch=2,
+            images="photos",
+            roots={"gta5": "/a"},
+        ),
+    ),
+    (
+        "export run --full --out x.pth",
+        "networks.export.export_weights",
+        ["run", None, "x.pth"],
+        dict(options=[]),
+    ),
+    (
         "imagenet resnet50 val",
         "analysis.imagenet.measure.measure_imagenet",
         ["resnet50", "val"],
@@ -79,20 +100,6 @@ CALLS = [
         "analysis.divergence.measure.measure_divergence",
         [["run"], ["a"], "o"],
         dict(transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}),
-    ),
-    ("push run --out o", "networks.hub.save_pretrained", ["run", "o", None], dict(licence=None)),
-    (
-        "push run x.pth --out o --licence mit",
-        "networks.hub.save_pretrained",
-        ["run", "o", "x.pth"],
-        dict(licence="mit"),
-    ),
-    ("pull a/b", "networks.pulling.pull", ["a/b", None], dict(revision=None)),
-    (
-        "pull a/b --out o --revision v1",
-        "networks.pulling.pull",
-        ["a/b", "o"],
-        dict(revision="v1"),
     ),
 ]
 
@@ -158,8 +165,6 @@ NO_PATHS = {
     "conditions",
     "appearances",
     "model",
-    "licence",
-    "revision",
 }
 """Arguments that are texts and no paths."""
 
@@ -184,5 +189,5 @@ def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> N
             found.add(action.dest)
     assert found == {
         "runs", "folder", "config", "network", "checkpoint", "images", "out", "check", "styled",
-        "data_root", "look", "work_dir", "suite", "features", "run", "source",
+        "data_root", "look", "work_dir", "suite", "features",
     }  # fmt: skip

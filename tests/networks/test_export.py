@@ -28,7 +28,7 @@ def test_a_run_is_written_as_one_checkpoint_without_what_training_needs(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--out", "x.pth"], "one of the arguments --full is required"),
+        (["--out", "x.pth"], "one of the arguments --full --to is required"),
         (["--full"], "the following arguments are required: --out"),
     ],
 )

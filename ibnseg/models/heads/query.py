@@ -172,7 +172,9 @@ class QueryHead(BaseDecodeHead):
         vit, tokens = self._vit(), inputs[-1]
         size = _grid(inputs, vit.num_prefix_tokens)
         queries = self.linked(vit.adapter.queries()) if self.is_linked else self.queries
-        tokens = torch.cat([tokens, queries.to(tokens.dtype).expand(len(tokens), -1, -1)], dim=1)
+        tokens = torch.cat(
+            [tokens, queries.to(tokens.dtype).expand(tokens.shape[0], -1, -1)], dim=1
+        )
         predictions = []
         first = len(vit.blocks) - self.blocks
         for i in range(self.blocks):
