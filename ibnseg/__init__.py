@@ -14,6 +14,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "Domains": "datasets.domain",
     "create": "models.create",
+    "from_pretrained": "networks.hub",
     "list_models": "models.create",
     "load": "networks.network",
     "predict": "networks.network",

@@ -42,7 +42,8 @@ def test_the_packages_are_the_folders() -> None:
 
 
 def test_tab_lists_the_functions_of_the_package() -> None:
-    names = {"Domains", "create", "list_models", "load", "predict", "test", "train"}
+    names = {"Domains", "create", "from_pretrained", "list_models", "load", "predict", "test"}
+    names |= {"train"}
     assert set(ibnseg.__all__) == names <= set(dir(ibnseg))
     assert all(callable(getattr(ibnseg, name)) for name in names)
     with pytest.raises(AttributeError, match="'ibnseg' has no attribute 'crate'"):

@@ -56,9 +56,26 @@ def add_folder(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> 
     parser.add_argument(name, type=path, **kwargs).complete = FOLDERS
 
 
-def add_names(parser: argparse.ArgumentParser, name: str, help: str, **kwargs: object) -> None:
-    """Adds an option that takes names between commas; ``kwargs`` are argparse's."""
-    parser.add_argument(name, type=names, metavar="A,B", help=help, **kwargs)
+def add_names(
+    parser: argparse.ArgumentParser,
+    name: str,
+    help: str,
+    offered: Sequence[str] = (),
+    **kwargs: object,
+) -> None:
+    """Adds an option that takes names between commas; ``offered`` are those that shells complete
+    the first with, and ``kwargs`` are argparse's."""
+    option = parser.add_argument(name, type=names, metavar="A,B", help=help, **kwargs)
+    if offered:
+        words = " ".join(offered)
+        option.complete = {
+            "bash": f"_ibnseg{name.replace('-', '_')}",
+            "zsh": f"({words})",
+            "tcsh": f"({words})",
+            "preamble": {
+                "bash": f'_ibnseg{name.replace("-", "_")}() {{ compgen -W "{words}" -- "$1"; }}'
+            },
+        }
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -122,6 +122,18 @@ COMMANDS = {
             "exporting",
         ),
         Command(
+            "push",
+            "Write a run's network, results and model card as a folder for Hugging Face's hub.",
+            "ibnseg push work_dirs/gta2city_ibn50a --out shared/gta2city_ibn50a",
+            "sharing",
+        ),
+        Command(
+            "pull",
+            "Make a run of a network that others pushed, from the hub or a folder.",
+            "ibnseg pull USER/gta2city_ibn50a",
+            "sharing",
+        ),
+        Command(
             "streets",
             "Draw street scenes with labels, laid out on disk like GTA5, Cityscapes or BDD100K.",
             "ibnseg streets data --appearances virtual,real --train 400 --val 100",

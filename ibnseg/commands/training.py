@@ -73,11 +73,17 @@ def test(args: argparse.Namespace) -> None:
 
 
 def _add_testing(parser: argparse.ArgumentParser) -> None:
-    from ibnseg.evaluation.protocols import PROTOCOLS
+    from ibnseg.evaluation.protocols import ALL, PROTOCOLS
 
     arguments.add_data_root(parser)
     arguments.add_domains(parser)
-    arguments.add_names(parser, "--protocol", f"test protocols: {', '.join(PROTOCOLS)}")
+    known = ", ".join(PROTOCOLS)
+    arguments.add_names(
+        parser,
+        "--protocol",
+        f"test protocols: {known}; or {ALL}, for every one that the domains can be tested by",
+        offered=(ALL, *PROTOCOLS),
+    )
     arguments.add_folder(
         parser,
         "--work-dir",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibnseg.datasets.domain import Domains
-from ibnseg.evaluation.protocols import get_protocol
+from ibnseg.evaluation.protocols import find_protocols
 from ibnseg.runs.literal import read_some_values
 from ibnseg.runs.recipe import is_foreign_network, train_domains
 from ibnseg.support.configs import find_config
@@ -47,8 +47,7 @@ def check_given_names(
         known = Domains() if source is None else _domains(source, options)
         if known is not None:
             known.require(domains)
-    for name in protocols or ():
-        get_protocol(name)
+    find_protocols(protocols or ())
 
 
 def _domains(source: str | Path, options: Sequence[str]) -> Domains | None:
@@ -126,7 +125,6 @@ def _check(
     trained = [] if is_foreign_network(cfg) else train_domains(cfg)
     found = {name: known[name] for name in [*trained, *cfg.test_domains]}
     known.check_roots(roots, found.values())
-    for name in cfg.protocol:
-        get_protocol(name)
+    find_protocols(cfg.protocol)
     for name in found if training else cfg.test_domains:
         found[name].root(roots)

@@ -100,7 +100,7 @@ def finish_results(
         content = results.merge(results.read(path), run, [], domains)
         content = results.in_order(content, before, run, tests)
         results.write(path, content)
-        _write_tables(folder, content, show)
+        write_tables(folder, content, show)
     return content
 
 
@@ -220,7 +220,7 @@ def _record(runner: Runner, test: Mapping) -> tuple[dict, Callable[[Path], None]
     return record, partial(write_per_image, matrices=matrices, groups=groups, counts=counts)
 
 
-def _write_tables(folder: Path, content: dict, show: bool) -> None:
+def write_tables(folder: Path, content: dict, show: bool) -> None:
     """Writes ``results.md`` and ``results.csv`` of the checkpoint that was tested last, and prints
     the table if it is to be shown."""
     shown = results.current(content)

@@ -232,6 +232,11 @@ def _require_same_recipe(cfg: Config, before: Run) -> None:
             "--work-dir"
         )
     config = before.config
+    if before.pulled:
+        raise UserError(
+            f"{before.folder} was pulled, without the state of its training, so it cannot go on; "
+            f"fine-tune it in another --work-dir, with start_from={before.folder}"
+        )
     try:
         was = recipe_values(config)
     except UserError as error:

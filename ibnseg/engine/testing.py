@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from ibnseg.datasets.domain import Domain
 from ibnseg.engine.shared_loading import LOADING
@@ -15,6 +17,7 @@ from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import SIZE
 from ibnseg.runs.recipe import is_foreign_network
 from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.terminal import say
 
 NOMINAL = (1024, 2048)
 """(height, width) of an image that windows are counted on."""
@@ -30,6 +33,9 @@ def expand_testing(
 ) -> None:
     """Sets ``test_dataloader``, ``test_evaluator`` and ``test_cfg``.
 
+    A protocol that the config does not name, because it names ``all``, is left out where it cannot
+    be honoured, and a line says so.
+
     Args:
         cfg: the config, which is changed.
         domains: by name, those of ``cfg.test_domains`` among them.
@@ -43,20 +49,21 @@ def expand_testing(
     own = slide_of(cfg.model.get("test_cfg") or {})
     scales = tuple(sorted(cfg.tta_scales))
     of_model = _tested_classes(cfg)
-    _require_logits(cfg, protocols)
+    honoured = _honoured(cfg, domains, protocols)
+    _require_logits(cfg, [protocol for protocol, _ in honoured])
     logits = dict(logits=True) if needs_logits(cfg.metrics) else {}
     wanted = counting(cfg.metrics)
     tests, loaders, evaluators = [], {}, {}
-    for protocol in protocols:
+    for protocol, domain_names in honoured:
         slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)
         record = dict(
             name=full_name(protocol, slide, scales, cfg.test_precision),
             version=protocol.version,
             inference=describe_inference(slide),
         )
-        for domain_name in cfg.test_domains:
+        for domain_name in domain_names:
             domain = domains[domain_name]
-            name = domain_name if len(protocols) == 1 else f"{domain_name}-{record['name']}"
+            name = domain_name if len(honoured) == 1 else f"{domain_name}-{record['name']}"
             evaluators[name] = evaluator_of(domain, protocol, name, cfg.metrics, of_model)
             tests.append(
                 dict(
@@ -211,7 +218,7 @@ def evaluator_of(
             network that has none of those that are averaged.
     """
     classes = domain.class_set.classes
-    if not set(protocol.eval_classes or ()) <= set(classes):
+    if not protocol.suits(classes):
         raise UserError(
             f"protocol '{protocol.name}' averages classes that domain '{domain.name}' does not "
             f"have, e.g. {protocol.eval_classes[0]}; test it by another, e.g. native"
@@ -237,6 +244,37 @@ def evaluator_of(
     return dict(evaluator, eval_classes=common, **other)
 
 
+def _honoured(
+    cfg: Config, domains: Mapping[str, Domain], protocols: Sequence[Protocol]
+) -> list[tuple[Protocol, list[str]]]:
+    """Each protocol with the domains that are tested by it; it says what ``all`` leaves out."""
+    kept: list[tuple[Protocol, list[str]]] = []
+    left_out: dict[str, list[str]] = {}
+    for protocol in protocols:
+        tested = []
+        for name in cfg.test_domains:
+            is_named = protocol.name in cfg.protocol
+            why = None if is_named else _why_left_out(cfg, domains[name], protocol)
+            if why is None:
+                tested.append(name)
+            else:
+                left_out.setdefault(why, []).append(protocol.name)
+        kept += [(protocol, tested)] if tested else []
+    if is_main_process():
+        for why, names in left_out.items():
+            say(f"ibnseg: left out of the protocols: {', '.join(names)}; {why}", sys.stderr)
+    return kept
+
+
+def _why_left_out(cfg: Config, domain: Domain, protocol: Protocol) -> str | None:
+    """What keeps a network from being tested in a domain by a protocol; None if nothing does."""
+    if not protocol.suits(domain.class_set.classes):
+        return f"domain '{domain.name}' does not have all classes that they average"
+    if _gives_classes(cfg) and isinstance(protocol.inference, Slide):
+        return f"{cfg.foreign['source']} does not give the logits that they need"
+    return None
+
+
 def _left_out(domain: Domain, protocol: Protocol, averaged: Collection[str]) -> list[str]:
     """The classes that a domain usually averages, and a test does not."""
     usual = protocol.eval_classes or domain.averaged
@@ -251,9 +289,14 @@ def _tested_classes(cfg: Config) -> list[str | None] | None:
     return [*cfg.foreign["classes"], *([None] if cfg.foreign["gives"] == "classes" else [])]
 
 
-def _require_logits(cfg: Config, protocols: Sequence[Protocol]) -> None:
+def _gives_classes(cfg: Config) -> bool:
+    """Whether the network gives no logits."""
+    return is_foreign_network(cfg) and cfg.foreign["gives"] != "logits"
+
+
+def _require_logits(cfg: Config, protocols: Iterable[Protocol]) -> None:
     """Refuses tests that need the logits of a network that gives classes."""
-    if not is_foreign_network(cfg) or cfg.foreign["gives"] == "logits":
+    if not _gives_classes(cfg):
         return
     source, own = cfg.foreign["source"], slide_of(cfg.model.get("test_cfg") or {})
     slides = [p.name for p in protocols if isinstance(p.inference, Slide)]

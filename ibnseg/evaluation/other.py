@@ -22,7 +22,7 @@ def has_other(record: Mapping) -> bool:
     return last == OTHER and OTHER not in record["eval_classes"]
 
 
-def own_classes(record: Mapping) -> list[str]:
+def domain_classes(record: Mapping) -> list[str]:
     """Returns the names of the classes of a test's record that its domain has."""
     return record["classes"][:-1] if has_other(record) else record["classes"]
 

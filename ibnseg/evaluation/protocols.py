@@ -6,7 +6,7 @@ name, in the files that docs/protocols.md lists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ibnseg.datasets.labels import CLASSES
@@ -64,6 +64,10 @@ class Protocol:
     """The map to train ids that replaces an adapter's default one, by the name of the adapter."""
     eval_classes: tuple[str, ...] | None = None
     """Names of the classes that are averaged; None: those that the domain averages."""
+
+    def suits(self, classes: Collection[str]) -> bool:
+        """Whether a domain of these classes has all that it averages."""
+        return {*(self.eval_classes or ())} <= {*classes}
 
     def view(self, dataset: str) -> View:
         """Finds the view of a dataset, by the name of its adapter."""
@@ -140,6 +144,24 @@ def get_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+ALL = "all"
+"""What stands for every protocol, in a list of names."""
+
+
+def find_protocols(names: Iterable[str]) -> list[Protocol]:
+    """Finds protocols by their names, each once; ``ALL`` stands for every one.
+
+    Raises:
+        UserError: for an unknown name, with the nearest ones.
+    """
+    found: dict[str, Protocol] = {}
+    for name in names:
+        if name not in {ALL, *PROTOCOLS}:
+            raise unknown_name("protocol", name, (ALL, *PROTOCOLS))
+        found |= PROTOCOLS if name == ALL else {name: PROTOCOLS[name]}
+    return [*found.values()]
 
 
 def full_name(

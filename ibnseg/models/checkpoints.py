@@ -21,6 +21,7 @@ from mmengine.runner.checkpoint import (
 
 from ibnseg.models import timm_hub
 from ibnseg.models.inert import inert_objects
+from ibnseg.models.safetensors_files import is_safetensors, read_safetensors
 from ibnseg.models.zoo import SCHEME, get_published, hash_in
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import as_path, sha256
@@ -39,7 +40,7 @@ def read_checkpoint(source: str | Path) -> dict:
             hub folder (``timm://`` to that of ``huggingface_hub``); the main process does this for
             all, so that all have to call. If the file's name has a hash, e.g.
             ``resnet50_ibn_a-d9d0bb7b.pth``, it is checked. A file that ends in ``.safetensors`` is
-            read as such.
+            read as such, and with ``.safetensors.index.json`` all files that it names.
 
     Raises:
         UserError: if it is missing, truncated, damaged, not a checkpoint, holds objects that could
@@ -73,8 +74,8 @@ def _read(source: str, path: Path) -> dict:
         raise UserError(f"{source}: no such checkpoint")
     regular_file(path)
     _check_hash(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+    if is_safetensors(path):
+        return read_safetensors(path)
     _verify(path)
     try:
         with inert_objects():
@@ -88,17 +89,6 @@ def _read(source: str, path: Path) -> dict:
             f"{source}: holds a {type(checkpoint).__name__}, expected a dict of tensors"
         )
     return checkpoint
-
-
-def _read_safetensors(path: Path) -> dict:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise UserError(f"{path}: cannot be read ({error}): pip install 'ibnseg[timm]'") from error
-    try:
-        return load_file(path)
-    except Exception as error:  # of safetensors' own class, or of the system
-        raise UserError(f"{path}: truncated or not a checkpoint ({_line(error)})") from error
 
 
 def _download(source: str, path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ibnseg.evaluation.metrics import METRICS, get_metric, none_for_nan
-from ibnseg.evaluation.other import own_classes
+from ibnseg.evaluation.other import domain_classes
 from ibnseg.report.records import TestRecord, column_of
 from ibnseg.report.sheet import listed
 from ibnseg.support.errors import UserError
@@ -50,7 +50,7 @@ def _common(tests: Sequence[TestRecord]) -> list[str]:
     common = first.record["eval_classes"]
     for test in tests:
         common = [name for name in common if name in test.record["eval_classes"]]
-        if own_classes(test.record) != own_classes(first.record) or not common:
+        if domain_classes(test.record) != domain_classes(first.record) or not common:
             raise UserError(
                 f"{first.folder} and {test.folder}: tested over different classes on "
                 f"{test.record['domain']}, which cannot be compared; test both again"
@@ -79,7 +79,7 @@ def usually_averaged(tests: Sequence[TestRecord]) -> list[str]:
     """Returns the names of all classes that tests in one domain averaged when they were tested, and
     of those that their networks lack, in the domain's order."""
     found = {name for test in tests for name in (*_own(test), *test.record.get("without", ()))}
-    return [name for name in own_classes(tests[0].record) if name in found]
+    return [name for name in domain_classes(tests[0].record) if name in found]
 
 
 def who_lacks(tests: Mapping[str, Sequence[TestRecord]]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ibnseg.evaluation.confusion import margins
 from ibnseg.evaluation.metrics import CONFUSION, get_metric
-from ibnseg.evaluation.other import own_classes
+from ibnseg.evaluation.other import domain_classes
 from ibnseg.evaluation.per_image import PerImage
 from ibnseg.report.records import TestRecord
 from ibnseg.report.statistics import Spread, spread, sum_groups
@@ -89,7 +89,7 @@ def _read(test: TestRecord, metric: str, groups: np.ndarray | None = None) -> Im
         return None
     groups = images.groups if groups is None else groups
     names = "\0".join(images.names).encode()
-    own = len(own_classes(test.record))  # nothing is truly of another class than the domain's
+    own = len(domain_classes(test.record))  # nothing is truly of another class than the domain's
     truth = images.confusion.sum(axis=2, dtype=np.int64)[:, :own]
     sample = _hash(names, truth.tobytes())
     move = _mover(test, images, metric, int(sample[:16], 16))

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from ibnseg.evaluation.metrics import METRICS, PERCENT
-from ibnseg.evaluation.other import has_other, own_classes, share_of_other
+from ibnseg.evaluation.other import domain_classes, has_other, share_of_other
 from ibnseg.evaluation.results import trained_in
 from ibnseg.report.cells import harmless_row
 from ibnseg.report.gaps import drop
@@ -120,7 +120,7 @@ def run_csv(results: Mapping) -> str:
 
 def _classes(tests: Sequence[Mapping]) -> list[str]:
     """Names of the classes that the tested domains have."""
-    return list(dict.fromkeys(name for test in tests for name in own_classes(test)))
+    return list(dict.fromkeys(name for test in tests for name in domain_classes(test)))
 
 
 def _averaged_over(tests: Sequence[Mapping], names: Sequence[str]) -> list[str]:

@@ -96,7 +96,12 @@ KEYS = {
             "from, e.g. for fine-tuning",
         ),
         Key("test_domains", REQUIRED, NAMES, "the domains to test on, by name: one, or a list"),
-        Key("protocol", "native", NAMES, "a name out of [protocols.md](protocols.md), or a list"),
+        Key(
+            "protocol",
+            "native",
+            NAMES,
+            "a name out of [protocols.md](protocols.md), or a list; `all` stands for every one",
+        ),
         Key(
             "metrics",
             (),
@@ -308,9 +313,11 @@ DERIVED = (
     *REFUSED,
     *RECORDED,
     "given",
+    "pulled",
     *(name for name in WORDS if name != "custom_imports"),
 )
-"""Keys that expanding a config adds or overwrites; ``given`` keeps what the user set of them."""
+"""Keys that expanding a config adds or overwrites; ``given`` keeps what the user set of them, and
+``pulled`` says where a run that was not trained here is from."""
 
 
 def defaults() -> dict[str, object]:

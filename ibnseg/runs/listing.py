@@ -43,7 +43,7 @@ def find_runs(folder: Path) -> Iterator[Run]:
 
 def run_state(run: Run) -> str:
     """Describes in words how far a run is: training now, interrupted, finished, not tested, empty,
-    damaged, or of unknown length; or that its network was not trained here."""
+    damaged, pulled, or of unknown length; or that its network was not trained here."""
     if is_locked(run.folder):
         return f"training now{_progress(run)}"
     if not run.is_begun:
@@ -52,8 +52,11 @@ def run_state(run: Run) -> str:
         return "damaged (its latest checkpoint is missing)"
     try:
         last, total = _steps(run)
+        pulled = run.pulled
     except UserError:
         return f"damaged ({CONFIG} cannot be read)"
+    if pulled:
+        return f"pulled from {pulled['source']}"
     if total is None or last is None:
         return "unknown length"
     if last < total:

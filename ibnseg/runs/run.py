@@ -94,6 +94,15 @@ class Run:
         return os.path.lexists(self.latest)
 
     @property
+    def pulled(self) -> Mapping | None:
+        """Where ``ibnseg pull`` took the run from; None for a run that was trained here.
+
+        Raises:
+            UserError: if the config cannot be read.
+        """
+        return self.config.get("pulled")
+
+    @property
     def tested(self) -> Path:
         """The path of the checkpoint that is tested: the best one if ``save_best``, else the
         latest."""

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
+from secrets import token_hex
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
@@ -232,6 +233,72 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Gives a temporary folder beside ``folder``, which becomes ``folder`` at the end of the block;
+    one that was there is then replaced with all that it has.
+
+    On an exception the temporary folder is removed and ``folder`` is untouched. What killed
+    processes left of it is removed first.
+
+    Raises:
+        UserError: if it cannot be written: no permission, disk full.
+    """
+    folder = folder.absolute()
+    temporary = folder.with_name(f".{folder.name}-{token_hex(4)}.tmp")
+    old = temporary.with_suffix(".old")
+    try:
+        _make_folder(folder.parent)
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}-????????.*"):
+            if left.suffix in (".tmp", ".old") and not is_locked(left):
+                shutil.rmtree(left)
+        temporary.mkdir()
+        with alone_in(temporary, "is being written"):
+            yield temporary
+            (temporary / LOCK).unlink()
+            for file in temporary.rglob("*"):
+                _finish(file)
+            _exchange(folder, temporary, old)
+            sync_folder(folder.parent)
+    except OSError as error:
+        about = Path(error.filename or temporary)
+        if not about.is_relative_to(temporary) and about not in (folder, *folder.parents):
+            raise  # it is about another file that the block uses
+        reason = error.strerror or (NO_SPACE if _is_full(folder.parent) else error)
+        raise UserError(f"{folder}: cannot be written ({reason})") from error
+    finally:
+        for left in (temporary, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchange(folder: Path, new: Path, old: Path) -> None:
+    """Puts ``new`` in the place of a folder, which becomes ``old`` if it is there."""
+    there = folder.exists()
+    if there:
+        folder.replace(old)
+    try:
+        new.replace(folder)
+    except OSError:
+        if there:
+            old.replace(folder)
+        raise
+
+
+def _finish(path: Path) -> None:
+    """Makes a file, or the names in a folder, survive a loss of power; links are left as they are.
+
+    A file gets the permissions that the system gives new ones, which not all libraries do.
+    """
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        sync_folder(path)
+        return
+    path.chmod(0o666 & ~_umask())
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 NO_SPACE = os.strerror(errno.ENOSPC)

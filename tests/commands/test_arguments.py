@@ -101,6 +101,20 @@ CALLS = [
         [["run"], ["a"], "o"],
         dict(transform="R+50", content="car", min_share=0.02, layers=["s", "t"], roots={"a": "/d"}),
     ),
+    ("push run --out o", "networks.hub.save_pretrained", ["run", "o", None], dict(licence=None)),
+    (
+        "push run x.pth --out o --licence mit",
+        "networks.hub.save_pretrained",
+        ["run", "o", "x.pth"],
+        dict(licence="mit"),
+    ),
+    ("pull a/b", "networks.pulling.pull", ["a/b", None], dict(revision=None)),
+    (
+        "pull a/b --out o --revision v1",
+        "networks.pulling.pull",
+        ["a/b", "o"],
+        dict(revision="v1"),
+    ),
 ]
 
 
@@ -165,6 +179,8 @@ NO_PATHS = {
     "conditions",
     "appearances",
     "model",
+    "licence",
+    "revision",
 }
 """Arguments that are texts and no paths."""
 
@@ -189,5 +205,5 @@ def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> N
             found.add(action.dest)
     assert found == {
         "runs", "folder", "config", "network", "checkpoint", "images", "out", "check", "styled",
-        "data_root", "look", "work_dir", "suite", "features",
+        "data_root", "look", "work_dir", "suite", "features", "run", "source",
     }  # fmt: skip

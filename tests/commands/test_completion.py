@@ -43,6 +43,9 @@ def test_bash_completes_commands_options_and_names(tmp_path: Path, capsys) -> No
     assert complete(script, here, "ibnseg", "predict", "x", "y", "--out", "f") == {"folder"}
     assert complete(script, here, "ibnseg", "matrix", "f") == {"folder"}
     assert "--resume" in complete(script, here, "ibnseg", "test", "--re")
+    for command in ("train", "test"):
+        assert complete(script, here, "ibnseg", command, "x", "--protocol", "") >= {"all", "rein"}
+        assert complete(script, here, "ibnseg", command, "x", "--protocol", "a") == {"all"}
 
 
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])

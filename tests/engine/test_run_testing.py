@@ -14,7 +14,7 @@ from PIL import Image
 
 from ibnseg.datasets import GTA5, Cityscapes
 from ibnseg.datasets.transforms import ids_to_train_ids, read_image, read_label
-from ibnseg.evaluation import results
+from ibnseg.evaluation import PROTOCOLS, results
 from ibnseg.networks.loading import load_network
 from ibnseg.networks.network import predict_image
 from ibnseg.networks.testing import test as run_test
@@ -104,6 +104,15 @@ def test_protocols_change_what_is_seen_and_compared(trained, roots, tmp_path: Pa
     slide = dict(mode="slide", crop_size=(512, 512), stride=(341, 341))
     assert tests["rein"]["confusion"] == counted(run, roots["gta5"], (960, 720), slide)
     assert tests["rein"]["confusion"] != counted(run, roots["gta5"], (960, 720), {})
+
+
+def test_all_protocols_are_tested_into_one_table(trained, roots, tmp_path: Path, capsys) -> None:
+    _, run, _ = trained
+    given = dict(roots=roots, domains=["cityscapes"], work_dir=tmp_path)
+    content = run_test(run, protocols=["all"], **given)
+    assert [test["protocol"]["name"] for test in content["tests"]] == [*PROTOCOLS]
+    rows = [line for line in capsys.readouterr().out.splitlines() if "| Cityscapes |" in line]
+    assert [row.split("|")[7].split()[0] for row in rows] == [*PROTOCOLS]
 
 
 def test_a_protocol_of_whole_images_leaves_the_models_windows(

@@ -11,7 +11,7 @@ from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.labels import CAMVID_CLASSES, CLASSES
 from ibnseg.engine.expand import expand
 from ibnseg.engine.testing import describe_inference, slide_of
-from ibnseg.evaluation import Slide
+from ibnseg.evaluation import PROTOCOLS, Slide
 from ibnseg.support.errors import UserError
 from tests.conftest import write_drivable
 
@@ -121,3 +121,45 @@ def test_a_protocol_of_19_classes_is_not_for_the_drivable_area(cfg: Config, tmp_
     evaluator = expanded.test_evaluator["bdd100k_drivable"]
     assert evaluator.classes == ["direct", "alternative", "background"]
     assert evaluator.eval_classes == ["direct", "alternative"]
+
+
+def test_all_protocols_leave_out_what_a_domain_cannot_honour_unless_it_is_named(
+    cfg: Config, tmp_path, capsys
+) -> None:
+    write_drivable(tmp_path, "2021")
+    cfg.train_domain, cfg.test_domains = "bdd100k_drivable", ["bdd100k_drivable"]
+    cfg.model.decode_head.num_classes, cfg.protocol = 3, "all"
+    tests = expand(cfg, roots={"bdd100k": str(tmp_path)}).test_cfg.tests
+    assert [test["protocol"]["name"] for test in tests] == ["native", "paper", "short1024"]
+    assert capsys.readouterr().err == (
+        "ibnseg: left out of the protocols: robustnet, rein, soma; domain 'bdd100k_drivable' does "
+        "not have all classes that they average\n"
+    )
+    cfg.protocol = ["all", "soma"]
+    with pytest.raises(UserError, match="protocol 'soma' averages classes that domain 'bdd100k_dr"):
+        expand(cfg, roots={"bdd100k": str(tmp_path)})
+
+
+def test_all_protocols_are_every_one_in_the_order_of_the_table(cfg: Config, capsys) -> None:
+    cfg.protocol, cfg.test_domains = ["all"], ["gta5", "camvid"]
+    cfg = expand(cfg)
+    assert list(cfg.test_dataloader) == [
+        f"{domain}-{protocol}" for protocol in PROTOCOLS for domain in ("gta5", "camvid")
+    ]
+    assert list(expand(cfg).test_dataloader) == list(cfg.test_dataloader)
+    assert capsys.readouterr().err == ""
+
+
+def test_all_protocols_leave_out_windows_of_logits_that_a_network_does_not_give(
+    cfg: Config, capsys
+) -> None:
+    facts = dict(kind="predictions", source="predictions:maps", sha256="0", selected_on=None)
+    cfg.foreign = dict(facts, classes=list(CLASSES), gives="classes")
+    cfg.protocol, cfg.test_domains = ["all"], ["cityscapes"]
+    tests = expand(cfg, training=False).test_cfg.tests
+    names = [test["protocol"]["name"] for test in tests]
+    assert names == ["native", "paper", "robustnet", "short1024"]
+    assert capsys.readouterr().err == (
+        "ibnseg: left out of the protocols: rein, soma; predictions:maps does not give the logits "
+        "that they need\n"
+    )

@@ -8,7 +8,7 @@ import pytest
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.engine.testing import view_steps
 from ibnseg.evaluation import PROTOCOLS, Slide, get_protocol
-from ibnseg.evaluation.protocols import full_name, protocols_table
+from ibnseg.evaluation.protocols import find_protocols, full_name, protocols_table
 from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError
 
@@ -98,6 +98,18 @@ def test_an_unknown_protocol_is_refused_with_the_nearest_names():
     for name, hint in (("natve", "native"), ("papers", "paper"), ("xyz", "known: native, paper")):
         with pytest.raises(UserError, match=f"unknown protocol '{name}'; .*{hint}"):
             get_protocol(name)
+
+
+def test_protocols_are_found_by_their_names_and_all_stands_for_every_one():
+    for names, found in (
+        (["rein", "native", "rein"], ["rein", "native"]),
+        (["all"], [*PROTOCOLS]),
+        (["soma", "all"], ["soma", *(name for name in PROTOCOLS if name != "soma")]),
+        ([], []),
+    ):
+        assert [protocol.name for protocol in find_protocols(names)] == found
+    with pytest.raises(UserError, match="unknown protocol 'al'; did you mean all"):
+        find_protocols(["native", "al"])
 
 
 def test_a_protocol_cannot_be_changed():

@@ -17,6 +17,7 @@ from ibnseg.support.errors import UserError
 from ibnseg.support.files import (
     alone_in,
     cache_folder,
+    folder_written_whole,
     in_turn,
     is_file_name,
     is_locked,
@@ -310,3 +311,76 @@ def test_names_of_files_cannot_leave_their_folder():
         assert not stays_inside(name), name
     assert not is_file_name("a/b")
     assert not is_file_name("a\\b")
+
+
+# --- folders that are written whole ---
+
+
+def test_a_folder_appears_when_it_is_complete_and_replaces_all_of_another(tmp_path):
+    out = tmp_path / "new/out"
+    for text in ("one", "two"):
+        with folder_written_whole(out) as temporary:
+            (temporary / text).write_text(text)
+            (temporary / text).chmod(0o600)
+            (temporary / "below").mkdir()
+            (temporary / "below/link").symlink_to(f"../{text}")
+            assert out.exists() == (text == "two")
+        assert sorted(path.name for path in out.iterdir()) == ["below", text]
+        assert (out / "below/link").read_text() == text
+        assert [path.name for path in out.parent.iterdir()] == ["out"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((out / "two").stat().st_mode) == 0o666 & ~mask
+
+
+def _write(folder: Path, error: BaseException) -> None:
+    with folder_written_whole(folder) as temporary:
+        (temporary / "b").write_text("new")
+        raise error
+
+
+def test_a_folder_stays_as_it_was_if_writing_fails(tmp_path):
+    out, full = tmp_path / "out", os.strerror(errno.ENOSPC)
+    out.mkdir()
+    (out / "a").write_text("old")
+    for error, expected in (
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (ValueError("x"), ValueError),
+        (FileNotFoundError(errno.ENOENT, "", "elsewhere"), FileNotFoundError),
+        (OSError(errno.ENOSPC, full), UserError),
+        (OSError(errno.ENOSPC, full, str(out)), UserError),
+    ):
+        with pytest.raises(expected):
+            _write(out, error)
+        assert contents(out) == {"a": "old"}
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(UserError, match=rf"out: cannot be written \({full}\)"):
+        _write(out, OSError(errno.ENOSPC, full))
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").write_text("old")
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(UserError, match="cannot be written"), folder_written_whole(out):
+        pass
+    assert contents(out) == {"a": "old"}
+
+
+def test_what_a_killed_process_left_of_a_folder_goes_and_another_one_s_work_stays(tmp_path):
+    left, busy, other = (tmp_path / f".{name}.tmp" for name in (
+        "out-01234567", "out-89abcdef", "outer-01234567",
+    ))  # fmt: skip
+    for folder in (left, busy, other):
+        (folder / "below").mkdir(parents=True)
+    with alone_in(busy, "is being written"), folder_written_whole(tmp_path / "out"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [busy.name, other.name, "out"]

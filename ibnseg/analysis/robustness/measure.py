@@ -20,6 +20,7 @@ from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.engine.expand import expand
+from ibnseg.evaluation.protocols import get_protocol
 from ibnseg.networks.sources import find_source, require_runs
 from ibnseg.registry import DATASETS
 from ibnseg.report.records import check_seeds
@@ -127,7 +128,8 @@ def _plan(
     cfg = found.cfg
     if domains is not None:
         cfg.test_domains = list(domains)
-    cfg.protocol, cfg.tta_scales, cfg.test_precision = [protocol], (), "float32"
+    cfg.protocol = [get_protocol(protocol).name]  # one alone, so not "all"
+    cfg.tta_scales, cfg.test_precision = (), "float32"
     cfg = expand(cfg, roots, training=False)
     run = dict(found.describe(as_path(source)), folder=str(source))
     found = replace(found, cfg=cfg)

@@ -24,8 +24,10 @@ def test_wrong_runs_and_options_are_refused(trained, roots, tmp_path) -> None:
         measure_robustness([trained[1]] * 2, ["gta5"], tmp_path / "out", roots=roots)
     with pytest.raises(UserError, match="unknown domain 'gta6'"):
         measure_robustness([trained[1]], ["gta6"], tmp_path / "out", roots=roots)
-    with pytest.raises(UserError, match="unknown protocol"):
-        measure_robustness([trained[1]], ["gta5"], tmp_path / "out", roots=roots, protocol="nativ")
+    for protocol in ("nativ", "all"):
+        given = dict(roots=roots, protocol=protocol)
+        with pytest.raises(UserError, match="unknown protocol"):
+            measure_robustness([trained[1]], ["gta5"], tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
     other = pytest.raises(UserError, match="is being measured by another process")
     with alone_in(tmp_path, "is being measured"), other:
