@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 import ibnseg
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.engine.runner import Runner
+from ibnseg.engine.selection import selection_of
 from ibnseg.evaluation import results
 from ibnseg.evaluation.per_image import write_per_image
 from ibnseg.report import tables
@@ -116,7 +117,8 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
     Returns:
         A dict that JSON can hold. ``recipe`` is that of :class:`ibnseg.runs.run.Recipe`, None if it
         is not known; ``source`` says where the network is from, ``run`` or
-        ``config and checkpoint``.
+        ``config and checkpoint``; ``selected_on`` is from
+        :func:`ibnseg.engine.selection.selection_of`.
 
     Raises:
         UserError: if the checkpoint was trained in another domain than the config's.
@@ -144,6 +146,7 @@ def describe_run(cfg: Config, path: Path, checkpoint: Mapping, folder: Path) -> 
         seed=meta.get("seed"),
         recipe=recipe and recipe.as_dict(),
         source="run" if run else "config and checkpoint",
+        selected_on=selection_of(path, meta),
         versions=_versions(),
     )
 

@@ -22,6 +22,8 @@ from ibnseg.support.files import written_whole
 from ibnseg.support.reading import read_json
 
 SCHEMA = 2
+UNKNOWN = "unknown"
+"""What ``selected_on`` is if a checkpoint is called the best, and nothing says on what."""
 
 
 def test_record(
@@ -189,6 +191,13 @@ def trained_in(run: Mapping) -> tuple[str, ...]:
     """Names the domains that a ``run`` of results was trained in."""
     several = run.get("train_domains")
     return tuple(several) if several else (run["train_domain"],)
+
+
+def selected_on(run: Mapping) -> tuple[str, ...]:
+    """Names the domains on whose labels the checkpoint of a ``run`` of results was selected, or
+    ``UNKNOWN``; none if it was not selected, as far as is known."""
+    names = run.get("selected_on")
+    return tuple(names.split("+")) if names else ()
 
 
 def current(results: dict) -> dict:

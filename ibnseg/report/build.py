@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from ibnseg.evaluation.metrics import METRICS, Metric, get_metric
-from ibnseg.evaluation.results import trained_in
+from ibnseg.evaluation.results import UNKNOWN, selected_on, trained_in
 from ibnseg.report.common import (
     depends_on_classes,
     has_lost,
@@ -127,6 +127,8 @@ class _Builder:
         }
         """The group of each image, by the sample; samples without groups are not in it."""
         self.titles = self._titles()
+        for row in self.rows:
+            self._remark_selection(row)
         self.averaged = {column: self._fewer_classes(column) for column in self.columns}
         """For each column the names of the classes that are averaged, if they are fewer."""
         self.measured = {
@@ -164,6 +166,20 @@ class _Builder:
 
     def _remark(self, text: str, domain: str | None = None) -> None:
         self.remarks.setdefault(text, {}).update({domain: None} if domain else {})
+
+    def _remark_selection(self, row: Network) -> None:
+        """Remarks where a row was tested on the domain whose labels chose its checkpoints."""
+        tested = {column.domain for column in self.tests[row] if column in self.columns}
+        for name in {name: None for test in self._all(row) for name in selected_on(test.run)}:
+            if name == UNKNOWN:
+                self._remark(
+                    f"{self.titles[row]}: the checkpoint's name says best, it may have been "
+                    "selected on a tested domain"
+                )
+            elif name in tested:
+                self._remark(
+                    f"{self.titles[row]}: the checkpoint was selected on this domain's labels", name
+                )
 
     def _column(self, domain: str, split: str) -> Column:
         tests = [test for row in self.rows for test in self.tests[row].get((domain, split), ())]

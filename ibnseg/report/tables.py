@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ibnseg.evaluation.metrics import METRICS, PERCENT
 from ibnseg.evaluation.other import domain_classes, has_other, share_of_other
-from ibnseg.evaluation.results import trained_in
+from ibnseg.evaluation.results import UNKNOWN, selected_on, trained_in
 from ibnseg.report.cells import harmless_row
 from ibnseg.report.gaps import drop
 from ibnseg.report.markdown import escaped, table
@@ -40,7 +40,7 @@ def run_markdown(results: Mapping) -> str:
     rows = [
         (
             " + ".join(title[name] for name in trained_in(run)),
-            title[test["domain"]],
+            title[test["domain"]] + " *" * (test["domain"] in selected_on(run)),
             escaped(run["title"]),
             *(percent(test["metrics"].get(name)) for name in FIRST),
             percent(lost),
@@ -63,6 +63,7 @@ def run_markdown(results: Mapping) -> str:
         table(COLUMNS, rows, left=3),
         "mIoU, pixel accuracy, drop and IoU in percent; the drop is the mIoU of the training "
         "domain, over the classes that the row averages, minus that of the row.",
+        *_selection(run, tests, results["domains"]),
         table(("IoU", *names), class_rows, left=1),
     ]
     if any(cell.startswith("(") for row in class_rows for cell in row[1:]):
@@ -121,6 +122,20 @@ def run_csv(results: Mapping) -> str:
 def _classes(tests: Sequence[Mapping]) -> list[str]:
     """Names of the classes that the tested domains have."""
     return list(dict.fromkeys(name for test in tests for name in domain_classes(test)))
+
+
+def _selection(run: Mapping, tests: Sequence[Mapping], domains: Mapping) -> list[str]:
+    """On whose labels the checkpoint was selected, if it was."""
+    selected = selected_on(run)
+    if UNKNOWN in selected:
+        return ["The checkpoint's name says best: it may have been selected on a tested domain."]
+    found = []
+    if not {*selected}.isdisjoint(test["domain"] for test in tests):
+        found.append("With a star: the checkpoint was selected on this domain's labels.")
+    elif selected:
+        titles = [escaped(domains.get(name, {}).get("title", name)) for name in selected]
+        found.append(f"The checkpoint was selected on the labels of {listed(titles)}.")
+    return found
 
 
 def _averaged_over(tests: Sequence[Mapping], names: Sequence[str]) -> list[str]:

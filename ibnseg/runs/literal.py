@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from ibnseg.support.configs import find_base
@@ -36,6 +37,24 @@ def read_config_data(path: str | Path) -> dict:
                 f"{path}: line {statement.lineno} is not plain data, and a run that is only "
                 "compared is not executed"
             ) from error
+    return values
+
+
+def values_in(text: str, names: Collection[str]) -> dict:
+    """Reads some values of a config's text; those that are not plain data are left out.
+
+    Nothing in it is executed, and a text that is no config has no values.
+    """
+    values = {}
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return values
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in names:
+                with suppress(AttributeError, TypeError, ValueError, RecursionError):
+                    values[name] = _value(value)
     return values
 
 

@@ -190,6 +190,7 @@ def test_the_best_checkpoint_is_tested(tiny_config, tmp_path: Path, roots) -> No
     folder = tmp_path / "run"
     content = train(config, work_dir=folder, roots={"gta5": str(tmp_path / "gta5")})
     assert content["run"]["checkpoint"] == "best.pth"
+    assert content["run"]["selected_on"] == content["run"]["train_domain"]
     (log,) = folder.glob("*/vis_data/scalars.json")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     scores = {row["step"]: row["gta5/mIoU"] for row in rows if "gta5/mIoU" in row}

@@ -506,6 +506,24 @@ def test_a_row_of_seeds_whose_recipes_are_partly_known_is_marked(tmp_path):
         assert any("recipe partly known" in text for text in texts) == marked
 
 
+def test_a_checkpoint_that_a_tested_domains_labels_chose_is_remarked(tmp_path):
+    tests = {"gta5": images(9), "cityscapes": images(4)}
+    said = "the checkpoint was selected on this domain's labels"
+    unknown = "the checkpoint's name says best, it may have been selected on a tested domain"
+    for selected, remarks in (
+        (None, []),
+        ("gta5", [(f"Plain: {said}", ("gta5",))]),
+        ("cityscapes+gta5", [(f"Plain: {said}", ("cityscapes", "gta5"))]),
+        ("acdc", []),
+        ("unknown", [(f"Plain: {unknown}", ())]),
+    ):
+        run = save_run(tmp_path / f"{selected}", tests, selected_on=selected)
+        assert [tuple(remark) for remark in matrix(run).remarks] == remarks, selected
+    run = save_run(tmp_path / "x", tests, selected_on="gta5")
+    (found,) = build(read_runs([run]), "pixel_accuracy", ["cityscapes"])
+    assert found.remarks == ()
+
+
 def test_runs_of_different_length_are_remarked(tmp_path):
     runs = [
         save_run(tmp_path / f"{i}", {"gta5": images(4, 5)}, seed=i, iteration=10 + i)

@@ -260,6 +260,34 @@ def test_markdown_has_the_share_of_pixels_that_are_another_class_and_no_row_of_i
     assert header.split(",")[-3:] == CLASSES
 
 
+def test_markdown_marks_the_domain_whose_labels_chose_the_checkpoint():
+    results = content(case("gta5", 0.5), case("cityscapes", 0.5))
+    plain = tables.run_markdown(results)
+    for selected, starred, said in (
+        (None, (), ""),
+        ("gta5", ("GTA5",), "With a star: the checkpoint was selected on this domain's labels."),
+        (
+            "cityscapes+gta5",
+            ("GTA5", "Cityscapes"),
+            "With a star: the checkpoint was selected on this domain's labels.",
+        ),
+        ("acdc", (), "The checkpoint was selected on the labels of acdc."),
+        ("a_b_+c", (), r"The checkpoint was selected on the labels of a_b\_ and c."),
+        (
+            "unknown",
+            (),
+            "The checkpoint's name says best: it may have been selected on a tested domain.",
+        ),
+    ):
+        results["run"]["selected_on"] = selected
+        text = tables.run_markdown(results)
+        cells = [line.split("|")[2].strip() for line in text.splitlines()[2:4]]
+        assert cells == [name + " *" * (name in starred) for name in ("GTA5", "Cityscapes")]
+        notes = text.split("\n\n")[2:-1] if said else []
+        assert notes == ([said] if said else []), selected
+        assert (text == plain) == (selected is None)
+
+
 def test_a_class_of_the_domain_that_is_called_other_has_its_row():
     classes = ["road", "other"]
     own = dict(classes=classes, eval_classes=classes, iou=dict(road=0.5, other=0.25))
