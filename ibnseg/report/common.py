@@ -105,7 +105,7 @@ def who_lacks(tests: Mapping[str, Sequence[TestRecord]]) -> str:
 def has_lost(test: TestRecord) -> bool:
     """Whether a test's metric was known over its own classes, and is not over fewer of them."""
     return test.as_tested is not None and any(
-        value is None and test.as_tested["metrics"][name] is not None
+        value is None and test.as_tested["metrics"].get(name) is not None
         for name, value in test.record["metrics"].items()
     )
 

@@ -140,6 +140,11 @@ def test_a_metric_that_is_not_known_over_fewer_classes_is_left_out(tmp_path):
     )
 
 
+def test_a_metric_that_was_not_measured_has_no_values(tmp_path):
+    found = matrix(own(tmp_path), foreign(tmp_path), metric="boundary_iou")
+    assert [row.cells[0] for row in found.blocks[0].rows] == [None, None]
+
+
 def test_a_metric_that_counts_for_itself_is_computed_anew(tmp_path, monkeypatch):
     """A row for each class: twice the first number of those that are averaged."""
     monkeypatch.setitem(
