@@ -127,13 +127,14 @@ def orientation_of(content: bytes) -> int:
     return found if found in TURNS else 1
 
 
-def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
+def read_label(path: str | Path, channel: str | None = None, kind: str = "label") -> np.ndarray:
     """Reads a label file as it is stored.
 
     Args:
         path: the path of the label.
         channel: the one of :data:`CHANNELS` that holds the ids, if a label has several; of 8 or 16
             bits.
+        kind: what errors call it.
 
     Returns:
         (H, W) uint8 ids (a palette's indices), or without ``channel`` perhaps (H, W, 3) uint8 RGB.
@@ -146,26 +147,45 @@ def read_label(path: str | Path, channel: str | None = None) -> np.ndarray:
     grey = _grey(path, content, 8)
     if grey is not None:
         return grey
-    with _opened(path, content, "label") as image:
+    with _opened(path, content, kind) as image:
         bits = _rescaled_from(image)
         if channel is not None and image.mode in ("RGB", "RGBA"):
             return _channel(path, content, channel)
         if bits is not None and image.mode == "RGB":
             raise UserError(
-                f"{path}: label has several channels of {bits} bits, expected one channel of 8-bit "
-                f"ids; if one of them holds the ids, the adapter has to say so with LABEL_CHANNEL "
-                f"({', '.join(CHANNELS)})"
+                f"{path}: {kind} has several channels of {bits} bits, expected one channel of "
+                "8-bit ids; if one of them holds the ids, the adapter has to say so with "
+                f"LABEL_CHANNEL ({', '.join(CHANNELS)})"
             )
         if bits is not None:
             raise UserError(
-                f"{path}: label has {bits} bits a pixel, which stand for shades of grey, "
+                f"{path}: {kind} has {bits} bits a pixel, which stand for shades of grey, "
                 "expected 8-bit ids (L or P)"
             )
         if image.mode not in ("L", "P", "RGB"):
             raise UserError(
-                f"{path}: label of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
+                f"{path}: {kind} of mode {image.mode}, expected 8-bit ids (L or P) or RGB"
             )
         return np.asarray(image)
+
+
+def read_colors(path: str | Path, kind: str = "label") -> np.ndarray:
+    """Reads a label file as the colours that it shows: (H, W, 3) uint8 RGB, those of its palette if
+    it has one.
+
+    Args:
+        path: the path of the label.
+        kind: what errors call it.
+
+    Raises:
+        UserError: as :func:`read_label`, and if it is in grey.
+    """
+    with _opened(path, read_bytes(path, MOST_BYTES), kind) as image:
+        bits = _rescaled_from(image)
+        if bits is not None or image.mode not in ("P", "RGB"):
+            of = f"of {bits} bits" if bits is not None else f"of mode {image.mode}"
+            raise UserError(f"{path}: {kind} {of}, expected 8-bit colours (RGB or P)")
+        return np.asarray(image.convert("RGB"))
 
 
 def read_instances(path: str | Path) -> np.ndarray:

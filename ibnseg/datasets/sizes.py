@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +107,19 @@ def require_equal_sizes(dataset: DrivingDataset | JoinedDomains) -> None:
     for each in getattr(dataset, "datasets", [dataset]):
         if each.store is not None:
             _require_unchanged(each)
-    pairs = list(_pairs(dataset))
+    compare_sizes(list(_pairs(dataset)), "unpack the download again, or remove these pairs")
+
+
+def compare_sizes(pairs: Sequence[Pair], advice: str) -> None:
+    """Checks the sizes of pairs, of which each process reads a share; all raise the same error.
+
+    Args:
+        pairs: those of all processes.
+        advice: what the user can do about wrong ones, for the error.
+
+    Raises:
+        UserError: as :func:`require_equal_sizes`.
+    """
     own = pairs[get_rank() :: get_world_size()]
     with ThreadPool(THREADS) as pool:
         found = with_bar_if_long(
@@ -123,7 +135,7 @@ def require_equal_sizes(dataset: DrivingDataset | JoinedDomains) -> None:
         more = f" (and {rest} more)" if rest > 0 else ""
         raise UserError(
             f"{len(problems)} of {len(pairs)} pairs cannot be used: {', '.join(problems[:NAMED])}"
-            f"{more}; unpack the download again, or remove these pairs"
+            f"{more}; {advice}"
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibnseg.datasets.domain import Domains
+from ibnseg.engine.protocols import protocols_of
 from ibnseg.evaluation.protocols import find_protocols
 from ibnseg.runs.literal import read_some_values
 from ibnseg.runs.recipe import is_foreign_network, train_domains
@@ -125,6 +126,6 @@ def _check(
     trained = [] if is_foreign_network(cfg) else train_domains(cfg)
     found = {name: known[name] for name in [*trained, *cfg.test_domains]}
     known.check_roots(roots, found.values())
-    find_protocols(cfg.protocol)
+    protocols_of(cfg)
     for name in found if training else cfg.test_domains:
         found[name].root(roots)

@@ -11,10 +11,10 @@ from ibnseg.datasets.domain import Domain, Domains
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.engine import words
 from ibnseg.engine.automatic import resolved
+from ibnseg.engine.protocols import protocols_of
 from ibnseg.engine.read import with_defaults
 from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
-from ibnseg.evaluation.protocols import find_protocols
 from ibnseg.runs.foreign import REFUSED
 from ibnseg.runs.recipe import domain_label, is_foreign_network, train_domains
 from ibnseg.runs.revisions import REVISIONS
@@ -71,7 +71,7 @@ def expand(
     else:
         check_heads(cfg.model, len(class_set.classes))
     known.check_roots(roots, domains.values())
-    protocols = find_protocols(cfg.protocol)
+    protocols = protocols_of(cfg)
     read = names if training else cfg.test_domains
     found = {name: domains[name].root(roots) for name in read}
     given = words.given_words(cfg)

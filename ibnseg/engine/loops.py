@@ -258,11 +258,15 @@ class DomainTestLoop(BaseLoop):
         """Runs all tests, each an epoch to the hooks, and returns all metrics in one dict.
 
         Tests of the same files take turns with each batch, so that it is loaded once; they begin
-        and end together, in their order.
+        and end together, in their order. If the network has ``prepare(datasets)``, that is called
+        first, with the dataset of each test by the test's name.
         """
         runner = self.runner
         runner.call_hook("before_test")
         runner.model.eval()
+        prepare = getattr(bare(runner.model), "prepare", None)
+        if prepare is not None:
+            prepare({name: loop.dataloader.dataset for name, loop in self.loops.items()})
         sharing: dict[str, list[dict]] = {}
         for test in self.tests:
             sharing.setdefault(self._loaded[test["name"]], []).append(test)

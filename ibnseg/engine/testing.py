@@ -13,9 +13,9 @@ from mmengine.dist import is_main_process
 from ibnseg.datasets.domain import Domain
 from ibnseg.engine.shared_loading import LOADING
 from ibnseg.evaluation.metrics import counting, needs_logits
-from ibnseg.evaluation.protocols import WHOLE, Protocol, Slide, View, full_name
+from ibnseg.evaluation.protocols import UNKNOWN, WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import SIZE
-from ibnseg.runs.recipe import is_foreign_network
+from ibnseg.runs.recipe import is_foreign_network, sees_images
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.terminal import say
 
@@ -55,11 +55,11 @@ def expand_testing(
     wanted = counting(cfg.metrics)
     tests, loaders, evaluators = [], {}, {}
     for protocol, domain_names in honoured:
-        slide = {None: own, WHOLE: None}.get(protocol.inference, protocol.inference)
+        slide = {None: own, WHOLE: None, UNKNOWN: None}.get(protocol.inference, protocol.inference)
         record = dict(
             name=full_name(protocol, slide, scales, cfg.test_precision),
             version=protocol.version,
-            inference=describe_inference(slide),
+            inference=UNKNOWN if protocol.inference == UNKNOWN else describe_inference(slide),
         )
         for domain_name in domain_names:
             domain = domains[domain_name]
@@ -137,6 +137,10 @@ def slide_of(test_cfg: Mapping) -> Slide | None:
     return Slide(crop, stride)
 
 
+LOADING_OF_MAPS = dict(type="ibnseg.LoadLabelMap")
+"""The step that loads the label map of an image, where other tests load the image."""
+
+
 def test_dataloader(
     cfg: Config,
     domain: Domain,
@@ -157,7 +161,7 @@ def test_dataloader(
     """
     dataset = domain.dataset["type"].split(".")[-1]
     pipeline = [
-        *map(dict, LOADING),
+        *map(dict, LOADING if sees_images(cfg) else (LOADING_OF_MAPS, *LOADING[1:])),
         *view_steps(protocol.view(dataset)),
         *pack_steps(scales),
     ]
@@ -286,7 +290,8 @@ def _tested_classes(cfg: Config) -> list[str | None] | None:
     one that they do not have, and if pixels may have none; None for other networks."""
     if not is_foreign_network(cfg):
         return None
-    return [*cfg.foreign["classes"], *([None] if cfg.foreign["gives"] == "classes" else [])]
+    own = cfg.foreign["classes"] or cfg.model.target
+    return [*own, *([None] if cfg.foreign["gives"] == "classes" else [])]
 
 
 def _gives_classes(cfg: Config) -> bool:

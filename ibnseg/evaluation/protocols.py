@@ -43,6 +43,9 @@ class Slide:
 WHOLE = "whole"
 """The inference that shows the network whole images."""
 
+UNKNOWN = "unknown"
+"""The inference of label maps that another program wrote."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -59,7 +62,7 @@ class Protocol:
     """The view of a dataset, by the name of its adapter. An adapter that is not named has the view
     ``others``, or the stored size if there is none."""
     inference: str | Slide | None = None
-    """``WHOLE`` images or a ``Slide``; None: as the model's ``test_cfg`` says."""
+    """``WHOLE`` images or a ``Slide``; None: as the model's ``test_cfg`` says; or ``UNKNOWN``."""
     class_maps: Mapping[str, str] = field(default_factory=dict)
     """The map to train ids that replaces an adapter's default one, by the name of the adapter."""
     eval_classes: tuple[str, ...] | None = None
@@ -133,6 +136,12 @@ PROTOCOLS = {
         ),
     )
 }
+
+PREDICTIONS = Protocol(
+    "predictions", 1, "another program, which has written label maps", inference=UNKNOWN
+)
+"""The protocol of label maps, of which nothing but the counting is known. It is not for
+networks."""
 
 
 def get_protocol(name: str) -> Protocol:

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from ibnseg.support.errors import UserError
+
 HUGGING_FACE = "hf:"
 PREDICTIONS = "predictions:"
 
@@ -33,6 +35,8 @@ class NetworkKind(NamedTuple):
     matches: Callable[[str], bool]
     home: str
     """The name of the module of ``ibnseg.networks`` that opens it."""
+    sees_images: bool = True
+    """Whether images can be shown to it."""
 
     @property
     def module(self) -> ModuleType:
@@ -57,6 +61,7 @@ KINDS = (
         "predictions:FOLDER",
         lambda source: source.startswith(PREDICTIONS),
         "label_maps",
+        sees_images=False,
     ),
     NetworkKind("ONNX file", "FILE.onnx", _ends(".onnx"), "runtimes"),
     NetworkKind("OpenVINO file", "FILE.xml", _ends(".xml"), "runtimes"),
@@ -69,6 +74,14 @@ KINDS = (
 def kind_of(source: str | Path) -> NetworkKind | None:
     """Returns the kind of network that a source names; None for a run or a config."""
     return next((kind for kind in KINDS if kind.matches(str(source))), None)
+
+
+def no_network(source: str) -> UserError:
+    """Makes the error for label maps where a network is needed."""
+    return UserError(
+        f"{source}: label maps can only be tested (ibnseg test), because there is no network that "
+        "images could be shown to; give a network"
+    )
 
 
 def lasting(source: str) -> str:

@@ -24,6 +24,7 @@ from ibnseg.models.fitting import load_exactly
 from ibnseg.models.partial import weights_for
 from ibnseg.networks.classes import class_set_of
 from ibnseg.networks.facts import Facts
+from ibnseg.networks.kinds import no_network
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.recipe import train_domains
 from ibnseg.support.errors import UserError, building
@@ -84,7 +85,7 @@ def load_foreign(cfg: Config) -> nn.Module:
     """
     init_default_scope("mmseg")
     if not cfg.foreign["sees_images"]:
-        raise UserError(f"{cfg.foreign['source']}: is no network, and predicts no other images")
+        raise no_network(cfg.foreign["source"])
     class_set = class_set_of(Facts.of(cfg.model.facts))
     with building("model"):
         network = build_network({"target": class_set.classes, **cfg.model})

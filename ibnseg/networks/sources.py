@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibnseg.engine.early import check_given_names, check_network
-from ibnseg.networks.kinds import kind_of
+from ibnseg.networks.kinds import kind_of, no_network
 from ibnseg.support import configs
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path
@@ -97,11 +97,14 @@ def require_runs(sources: Iterable[str | Path]) -> None:
     """Checks what names runs, or networks that were not trained here.
 
     Raises:
-        UserError: if there is no such run.
+        UserError: if there is no such run, and for label maps.
     """
     for source in sources:
-        if kind_of(source) is None:
+        kind = kind_of(source)
+        if kind is None:
             configs.require_run(source)
+        elif not kind.sees_images:
+            raise no_network(str(source))
 
 
 def results_folder(source: str | Path) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ibnseg.evaluation.metrics import PERCENT
+from ibnseg.evaluation.protocols import UNKNOWN, WHOLE
 from ibnseg.report.gather import Report
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Row
 from ibnseg.report.published import PublishedRow
@@ -36,7 +37,8 @@ def report_sheets(report: Report, best: str = "Bold") -> list[Sheet]:
 def protocol_title(protocol: dict) -> str:
     """Describes a protocol by its name, version and inference."""
     inference = protocol["inference"]
-    how = "whole images" if inference == "whole" else inference.replace("slide", "windows")
+    plain = {WHOLE: "whole images", UNKNOWN: "inference unknown"}
+    how = plain.get(inference) or inference.replace("slide", "windows")
     return f"protocol {protocol['name']} v{protocol['version']}, {how}"
 
 

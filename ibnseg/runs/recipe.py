@@ -29,6 +29,11 @@ def is_foreign_network(cfg: Mapping) -> bool:
     return cfg.get("foreign") is not None
 
 
+def sees_images(cfg: Mapping) -> bool:
+    """Whether a config is of a network that images are shown to, and not of label maps."""
+    return not is_foreign_network(cfg) or cfg["foreign"]["sees_images"]
+
+
 def train_domains(cfg: Mapping) -> list[str]:
     """Names the training domains of a config, one or several."""
     return list(as_list(cfg["train_domain"]))

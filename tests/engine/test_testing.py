@@ -153,13 +153,13 @@ def test_all_protocols_are_every_one_in_the_order_of_the_table(cfg: Config, caps
 def test_all_protocols_leave_out_windows_of_logits_that_a_network_does_not_give(
     cfg: Config, capsys
 ) -> None:
-    facts = dict(kind="predictions", source="predictions:maps", sha256="0", selected_on=None)
-    cfg.foreign = dict(facts, classes=list(CLASSES), gives="classes")
+    facts = dict(kind="Python", source="mynet:build", sha256="0", selected_on=None)
+    cfg.foreign = dict(facts, classes=list(CLASSES), gives="classes", sees_images=True)
     cfg.protocol, cfg.test_domains = ["all"], ["cityscapes"]
     tests = expand(cfg, training=False).test_cfg.tests
     names = [test["protocol"]["name"] for test in tests]
     assert names == ["native", "paper", "robustnet", "short1024"]
     assert capsys.readouterr().err == (
-        "ibnseg: left out of the protocols: rein, soma; predictions:maps does not give the logits "
+        "ibnseg: left out of the protocols: rein, soma; mynet:build does not give the logits "
         "that they need\n"
     )
