@@ -23,6 +23,7 @@ from ibnseg.networks.portable import require_harmless
 from ibnseg.runs.kinds import (
     DICT,
     NAME,
+    SEED,
     TEXTS,
     WHOLE,
     Kind,
@@ -86,7 +87,7 @@ INFO = {
     "palette": Kind(_is_palette, "a list of colours, three whole numbers each"),
     "train_domains": TEXTS,
     "recipe": TEXT,
-    "seed": or_none(WHOLE),
+    "seed": or_none(SEED),
     "iteration": or_none(WHOLE),
     "length": Kind(_is_length, f"an object of iterations and '{OF_A_PROCESS}'"),
     "checkpoint_sha256": TEXT,

@@ -196,6 +196,8 @@ def _network_config(folder: Path) -> dict:
     config = _object(path)
     if "auto_map" in config:
         raise UserError(f"{path}: auto_map asks for code of the repository, which is never run")
+    if config.get("library_name") == "ibnseg":
+        raise UserError(f"{path}: of a network of this package; make a run of it by ibnseg pull")
     names = config.get("architectures")
     known = isinstance(names, list) and len(names) == 1 and isinstance(names[0], str)
     if not known or not (names[0].endswith(PER_PIXEL) or names[0] in PER_QUERY):

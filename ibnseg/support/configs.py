@@ -164,6 +164,10 @@ def require_run(folder: str | Path) -> None:
     if not (folder / "config.py").is_file():
         below = [each.name for each in list_folders(folder) if (each / "config.py").is_file()]
         hint = f"; it holds the runs {', '.join(below)}: give one of these" if below else ""
+        if (folder / "config.json").is_file():
+            hint = (
+                f"; ibnseg pull {folder} makes a run of what push wrote, hf:{folder} names others"
+            )
         raise UserError(f"{folder} is not a run folder (no config.py){hint}")
 
 

@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from ibnseg import cli, from_pretrained, load, predict
 from ibnseg.datasets.labels import CLASSES, PALETTE
+from ibnseg.engine.read import load_config, with_defaults
 from ibnseg.evaluation import results
 from ibnseg.networks.hub import save_pretrained
+from ibnseg.networks.portable import KEPT, require_harmless
 from ibnseg.runs.run import Run
+from ibnseg.support.configs import config_files
 from tests.conftest import save_rgb, scene
 from tests.engine.test_partial import ADAPTERS, MODEL, TINY, backbone_file
 from tests.engine.test_resume import same
@@ -221,6 +224,31 @@ def test_weights_may_be_in_several_files(trained: Trained, shared: Path, tmp_pat
         from_pretrained(out)
 
 
+def test_averaged_weights_go_out_and_the_recipe_stays(
+    in_data: Path, tiny_config: Callable[..., Path]
+) -> None:
+    more = """
+iterations = 3
+custom_hooks = [dict(type="EMAHook", momentum=0.3)]
+optim_wrapper = dict(clip_grad=dict(max_norm=1.0))
+default_hooks = dict(logger=dict(interval=2), timer=dict(type="IterTimerHook"))
+"""
+    config = tiny_config("gta5", ["gta5"], more, name="averaged")
+    assert cli.main(["train", str(config), "--work-dir", "run"]) == 0
+    assert cli.main(["push", "run", "--out", "averaged"]) == 0
+    assert cli.main(["pull", "averaged", "--out", "pulled"]) == 0
+    assert same(load("pulled").state_dict(), load("run").state_dict())
+    assert Run.open("pulled").recipe == Run.open("run").recipe
+    assert cli.main(["test", "pulled", "--protocol", "paper"]) == 0
+
+
+def test_no_packaged_config_would_be_refused() -> None:
+    for name in config_files():
+        cfg = with_defaults(load_config(name))._cfg_dict
+        values = json.loads(json.dumps({key: cfg[key] for key in KEPT if key in cfg}))
+        require_harmless(values, name)
+
+
 # --- what may be in the way ---
 
 
@@ -422,6 +450,13 @@ def test_weights_that_lack_a_name_or_are_cut_are_one_line(
     assert "model.safetensors: truncated or not a checkpoint" in said
 
 
+def test_commands_say_how_a_pushed_folder_is_used(shared: Path, capsys) -> None:
+    said = refusal(capsys, "test", shared)
+    assert f"ibnseg pull {shared} makes a run of what push wrote" in said
+    said = refusal(capsys, "test", f"hf:{shared}", "--domains", "gta5")
+    assert said.endswith("of a network of this package; make a run of it by ibnseg pull")
+
+
 def test_other_folders_are_one_line_that_says_what_to_do(
     trained: Trained, tmp_path: Path, capsys
 ) -> None:
@@ -438,6 +473,8 @@ def test_other_folders_are_one_line_that_says_what_to_do(
     assert "no such folder, and no name on the hub, which is USER/NAME" in said
     said = refusal(capsys, "pull", transformers, "--revision", "v1")
     assert "is a folder, and revisions are of the hub" in said
+    said = refusal(capsys, "test", transformers)
+    assert said.endswith(f"of what push wrote, hf:{transformers} names others")
     assert "is not a run folder" in refusal(capsys, "push", empty, "--out", tmp_path / "x")
     said = refusal(capsys, "push", trained[1], tmp_path / "x.pth", "--out", tmp_path / "x")
     assert "x.pth: no such checkpoint" in said
