@@ -17,7 +17,7 @@ def test_without_a_gpu_it_says_so(capsys, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_its_sections_run_on_a_processor(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "ROUNDS", 1)
-    sections = ["same_step", "layer", "fcn", "vit", "loaders", "testing", "two_processes"]
+    sections = ["same_step", "layer", "fcn", "loaders", "testing"]
     assert gpu.main([*sections, "--device", "cpu", "--quick"]) == 0
     out = capsys.readouterr().out
     assert "every check holds" in out

@@ -145,13 +145,13 @@ def test_arguments_of_matrix_reach_the_report(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setitem(formats.FORMATS, "csv", lambda report: f"csv of {report.metric}")
     line = "matrix a b --metric car --protocol native,rein --domains x --format csv --published"
     assert cli.main(line.split()) == 0
-    expected = (["a", "b"], "car", ["native", "rein"], ["x"], True)
+    expected = ([Path("a"), Path("b")], "car", ["native", "rein"], ["x"], True)
     out, err = capsys.readouterr()
     assert out == f"csv of {expected}\n"
     assert err == "ibnseg: no published car for these domains\n"
     monkeypatch.setitem(formats.FORMATS, "terminal", lambda report: str(report.metric))
     assert cli.main(["matrix", "a"]) == 0
-    assert capsys.readouterr().out == f"{(['a'], 'mIoU', None, None, False)}\n"
+    assert capsys.readouterr().out == f"{([Path('a')], 'mIoU', None, None, False)}\n"
 
 
 def test_formats_are_those_of_the_reports() -> None:

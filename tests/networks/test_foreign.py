@@ -272,7 +272,10 @@ def test_commands_that_take_runs_take_it(theirs, trained, in_data, tmp_path, cap
     source, run = theirs(), str(trained[1])
     for name, network in (("a", source), ("b", run)):
         out = ["--domains", "gta5", "--out", str(tmp_path / f"robust_{name}")]
-        assert cli.main(["robustness", network, *out, "--conditions", "RGB+50"]) == 0
+        assert (
+            cli.main(["robustness", network, *out, "--conditions", "RGB+50", "--severities", "1"])
+            == 0
+        )
         out = ["--domains", "gta5,cityscapes", "--out", str(tmp_path / f"divergence_{name}")]
         layer = "backbone.layer1.0" if network == run else "network.segmentor.backbone.layer1.0"
         assert cli.main(["divergence", network, *out, "--layers", layer]) == 0
