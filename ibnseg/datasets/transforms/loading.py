@@ -81,13 +81,23 @@ def colors_to_train_ids(
     Raises:
         UserError: naming the colours that are not in the table.
     """
-    packed = label @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    found, inverse = np.unique(packed, return_inverse=True)
-    rgb = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in found]
-    unknown = [color for color in rgb if color not in colors]
-    if unknown:
+    red, green, blue = (label[..., i].astype(np.int32) for i in range(3))
+    packed = red << 16 | green << 8 | blue
+    places = _places_of(tuple(colors))[packed]
+    if places.size and places.min() == 0:
+        found = np.unique(packed[places == 0]).tolist()
+        unknown = [(each >> 16, each >> 8 & 255, each & 255) for each in found]
         raise UserError(f"{name}: colours {_list(unknown)} are not in the dataset's palette")
-    return np.array([colors[c] for c in rgb], np.uint8)[inverse].reshape(packed.shape)
+    return np.array([0, *colors.values()], np.uint8)[places]
+
+
+@lru_cache(maxsize=2)
+def _places_of(colors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+    """The (2**24,) uint16 table from a packed colour to its place, counted from 1; 0 for others."""
+    table = np.zeros(1 << 24, np.uint16)
+    for place, (red, green, blue) in enumerate(colors, start=1):
+        table[red << 16 | green << 8 | blue] = place
+    return table
 
 
 @TRANSFORMS.register_module()
