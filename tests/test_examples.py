@@ -161,7 +161,9 @@ def test_a_metric_of_ones_own_is_in_results_and_matrix(project, streets, capsys)
 FOREIGN = {
     "A network of torchvision": ("torchvision_net_deeplab", ()),
     "A network of segmentation-models-pytorch": ("smp_net_unet", ("segmentation_models_pytorch",)),
+    "An ONNX file": ("unet", ("segmentation_models_pytorch", "onnxruntime", "onnxscript")),
     "A network of Hugging Face": ("segformer", ("transformers",)),
+    "Label maps": ("predictions", ()),
 }
 """By the heading of its section in the README, where results of a foreign network go, and which
 packages it needs."""
