@@ -90,7 +90,12 @@ def test_the_wheel_carries_configs_and_data(site: Path) -> None:
         path.relative_to(site / "ibnseg") for path in (site / "ibnseg/configs").rglob("*.py")
     } == expected
     assert len(expected) > 20
-    for name in ("py.typed", "datasets/gta5_split.json", "report/published.csv"):
+    for name in (
+        "py.typed",
+        "datasets/gta5_split.json",
+        "datasets/classes/idd.csv",
+        "report/published.csv",
+    ):
         assert (site / "ibnseg" / name).is_file()
     assert not (site / "tests").exists()
 
