@@ -2,8 +2,8 @@
 
 Each row is measured in a process of its own, on one thread and on all cores; all that is compared
 runs alternately in that process. Without names, all rows are measured and docs/performance.md's
-table is written. `choices`, `formats`, `foundation`, `fuzz` and `gpu` run only if they are named,
-alone, and take further options.
+table is written. `choices`, `formats`, `foundation`, `fuzz`, `gpu` and `onnx` run only if they are
+named, alone, and take further options.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ROWS = (
 """The files of this folder that measure something, in the order of the table. Each has a function
 ``measure(threads: int) -> list[Row]``, and its docstring begins with what it measures."""
 
-ALONE = ("choices", "formats", "foundation", "fuzz", "gpu")
+ALONE = ("choices", "formats", "foundation", "fuzz", "gpu", "onnx")
 """The files that run only if they are named."""
 
 

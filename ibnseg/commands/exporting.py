@@ -59,6 +59,15 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         help="images to compare file and torch on (default: those of a test domain whose data is "
         "there, else drawn streets)",
     )
+    arguments.add_folder(
+        parser,
+        "--int8",
+        metavar="DIR",
+        help="compute in int8, calibrated on these images (onnx and openvino)",
+    )
+    parser.add_argument(
+        "--cost", metavar="DOMAIN", help="measure the mIoU in float32 and in int8 on a domain"
+    )
     arguments.add_data_root(parser)
     arguments.add_device(parser)
     arguments.add_options(parser)
@@ -82,6 +91,8 @@ def export(args: argparse.Namespace) -> None:
         options=args.cfg_options,
         batch=args.batch,
         images=args.images,
+        int8=args.int8,
+        cost=args.cost,
         roots=dict(args.data_root),
         drawn=_streets,
         **{name: value for name, value in chosen.items() if value is not None},
@@ -92,7 +103,7 @@ def _require_fitting(args: argparse.Namespace) -> None:
     """Refuses arguments that the kind of file does not have."""
     if args.size and min(args.size) < 1:
         raise UserError("--size: expected a width and height of at least 1")
-    names = ("input", "output", "size", "batch", "images", "data_root")
+    names = ("input", "output", "size", "batch", "images", "int8", "cost", "data_root")
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
     if args.full and given:
         raise UserError(f"export: {', '.join(given)} cannot be used with --full, only with --to")

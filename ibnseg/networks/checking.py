@@ -17,7 +17,7 @@ from ibnseg.datasets.pictures import read_upright
 from ibnseg.models.activations import as_logits
 from ibnseg.networks.facts import Facts
 from ibnseg.networks.graph import Graph
-from ibnseg.networks.metadata import read_description
+from ibnseg.networks.metadata import facts_in, read_description
 from ibnseg.networks.runtimes import FileNetwork
 from ibnseg.networks.sessions import open_session
 from ibnseg.registry import TRANSFORMS
@@ -122,7 +122,7 @@ def compare(
         UserError: if the file cannot be opened or run.
     """
     session = open_session(file)
-    facts = Facts.of({"class_map": {}, **read_description(session.metadata, str(file))["facts"]})
+    facts = facts_in(read_description(session.metadata, str(file)))
     exported, found = FileNetwork(file, session, facts), Agreement()
     for image in images:
         pair = [image, np.ascontiguousarray(image[:, ::-1])][: batch or 2]
@@ -163,6 +163,15 @@ def prepared(images: Sequence[np.ndarray], facts: Facts) -> Tensor:
     pixels = (pixels - mean) / std
     below, right = (-side % (facts.stride or 1) for side in pixels.shape[2:])
     return F.pad(pixels, (0, right, 0, below))
+
+
+def inputs_of(
+    images: Iterable[np.ndarray], facts: Facts, graph: Graph, batch: int | None
+) -> Iterator[np.ndarray]:
+    """Yields what a file takes for each image, (H, W, 3) uint8, RGB, by itself."""
+    dtype = np.uint8 if graph.takes == "rgb" else np.float32
+    for image in images:
+        yield prepared([image] * (batch or 1), facts).numpy().astype(dtype)
 
 
 def _of_network(network: nn.Module, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,10 @@ does."""
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +26,17 @@ from ibnseg.networks.checking import (
     evenly_chosen,
     images_below,
     images_shown,
+    inputs_of,
     resized,
 )
 from ibnseg.networks.formats import FORMATS, Format
 from ibnseg.networks.graph import INPUTS, OUTPUTS, Graph, require_exportable, traced
+from ibnseg.networks.int8 import IMAGES as CALIBRATION
+from ibnseg.networks.int8 import quantised
 from ibnseg.networks.loading import load_network
-from ibnseg.networks.metadata import as_text, describe
+from ibnseg.networks.metadata import as_text, describe, facts_in
 from ibnseg.networks.runtime_script import write_script
+from ibnseg.networks.testing import test
 from ibnseg.registry import DATASETS
 from ibnseg.runs.kinds import as_list
 from ibnseg.support.errors import UserError
@@ -100,6 +107,8 @@ def export_network(
     size: tuple[int, int] | None = None,
     batch: int | None = None,
     images: str | Path | None = None,
+    int8: str | Path | None = None,
+    cost: str | None = None,
     roots: Mapping[str, str] | None = None,
     drawn: Callable[[int], Iterable[np.ndarray]] | None = None,
 ) -> Path:
@@ -119,6 +128,8 @@ def export_network(
         batch: the number of images; any if None.
         images: a folder of images on which the file is compared with torch; by default those of the
             first of the config's test domains whose data is there, and else what is drawn.
+        int8: a folder of images, on which a file in int8 is calibrated; in float32 if None.
+        cost: a domain, on whose test split the mIoU is measured in float32 and in int8.
         roots: data folders from the command line, by name.
         drawn: draws so many images, (H, W, 3) uint8, RGB.
 
@@ -133,25 +144,63 @@ def export_network(
     form, out = FORMATS[to], as_path(out)
     if out.suffix != form.suffix:
         raise UserError(f"--out {out}: expected a name that ends in {form.suffix}")
+    _require_int8(form, int8, cost)
     form.require()
     cfg, checkpoint = find_network(source, checkpoint, options)
+    if cost is not None:  # before all that takes long
+        Domains.of(cfg)[cost].root(roots or {})
     network = load_network(cfg, checkpoint).cpu()
     require_exportable(network, size)
     where, shown = _images(cfg, images, size, roots or {}, drawn)
+    calibration = None if int8 is None else images_below(as_path(int8), CALIBRATION)
     graph = Graph(fuse(copy.deepcopy(network)), takes, gives)
     _require_padding(graph, size)
     program = traced(graph, size, batch)
     description = describe(cfg, checkpoint, graph, network.class_set, size, batch)
+    said = []
     with form.written(out) as temporary:
-        form.save(form.convert(program), temporary, as_text(description))
+        converted = form.convert(program)
+        form.save(converted, temporary, as_text(description))
         bar = with_bar_if_long(shown, IMAGES, "Comparing with torch")
         agreement = compare(network, graph, temporary, bar, batch)
         agreement.require(str(out))
+        said.append(f"Compared with torch on {agreement.images} images of {where}: {agreement}")
+        if calibration is not None:
+            exact = cost and _mean_iou(temporary, cost, roots)
+            description |= dict(weights="int8", calibrated_on=len(calibration))
+            shown = images_shown(calibration, size)
+            inputs = inputs_of(shown, facts_in(description), graph, batch)
+            bar = with_bar_if_long(inputs, len(calibration), "Calibrating")
+            form.save(quantised(converted, bar), temporary, as_text(description))
+            _, shown = _images(cfg, images, size, roots or {}, drawn)
+            said.append(f"In int8: {compare(network, graph, temporary, shown, batch)}")
+            if cost:
+                rounded = _mean_iou(temporary, cost, roots)
+                said.append(
+                    f"mIoU on {cost}: {exact:.2%} in float32, {rounded:.2%} in int8 "
+                    f"({100 * (rounded - exact):+.2f} points)"
+                )
     say(f"{out}: {form.title}, {_size(out, form)}; takes {INPUTS[takes]}; gives {OUTPUTS[gives]}")
-    say(f"Compared with torch on {agreement.images} images of {where}: {agreement}")
+    say("\n".join(said))
     if form.suffix == ".onnx" and gives != "logits":
         say(f"{write_script(out, description)}: runs it by NumPy and ONNX Runtime alone")
     return out
+
+
+def _require_int8(form: Format, int8: str | Path | None, cost: str | None) -> None:
+    if int8 is not None and not form.is_onnx:
+        raise UserError("--int8: expected --to onnx or --to openvino")
+    if cost is not None and int8 is None:
+        raise UserError(f"--cost {cost}: measures what int8 costs; give --int8 DIR, too")
+
+
+def _mean_iou(file: Path, domain: str, roots: Mapping[str, str] | None) -> float:
+    """The mIoU of a file on a domain's test split, in [0, 1]."""
+    # what the test prints is of a folder that will not be there
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        given = dict(domains=[domain], protocols=["native"], roots=roots, work_dir=folder)
+        found = test(str(file), **given)
+    return found["tests"][0]["mIoU"]
 
 
 def _require_padding(graph: Graph, size: tuple[int, int] | None) -> None:

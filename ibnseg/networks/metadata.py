@@ -13,6 +13,7 @@ import ibnseg
 from ibnseg.datasets.labels import ClassSet
 from ibnseg.engine.testing import describe_inference, slide_of
 from ibnseg.models.checkpoints import read_checkpoint
+from ibnseg.networks.facts import Facts
 from ibnseg.networks.graph import Graph
 from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import domain_label
@@ -82,6 +83,11 @@ def describe(
             versions=dict(ibnseg=ibnseg.__version__, torch=str(torch.__version__)),
         ),
     )
+
+
+def facts_in(description: Mapping) -> Facts:
+    """Returns the facts of a description."""
+    return Facts.of({"class_map": {}, **description["facts"]})
 
 
 def as_text(description: Mapping) -> str:

@@ -44,7 +44,8 @@ CALLS = [
     ),
     (
         "export gta2city_r50 x.pth --to onnx --out x.onnx --size 64x48 --batch 2 --input normalised"
-        " --output logits --images photos --data-root gta5=/a --cfg-options a=1",
+        " --output logits --images photos --int8 more --cost gta5 --data-root gta5=/a"
+        " --cfg-options a=1",
         "networks.export.export_network",
         ["gta2city_r50", "x.pth", "onnx", "x.onnx"],
         dict(
@@ -54,6 +55,8 @@ CALLS = [
             size=(48, 64),
             batch=2,
             images="photos",
+            int8="more",
+            cost="gta5",
             roots={"gta5": "/a"},
         ),
     ),
@@ -170,6 +173,7 @@ NO_PATHS = {
     "write",
     "to",
     "domain",
+    "cost",
     "split",
     "imports",
     "metric",
@@ -205,5 +209,5 @@ def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> N
             found.add(action.dest)
     assert found == {
         "runs", "folder", "config", "network", "checkpoint", "images", "out", "check", "styled",
-        "data_root", "look", "work_dir", "suite", "features", "run", "source",
+        "data_root", "look", "work_dir", "suite", "features", "int8", "run", "source",
     }  # fmt: skip

@@ -259,6 +259,34 @@ def test_images_are_spread_over_a_folder() -> None:
     assert checking.resized(large, (48, 64)).shape == (48, 64, 3)
 
 
+# ---- int8 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_a_file_in_int8_is_calibrated_on_a_folder_and_says_what_it_costs(
+    trained: Run, in_data: Path, to: str, capsys
+) -> None:
+    photographs(in_data / "calibration", 5)
+    words = ["--int8", "calibration", "--cost", "gta5", "--output", "full-logits"]
+    exact = exported(trained[1], to, in_data / "exact", "--output", "full-logits")
+    rounded = exported(trained[1], to, in_data / "int8", *words)
+    printed = capsys.readouterr().out
+    miou = trained[2]["tests"][0]["mIoU"]
+    assert f"mIoU on gta5: {miou:.2%} in float32, " in printed
+    assert "In int8: largest difference " in printed
+    assert "Results: " not in printed
+    sizes = [sum(f.stat().st_size for f in each.parent.iterdir() if f.suffix in (".onnx", ".bin"))
+             for each in (exact, rounded)]  # fmt: skip
+    assert sizes[1] < sizes[0]
+    says = read_description(open_session(rounded).metadata, "")
+    assert (says["weights"], says["calibrated_on"]) == ("int8", 5)
+    image = checking.prepared([scene(3)[0]], opened(exact)[1])
+    outputs = [opened(each)[0](image) for each in (exact, rounded)]
+    difference = (outputs[1] - outputs[0]).abs().max() / outputs[0].abs().max()
+    assert 1e-4 < difference < 0.1  # of 256 steps, in some layers
+
+
 # ---- the script --------------------------------------------------------------------------------
 
 BLOCKED = """
@@ -310,6 +338,8 @@ def test_the_script_beside_an_onnx_file_needs_numpy_and_onnx_runtime_alone(
             "--size, --batch cannot be used with --full",
         ),
         (["--to", "torch", "--out", "x.pt2", "--images", "none"], "none: no images"),
+        (["--to", "torch", "--out", "x.pt2", "--int8", "x"], "--int8: expected --to onnx"),
+        (["--to", "torch", "--out", "x.pt2", "--cost", "gta5"], "give --int8 DIR, too"),
         (
             [
                 *("--to", "torch", "--out", "x.pt2", "--cfg-options"),
