@@ -187,11 +187,12 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
 # ---- how a command begins ----------------------------------------------------------------------
 
 
-def begin_with_network(args: argparse.Namespace) -> None:
+def begin_with_network(args: argparse.Namespace, *, maps: bool = False) -> None:
     """Checks what can be checked before torch is imported, then chooses the device.
 
     Args:
         args: those of :func:`add_network` and :func:`add_device`.
+        maps: whether label maps will do in place of a network.
 
     Raises:
         UserError: for upstream's OpenMMLab packages, a network that is not there, and a device that
@@ -200,7 +201,7 @@ def begin_with_network(args: argparse.Namespace) -> None:
     from ibnseg.networks.sources import require
 
     check_stack()
-    require(args.network, args.checkpoint)
+    require(args.network, args.checkpoint, maps=maps)
     _use_device(args)
 
 

@@ -82,7 +82,7 @@ def submit(args: argparse.Namespace) -> None:
     data = dict(domain=args.domain, split=args.split, roots=dict(args.data_root))
     check_stack()
     if not args.check:
-        require(args.network, args.checkpoint)
+        require(args.network, args.checkpoint, maps=True)
     from ibnseg.engine.early import check_given_names
 
     own = None if args.network and kind_of(args.network) else args.network
@@ -92,7 +92,7 @@ def submit(args: argparse.Namespace) -> None:
 
         check(args.check, args.to, args.network, **data)
         return
-    arguments.begin_with_network(args)
+    arguments.begin_with_network(args, maps=True)
     from ibnseg.engine import launch
     from ibnseg.submission.submit import submit
 

@@ -57,7 +57,7 @@ def test(args: argparse.Namespace) -> None:
     from ibnseg.networks.sources import check_testing
 
     check_testing(args.network, args.checkpoint, **_data(args))
-    arguments.begin_with_network(args)
+    arguments.begin_with_device(args)
     from ibnseg.engine import launch
     from ibnseg.networks import testing
 

@@ -15,7 +15,7 @@ from ibnseg.runs.check import check_names, check_options, check_values
 from ibnseg.runs.keys import defaults, is_expanded
 from ibnseg.runs.kinds import as_list
 from ibnseg.runs.literal import read_value
-from ibnseg.runs.recipe import contracted
+from ibnseg.runs.recipe import contracted, is_foreign_network
 from ibnseg.runs.run import CONFIG, Run
 from ibnseg.support.configs import find_config, imports_types, read_config, require_network
 from ibnseg.support.errors import UserError
@@ -94,6 +94,11 @@ def with_defaults(cfg: Config) -> Config:
         found.setdefault(key, value)
     for key in ("test_domains", "protocol"):
         found[key] = as_list(found.get(key))
+    if is_foreign_network(found) and not found.test_domains:
+        raise UserError(
+            f"{found.foreign['source']}: was not trained here, so it has no test domains of its "
+            "own; name them (--domains A,B)"
+        )
     check_values(found, cfg.filename or "config")
     return found
 

@@ -79,8 +79,8 @@ def kind_of(source: str | Path) -> NetworkKind | None:
 def no_network(source: str) -> UserError:
     """Makes the error for label maps where a network is needed."""
     return UserError(
-        f"{source}: label maps can only be tested (ibnseg test), because there is no network that "
-        "images could be shown to; give a network"
+        f"{source}: label maps can only be tested (ibnseg test) and submitted, because there is no "
+        "network that images could be shown to; give a network"
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,6 +208,46 @@ class LabelMaps(BaseModel):
         for sample, classes in zip(data_samples, inputs, strict=True):
             sample.pred_sem_seg = PixelData(data=classes)
         return data_samples
+
+
+def map_reader(
+    source: str, domain: str, root: Path, images: Iterable[Path], class_set: ClassSet
+) -> Callable[[Path], np.ndarray]:
+    """Finds the maps of some images, and returns what reads the map of each of them.
+
+    Args:
+        source: as for :func:`look_into`.
+        domain: the name of the images' domain.
+        root: the folder of its data.
+        images: the images' paths.
+        class_set: the classes of the maps.
+
+    Returns:
+        A function from an image's path to (H, W) uint8 classes. It raises a UserError for a map
+        that has pixels of no class.
+
+    Raises:
+        UserError: as :meth:`LabelMaps.prepare`.
+    """
+    written = look_into(source)
+    below = {path.relative_to(root).as_posix(): str(path) for path in images}
+    maps = match(list_maps(written.folder), {domain: below})
+    if written.by_us:
+        _require_palette(next(iter(maps.values())), class_set)
+    ids = written.facts["ids"]
+    table = IDS[ids](class_set)
+
+    def read(image: Path) -> np.ndarray:
+        path = maps[str(image)]
+        classes = read_map(path, ids, table)
+        without = np.count_nonzero(classes == len(class_set.classes))
+        if without:
+            raise UserError(
+                f"{path}: {without} of its {classes.size} pixels have no class; give each pixel one"
+            )
+        return classes
+
+    return read
 
 
 def _images_of(dataset: DrivingDataset) -> dict[str, str]:

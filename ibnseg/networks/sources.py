@@ -33,6 +33,11 @@ class Source:
         """Whether the network was not trained here."""
         return self.checkpoint is None
 
+    @property
+    def sees_images(self) -> bool:
+        """Whether images can be shown to it; label maps are predictions already."""
+        return not self.is_foreign or self.cfg.foreign["sees_images"]
+
     def settled(self) -> Source:
         """Returns the same network even if its run is under way, whose latest checkpoint may be
         another one later."""
@@ -79,14 +84,22 @@ class Source:
         return str(self.cfg.foreign["source"] if self.is_foreign else self.checkpoint)
 
 
-def require(source: str | Path, checkpoint: str | Path | None = None) -> None:
+def require(
+    source: str | Path, checkpoint: str | Path | None = None, *, maps: bool = False
+) -> None:
     """Checks what names a network, as far as that needs neither torch nor the network itself.
+
+    Args:
+        source, checkpoint: as for :func:`find_source`.
+        maps: whether label maps will do in its place.
 
     Raises:
         UserError: if there is no such run or config, a config comes without a checkpoint, or
-            another network with one.
+            another network with one; and for label maps if they will not do.
     """
     kind = kind_of(source)
+    if kind is not None and not (kind.sees_images or maps):
+        raise no_network(str(source))
     if kind is None:
         configs.require_network(source, checkpoint)
     elif checkpoint is not None:
@@ -137,7 +150,7 @@ def find_source(
     Raises:
         UserError: if it cannot be found, or too little is known of it.
     """
-    require(source, checkpoint)
+    require(source, checkpoint, maps=True)
     kind = kind_of(source)
     if kind is None:
         named = _foreign_of(as_path(source)) if checkpoint is None else None
@@ -166,7 +179,7 @@ def check_testing(
     Raises:
         UserError: as that function.
     """
-    require(source, checkpoint)
+    require(source, checkpoint, maps=True)
     own = None if kind_of(source) else source
     check_given_names(own, options, given.get("domains"), given.get("protocols"))
     found = find_source(source, checkpoint, options)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.config import Config
-from torch import nn
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.datasets.pictures import read_image
@@ -17,8 +17,9 @@ from ibnseg.datasets.sizes import stored_size
 from ibnseg.engine.launch import start_processes
 from ibnseg.engine.read import load_config
 from ibnseg.engine.run import TTA_SCALES
+from ibnseg.networks.label_maps import map_reader
 from ibnseg.networks.network import predict_image
-from ibnseg.networks.sources import find_source
+from ibnseg.networks.sources import Source, find_source
 from ibnseg.submission import get_target
 from ibnseg.submission.archive import encode, write_archive
 from ibnseg.submission.check import Summary, check_archive
@@ -82,14 +83,11 @@ def submit(
     images = team.from_main(lambda: split_images(target, cfg, domain, split, roots or {}))
     is_official = domain in (None, target.domain)
     sizes = team.from_main(lambda: image_sizes(target, images, is_official))
-    network = found.load(fused=True)
-    if network.class_set.classes != target.class_set.classes:
-        raise UserError(
-            f"{found.name}: a network of the {len(network.class_set.classes)} classes of "
-            f"{network.class_set.name}; {target.title} takes the {len(target.class_set.classes)} "
-            f"of {target.class_set.name}"
-        )
     scales = cfg.get("tta_scales") or (TTA_SCALES if tta else ())
+    if found.sees_images:
+        predict = _by_network(found, target, scales)
+    else:
+        predict = _by_maps(found, target, domain, images, roots or {}, scales)
     parts = out.with_name(f"{out.name}.parts")
     facts = dict(found.identity(), target=to, tta_scales=list(scales))
     ledger = Ledger(parts / RECORD, "predictions", facts, schema=1)
@@ -120,7 +118,7 @@ def submit(
             return summary
 
         todo = team.from_main(plan)
-        _predict(team, network, target, images, files, todo, scales, f"Predicting {split}")
+        _predict(team, predict, target, images, files, todo, f"Predicting {split}")
         summary = team.from_main(pack)
     before = f" ({len(files) - len(todo)} of them there already)" if len(todo) < len(files) else ""
     if team.is_main:
@@ -131,21 +129,59 @@ def submit(
     return summary
 
 
+class _Predict(NamedTuple):
+    """What gives the train ids of an image."""
+
+    read: Callable[[Path], np.ndarray]
+    """Reads what is in a file, ahead of time."""
+    train_ids: Callable[[Path, np.ndarray], np.ndarray]
+    """Makes (H, W) uint8 train ids of that."""
+
+
+def _by_network(found: Source, target: Target, scales: Sequence[float]) -> _Predict:
+    network = found.load(fused=True)
+    if network.class_set.classes != target.class_set.classes:
+        raise UserError(
+            f"{found.name}: a network of the {len(network.class_set.classes)} classes of "
+            f"{network.class_set.name}; {target.title} takes the {len(target.class_set.classes)} "
+            f"of {target.class_set.name}"
+        )
+    return _Predict(
+        read_image, lambda path, image: predict_image(network, image, path, scales=scales)
+    )
+
+
+def _by_maps(
+    found: Source,
+    target: Target,
+    domain: str | None,
+    images: Mapping[str, Path],
+    roots: Mapping[str, str],
+    scales: Sequence[float],
+) -> _Predict:
+    """Takes label maps that are there already; :mod:`ibnseg.networks.label_maps` finds them."""
+    if scales:
+        raise UserError(f"{found.name}: are predictions already; leave out --tta")
+    of_domain = Domains.of(found.cfg)[domain or target.domain]
+    root = Path(of_domain.root(roots))
+    read = map_reader(found.name, of_domain.name, root, images.values(), target.class_set)
+    return _Predict(read, lambda path, train_ids: train_ids)
+
+
 def _predict(
     team: Team,
-    network: nn.Module,
+    predict: _Predict,
     target: Target,
     images: Mapping[str, Path],
     files: Mapping[str, Path],
     todo: Sequence[str],
-    scales: Sequence[float],
     title: str,
 ) -> None:
     """Predicts this process's share of the keys in ``todo``, and waits for the others."""
     shared = team.share(todo)
 
     def read(key: str) -> tuple[str, np.ndarray]:
-        return key, read_image(images[key])
+        return key, predict.read(images[key])
 
     def write(key: str, train_ids: np.ndarray) -> None:
         png = encode(train_ids, target)
@@ -157,7 +193,7 @@ def _predict(
         task = progress.add_task(title, total=len(todo))
         with WriteBehind() as writer, closing(read_ahead(read, shared)) as pictures:
             for key, image in pictures:
-                writer.call(write, key, predict_image(network, image, images[key], scales=scales))
+                writer.call(write, key, predict.train_ids(images[key], image))
         team.gather(None)
         progress.update(task, completed=len(todo))
 

@@ -291,3 +291,21 @@ def test_commands_that_take_runs_take_it(theirs, trained, in_data, tmp_path, cap
     assert own == other
     maps = [read_label(tmp_path / f"predictions_{x}/labels/a.png") for x in "ab"]
     assert np.array_equal(*maps)
+
+
+def test_label_maps_are_refused_where_images_are_shown(in_data, capsys) -> None:
+    for line in (
+        "predict predictions:maps images",
+        "robustness predictions:maps --domains gta5",
+        "divergence predictions:maps --domains gta5,cityscapes",
+        "export predictions:maps --full --out a.pth",
+    ):
+        assert cli.main(line.split()) == 1
+        assert "predictions:maps: label maps can only be tested" in capsys.readouterr().err
+
+
+def test_domains_have_to_be_named(theirs, capsys) -> None:
+    assert cli.main(["test", theirs()]) == 1
+    assert "so it has no test domains of its own; name them (--domains A,B)" in (
+        capsys.readouterr().err
+    )

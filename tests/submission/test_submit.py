@@ -387,3 +387,32 @@ def test_an_archive_has_the_pixels_as_they_are_stored(run, roots, tmp_path) -> N
     submit(run, None, out=tmp_path / "a.zip", roots=stored, **DRIVABLE)
     with zipfile.ZipFile(tmp_path / "a.zip") as archive, archive.open(f"{path.stem}.png") as file:
         assert Image.open(file).size == size
+
+
+def test_label_maps_of_another_program_are_packed(run, roots, tmp_path, capsys) -> None:
+    """The maps that a network wrote make the network's archive, whatever their ids."""
+    own = dict(domain="streets_real", roots=roots)
+    images = module.split_images(get_target("cityscapes"), Config(), "streets_real", "test", roots)
+    (tmp_path / "maps").mkdir()
+    maps = [tmp_path / "maps" / f"{path.stem}.png" for path in images.values()]
+    for i, path in enumerate(maps):
+        Image.fromarray(np.full((64, 64), i, np.uint8)).save(path)
+    source = f"predictions:{tmp_path / 'maps'}"
+    out = tmp_path / "submission.zip"
+    summary = submit(source, None, "cityscapes", out, **own)
+    assert summary.pixels == dict.fromkeys((7, 8, 11, 12), 64 * 64)  # the ids of classes 0 to 3
+    assert check(out, "cityscapes", **own) == summary
+    for wrong, message in (
+        (np.full((64, 64), 255, np.uint8), "4096 of its 4096 pixels have no class"),
+        (np.zeros((64, 32), np.uint8), "64x32|32x64"),
+    ):
+        Image.fromarray(wrong).save(maps[0])
+        with pytest.raises(UserError, match=message):
+            submit(source, None, "cityscapes", tmp_path / "again.zip", **own)
+        assert not (tmp_path / "again.zip").exists()
+        shutil.rmtree(tmp_path / "again.zip.parts", ignore_errors=True)
+    maps[1].unlink()
+    with pytest.raises(UserError, match="images without a label map: 1 of 4"):
+        submit(source, None, "cityscapes", tmp_path / "again.zip", **own)
+    with pytest.raises(UserError, match="are predictions already; leave out --tta"):
+        submit(source, None, "cityscapes", tmp_path / "again.zip", tta=True, **own)
