@@ -1,4 +1,4 @@
-"""``ibnseg runs``, ``ibnseg models``, ``ibnseg env`` and ``ibnseg completion``."""
+"""``ibnseg runs``, ``models``, ``classes``, ``env`` and ``completion``."""
 
 from __future__ import annotations
 
@@ -40,6 +40,37 @@ def models(args: argparse.Namespace) -> None:
     from ibnseg.models.listing import listing
 
     print(listing())
+
+
+def classes_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``classes``."""
+    parser.add_argument(
+        "dataset", nargs="?", metavar="DATASET", help="its classes (default: a list of datasets)"
+    )
+    parser.add_argument(
+        "--map", metavar="NAME", help="only what this map makes of them (default: all maps)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("table", "csv"),
+        default="table",
+        help="table (default), or csv; with --map, csv has only the columns name and class",
+    )
+
+
+def classes(args: argparse.Namespace) -> None:
+    """Prints the datasets, or the classes of one with their ids, colours and maps."""
+    from ibnseg.datasets.class_tables import classes_of
+    from ibnseg.datasets.listing import classes_as_csv, describe_classes, list_datasets
+
+    if args.dataset is None:
+        if args.map or args.format != "table":
+            raise UserError("--map and --format are of one dataset; name it, e.g. mapillary")
+        print(list_datasets())
+        return
+    table = classes_of(args.dataset)
+    write = describe_classes if args.format == "table" else classes_as_csv
+    print(write(table, [args.map] if args.map else list(table.maps)))
 
 
 def env_arguments(parser: argparse.ArgumentParser) -> None:

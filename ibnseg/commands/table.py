@@ -160,6 +160,12 @@ COMMANDS = {
             "about",
         ),
         Command(
+            "classes",
+            "List the classes of datasets: ids, names, colours, and what maps make of them.",
+            "ibnseg classes mapillary --map openseg",
+            "about",
+        ),
+        Command(
             "env",
             "Print versions, devices and where the data is, for a bug report.",
             "ibnseg env",

@@ -1,6 +1,6 @@
 """The class sets that networks are trained on, and what the labels of datasets become in them. The
-facts and their sources are in the tables of :mod:`ibnseg.datasets.class_tables`. ``python -m
-ibnseg.datasets.labels`` prints the classes of Cityscapes.
+facts and their sources are in the tables of :mod:`ibnseg.datasets.class_tables`, which ``ibnseg
+classes`` prints.
 """
 
 from __future__ import annotations
@@ -144,12 +144,3 @@ def lookup_table(ids: dict[int, int]) -> np.ndarray:
     table = np.full(256, UNKNOWN, np.uint8)
     table[list(ids)] = list(ids.values())
     return table
-
-
-if __name__ == "__main__":
-    print(f"{'name':<22}{'id':>4}{'train id':>10}  {'colour':<17}{'category':<14}instances")
-    for label in LABELS:
-        print(
-            f"{label.name:<22}{label.id:>4}{label.train_id:>10}  {label.color!s:<17}"
-            f"{label.category:<14}{'yes' if label.has_instances else 'no'}"
-        )

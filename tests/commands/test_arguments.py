@@ -185,6 +185,8 @@ NO_PATHS = {
     "model",
     "licence",
     "revision",
+    "dataset",
+    "map",
 }
 """Arguments that are texts and no paths."""
 

@@ -1,8 +1,5 @@
 """The table of classes against values typed from the datasets' own definitions."""
 
-import runpy
-import sys
-
 import numpy as np
 
 from ibnseg.datasets.labels import (
@@ -140,15 +137,3 @@ def test_camvid_has_its_classes_in_order_and_ignores_the_last_id():
     assert [CLASSES[CAMVID_IDS[i]] for i in range(11)] == list(CAMVID_CLASSES)
     assert CAMVID_IDS.keys() == set(range(12))
     assert CAMVID_IDS[11] == 255
-
-
-def test_run_as_a_script_the_table_prints_itself(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "ibnseg.datasets.labels")
-    runpy.run_module("ibnseg.datasets.labels", run_name="__main__")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 34
-    assert "train id" in lines[0]
-    rows = [line for line in lines if line.startswith("vegetation ")]
-    assert [row.split() for row in rows] == [
-        ["vegetation", "21", "8", "(107,", "142,", "35)", "nature", "no"]
-    ]
