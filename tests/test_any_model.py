@@ -82,6 +82,16 @@ def test_label_maps_have_the_confusion_of_the_network_that_wrote_them(
     assert confusion("predictions:predictions") == found
 
 
+@pytest.mark.usefixtures("network")
+def test_the_folder_of_its_results_names_a_network_that_is_tested_again() -> None:
+    words = ["--domains", "cityscapes"]
+    assert cli.main(["test", "wholenet:build", *words, "--work-dir", "tested"]) == 0
+    assert cli.main(["test", "tested", *words, "--protocol", "short1024"]) == 0
+    tests = json.loads(Path("tested/results.json").read_text())["tests"]
+    assert [test["protocol"]["name"] for test in tests] == ["native", "short1024"]
+    assert not Path("work_dirs").exists()
+
+
 @pytest.mark.extras
 def test_an_onnx_file_has_the_confusion_of_the_network_that_it_was_made_of(
     network: torch.nn.Module,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ibnseg.networks.foreign  # noqa: F401 (registers its type)
 from ibnseg.engine.run import test_network
+from ibnseg.networks.kinds import kind_of
 from ibnseg.networks.sources import find_source
 from ibnseg.support.processes import losses_in_one_line
 
@@ -36,8 +37,8 @@ def test(
         roots: data folders from the command line, by name.
         domains: names of the domains to test on, instead of the config's ``test_domains``.
         protocols: names of the protocols to test by, instead of its ``protocol``.
-        work_dir: where results go; by default the run, or the one that the checkpoint lies in, else
-            ``work_dirs/<name>``.
+        work_dir: where results go; by default the run, the one that the checkpoint lies in, or the
+            folder of results, else ``work_dirs/<name>``.
         resume: leave out the tests whose results exist already.
         tta: test-time augmentation over ``TTA_SCALES`` and flips, if the config has none.
         batch: images of one size that are tested at a time, instead of its ``test_batch``.
@@ -50,6 +51,8 @@ def test(
         UserError: for wrong input.
     """
     found = find_source(source, checkpoint, options)
+    if found.is_foreign and kind_of(source) is None:
+        work_dir = work_dir or source
     return test_network(
         found.cfg,
         found.checkpoint,
