@@ -17,6 +17,7 @@ from PIL import Image
 
 from ibnseg import cli
 from ibnseg.datasets.labels import CITYSCAPES_IDS, CLASSES
+from ibnseg.evaluation.metrics import METRICS
 from ibnseg.streets.write import write_streets
 from tests.engine.test_resume import same
 
@@ -144,7 +145,10 @@ def test_a_backbone_of_ones_own_is_compared_with_its_plain_form(project, streets
     assert instances == {"0", "1", "2", "3"}
 
 
-def test_a_metric_of_ones_own_is_in_results_and_matrix(project, streets, capsys) -> None:
+def test_a_metric_of_ones_own_is_in_results_and_matrix(
+    project, streets, capsys, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(lambda: METRICS.pop("overlooked", None))
     project("own_metric")
     ibnseg(capsys, "train", "configs/mine.py", *streets, "--cfg-options", *TINY)
     tests = json.loads(Path("work_dirs/mine/results.json").read_text())["tests"]

@@ -194,10 +194,21 @@ def _output(session: Session, path: Path, facts: Facts) -> int:
 
 
 def _hash(path: Path) -> str:
-    """The hash of the file, and of a second one, in which some formats keep the weights."""
-    beside = {".xml": path.with_suffix(".bin"), ".onnx": path.with_name(f"{path.name}.data")}
-    weights = beside.get(path.suffix.lower())
-    if weights is None or not weights.is_file():
+    """The hash of the file, and of the files beside it in which it keeps its weights."""
+    weights = _weights_beside(path)
+    if not weights:
         return sha256(path)
-    both = sha256(path) + sha256(weights)
-    return hashlib.sha256(both.encode()).hexdigest()
+    together = "".join(sha256(each) for each in (path, *weights))
+    return hashlib.sha256(together.encode()).hexdigest()
+
+
+def _weights_beside(path: Path) -> list[Path]:
+    """The files of weights of an OpenVINO or ONNX file; an ONNX file names them in plain text."""
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        return [each for each in (path.with_suffix(".bin"),) if each.is_file()]
+    if suffix != ".onnx":
+        return []
+    content = path.read_bytes()
+    others = (each for each in sorted(path.parent.iterdir()) if each.is_file() and each != path)
+    return [each for each in others if each.name.encode() in content]

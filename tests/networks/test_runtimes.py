@@ -158,6 +158,23 @@ def test_the_hash_is_that_of_all_files(save: Save, tmp_path: Path) -> None:
 
 
 @pytest.mark.extras
+def test_weights_beside_an_onnx_file_are_hashed_whatever_they_are_called(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    file = save_onnx(tmp_path / "x.onnx", Colours())
+    opened(file)
+    beside = dict(save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(onnx.load(file), file, **beside)
+    (tmp_path / "unrelated.txt").write_text("a")
+    first = configure(str(file))["foreign"]["sha256"]
+    (tmp_path / "unrelated.txt").write_text("b")
+    assert configure(str(file))["foreign"]["sha256"] == first
+    weights = bytearray((tmp_path / "weights.bin").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "weights.bin").write_bytes(weights)
+    assert configure(str(file))["foreign"]["sha256"] != first
+
+
+@pytest.mark.extras
 def test_the_runtime_of_an_onnx_file_can_be_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
