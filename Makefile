@@ -15,7 +15,7 @@ test: .venv/installed
 test-all: test test-extras
 
 test-extras: .venv/extras
-	$(BIN)/python -m pytest -m "extras or upstream"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "extras or upstream"
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
