@@ -84,11 +84,12 @@ def robustness_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_device(parser)
     arguments.add_data_root(parser)
+    arguments.add_class_map(parser)
 
 
 def robustness(args: argparse.Namespace) -> None:
     """Measures the mIoU of runs when scenes look different."""
-    arguments.begin_with_runs(args, [args.protocol])
+    arguments.begin_with_runs(args, [args.protocol], dict(args.class_map) or None)
     from ibnseg.analysis.robustness.measure import measure_robustness
 
     measure_robustness(
@@ -100,6 +101,7 @@ def robustness(args: argparse.Namespace) -> None:
         looks=args.look,
         protocol=args.protocol,
         roots=dict(args.data_root),
+        class_maps=dict(args.class_map) or None,
     )
 
 

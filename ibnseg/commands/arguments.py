@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ibnseg.networks.kinds import KINDS
 from ibnseg.runs.kinds import PRECISIONS
@@ -143,6 +143,19 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_class_map(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--class-map``."""
+    parser.add_argument(
+        "--class-map",
+        type=roots,
+        action="extend",
+        default=[],
+        metavar="DOMAIN=FILE,...",
+        help="what the classes of a domain's dataset become, from a file with NAME,CLASS in each "
+        "line (ibnseg classes DATASET --map NAME --format csv prints one)",
+    )
+
+
 def add_domains(parser: argparse.ArgumentParser) -> None:
     """Adds ``--domains``, which replaces the test domains of a config."""
     add_names(parser, "--domains", "domains to test on instead of the config's")
@@ -205,14 +218,23 @@ def begin_with_network(args: argparse.Namespace, *, maps: bool = False) -> None:
     _use_device(args)
 
 
-def begin_with_runs(args: argparse.Namespace, protocols: Sequence[str] | None = None) -> None:
+def begin_with_runs(
+    args: argparse.Namespace,
+    protocols: Sequence[str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
+) -> None:
     """Does what :func:`begin_with_network` does, for the runs of :func:`add_runs`, and checks the
-    names of domains and protocols, and that the data of the domains is there."""
+    names of domains and protocols, class maps, and that the data of the domains is there."""
     check_stack()
     from ibnseg.networks.sources import check_testing, require_runs
 
     require_runs(args.runs)
-    data = dict(roots=dict(args.data_root), domains=args.domains, protocols=protocols)
+    data = dict(
+        roots=dict(args.data_root),
+        domains=args.domains,
+        protocols=protocols,
+        class_maps=class_maps,
+    )
     check_testing(args.runs[0], **data)
     _use_device(args)
 

@@ -84,6 +84,7 @@ def _add_testing(parser: argparse.ArgumentParser) -> None:
         f"test protocols: {known}; or {ALL}, for every one that the domains can be tested by",
         offered=(ALL, *PROTOCOLS),
     )
+    arguments.add_class_map(parser)
     arguments.add_folder(
         parser,
         "--work-dir",
@@ -102,4 +103,5 @@ def _data(args: argparse.Namespace) -> dict:
         roots=dict(args.data_root),
         domains=args.domains,
         protocols=args.protocol,
+        class_maps=dict(args.class_map) or None,
     )

@@ -17,8 +17,10 @@ from typing import ClassVar
 import numpy as np
 from mmengine.logging import print_log
 
+from ibnseg.datasets.class_tables import classes_of
 from ibnseg.datasets.labels import CITYSCAPES, IGNORE, ClassSet
 from ibnseg.datasets.mistaken import SAMPLED, seem_train_ids, telling_ids
+from ibnseg.datasets.own_maps import apply_own_map
 from ibnseg.datasets.pairing import without_defects, without_unpaired
 from ibnseg.datasets.pictures import CHANNELS, read_label
 from ibnseg.datasets.sampler import StreamItem
@@ -46,14 +48,16 @@ class DrivingDataset(BaseSegDataset):
     files of a split (:meth:`pairs`). It may also state ``CLASS_SET`` (if its classes are not the 19
     of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB),
     ``LABEL_CHANNEL`` (if one channel of the labels holds the ids), ``CLASS_MAPS`` (if other maps to
-    train ids are in use) and ``DEFECTS`` (if the download has pairs that cannot be used).
+    train ids are in use), ``CLASS_TABLE`` (so that users can give maps of their own) and
+    ``DEFECTS`` (if the download has pairs that cannot be used).
 
     Args:
         data_root: the folder into which the download was unpacked.
         split: one of the adapter's ``SPLITS``.
         subset: one of :data:`SUBSETS`, e.g. ``'quarter'``, a random quarter of the images on disk,
             which is the same on every machine.
-        class_map: one of the adapter's ``CLASS_MAPS``, used instead of ``LABEL_IDS``.
+        class_map: one of the adapter's ``CLASS_MAPS``, used instead of ``LABEL_IDS``; or a map of
+            one's own, as :func:`ibnseg.datasets.own_maps.read_own_map` gives it.
         prepared: the folder of a store (:mod:`ibnseg.datasets.store`) of this split, from which
             images and labels are then read.
         kwargs: ``pipeline``, ``test_mode``, ``lazy_init`` and others of mmseg's ``BaseSegDataset``.
@@ -62,6 +66,8 @@ class DrivingDataset(BaseSegDataset):
         skipped: the names of listed images that are left out, because they are known defects, have
             no label, or are not on disk; and of labels that have no image.
         store: the store that samples are read from, or None.
+        has_own_map: whether the labels are read by a class map of one's own; instances are then
+            left out, because instance maps have classes of their own.
 
     Raises:
         UserError: if split, subset or class map is unknown; if a table does not fit the class set;
@@ -84,6 +90,8 @@ class DrivingDataset(BaseSegDataset):
     ``blue``."""
     CLASS_MAPS: ClassVar[dict[str, dict[int, int]]] = {}
     """Other tables like ``LABEL_IDS``, by name."""
+    CLASS_TABLE: ClassVar[str | None] = None
+    """The name of the table of the classes in the labels (:mod:`ibnseg.datasets.class_tables`)."""
     DEFECTS: ClassVar[Mapping[str, str]] = {}
     """The pairs of the official download that cannot be used, by the keys of :meth:`pairs`, each
     with what is wrong with it."""
@@ -93,7 +101,7 @@ class DrivingDataset(BaseSegDataset):
         data_root: str,
         split: str,
         subset: str = "full",
-        class_map: str | None = None,
+        class_map: str | Mapping[str, str] | None = None,
         prepared: str | Path | None = None,
         **kwargs,
     ) -> None:
@@ -101,10 +109,9 @@ class DrivingDataset(BaseSegDataset):
             raise unknown_name(f"split of {type(self).__name__}", split, self.SPLITS)
         if not isinstance(subset, str) or subset not in SUBSETS:
             raise unknown_name("subset", subset, SUBSETS)
-        if class_map is not None and class_map not in list(self.CLASS_MAPS):
-            raise unknown_name(f"class map of {type(self).__name__}", class_map, self.CLASS_MAPS)
         _require_classes(type(self))
-        self.label_ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]
+        self.label_ids, self.label_colors = self._tables(class_map)
+        self.has_own_map = isinstance(class_map, Mapping)
         self.split, self.subset, self.skipped = split, subset, []
         self.prepared, self.store = prepared, None
         metainfo = dict(classes=self.CLASS_SET.classes, palette=self.CLASS_SET.palette)
@@ -115,6 +122,22 @@ class DrivingDataset(BaseSegDataset):
         """The names of the classes that the dataset's labels can have, in order of train id."""
         train_ids = cls.LABEL_IDS.values()
         return tuple(name for i, name in enumerate(cls.CLASS_SET.classes) if i in train_ids)
+
+    def _tables(
+        self, class_map: str | Mapping[str, str] | None
+    ) -> tuple[dict[int, int], dict[tuple[int, int, int], int]]:
+        """The train ids by id and by colour under a class map."""
+        if isinstance(class_map, Mapping):
+            if self.CLASS_TABLE is None:
+                raise UserError(
+                    f"{type(self).__name__}: takes no class map of one's own, because it states no "
+                    "CLASS_TABLE that lists its classes"
+                )
+            return apply_own_map(class_map, classes_of(self.CLASS_TABLE), self.CLASS_SET.classes)
+        if class_map is not None and class_map not in list(self.CLASS_MAPS):
+            raise unknown_name(f"class map of {type(self).__name__}", class_map, self.CLASS_MAPS)
+        ids = self.LABEL_IDS if class_map is None else self.CLASS_MAPS[class_map]
+        return ids, self.LABEL_COLORS
 
     @abstractmethod
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -170,7 +193,8 @@ class DrivingDataset(BaseSegDataset):
                 f"{type(self).__name__}: no images of split '{self.split}' in {root} can be used, "
                 f"{len(self.skipped)} are left out; unpack the whole download"
             )
-        instances = self._all_or_none(labels, root) if self.test_mode else {}
+        counts_instances = self.test_mode and not self.has_own_map  # theirs are the usual classes
+        instances = self._all_or_none(labels, root) if counts_instances else {}
         keys = sorted(images)
         if self.subset != "full":
             order = np.random.RandomState(0).permutation(len(keys))  # never changes
@@ -203,7 +227,7 @@ class DrivingDataset(BaseSegDataset):
             folder: the folder of the store.
             infos: the samples, as :meth:`load_data_list` lists them.
         """
-        identity = identity_of(type(self), self.split, self.label_ids, infos)
+        identity = identity_of(type(self), self.split, self.label_ids, self.label_colors, infos)
         return Store(Path(folder), Path(self.data_root), identity)
 
     def _all_or_none(self, labels: dict[str, Path], root: Path) -> dict[str, Path]:
@@ -244,7 +268,7 @@ class DrivingDataset(BaseSegDataset):
     def get_data_info(self, idx: int) -> dict:
         tables = dict(
             label_ids=self.label_ids,
-            label_colors=self.LABEL_COLORS,
+            label_colors=self.label_colors,
             label_channel=self.LABEL_CHANNEL,
         )
         return super().get_data_info(idx) | tables

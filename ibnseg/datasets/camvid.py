@@ -30,6 +30,7 @@ class CamVid(DrivingDataset):
     )
     SPLITS = ("train", "val", "test")
     LABEL_IDS = CAMVID_IDS
+    CLASS_TABLE = "camvid"
 
     def __init__(self, *args, sequences: Sequence[str] | None = None, **kwargs) -> None:
         self.sequences = sequences

@@ -24,6 +24,7 @@ class Cityscapes(DrivingDataset):
     )
     SPLITS = ("train", "val")
     LABEL_IDS = CITYSCAPES_IDS
+    CLASS_TABLE = "cityscapes"
 
     @classmethod
     def images(cls, root: Path, split: str) -> dict[str, Path]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibnseg.datasets.groups import GROUPS
 from ibnseg.datasets.labels import ClassSet
+from ibnseg.datasets.own_maps import read_own_map
 from ibnseg.support.configs import first_by_name, read_config
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.files import as_path, config_folders, is_file_name
@@ -101,6 +102,12 @@ class Domain:
         return self.adapter.CLASS_SET
 
     @property
+    def own_map(self) -> Mapping[str, str] | None:
+        """What the dataset's classes become, by name; None if a map of the adapter is used."""
+        stated = self.dataset.get("class_map")
+        return stated if isinstance(stated, Mapping) else None
+
+    @property
     def averaged(self) -> tuple[str, ...]:
         """Names of the classes that are averaged.
 
@@ -111,7 +118,9 @@ class Domain:
         for name in names:
             if name not in classes:
                 raise unknown_name(f"class in eval_classes of domain '{self.name}'", name, classes)
-        return names or self.adapter.labelled_classes()
+        if names or self.own_map is None:
+            return names or self.adapter.labelled_classes()
+        return tuple(name for name in classes if name in self.own_map.values())
 
     def places(self, roots: Mapping[str, str]) -> list[Path]:
         """Lists the folders in which the data may lie, in the order of :meth:`root`.
@@ -207,11 +216,17 @@ class Domains:
     Args:
         recorded: domains that a run's config holds, by name.
         beside: the folders of configs.
+        class_maps: files with class maps of one's own (:mod:`ibnseg.datasets.own_maps`), by the
+            names of the domains that are read by them.
     """
 
     def __init__(
-        self, recorded: Mapping[str, Mapping] | None = None, beside: Iterable[Path] = ()
+        self,
+        recorded: Mapping[str, Mapping] | None = None,
+        beside: Iterable[Path] = (),
+        class_maps: Mapping[str, str] | None = None,
     ) -> None:
+        self._class_maps = dict(class_maps or {})
         self._recorded = dict(recorded or {})
         folders = [*beside, *config_folders()]
         self._files = first_by_name(folder / "_base_" / "domains" for folder in folders)
@@ -228,7 +243,9 @@ class Domains:
         values = recorded.items() if isinstance(recorded, Mapping) else ()
         found = {name: domain for name, domain in values if isinstance(domain, Mapping)}
         files = [path for path in (file, cfg.get("made_from")) if path]
-        return cls(found, [Path(path).resolve().parent for path in files])
+        maps = cfg.get("class_maps")
+        beside = [Path(path).resolve().parent for path in files]
+        return cls(found, beside, maps if isinstance(maps, Mapping) else None)
 
     def __contains__(self, name: str) -> bool:
         return name in self._recorded or name in self._files
@@ -240,8 +257,16 @@ class Domains:
         """The domain of that name.
 
         Raises:
-            UserError: if there is none (it names the nearest ones), or its file is wrong.
+            UserError: if there is none (it names the nearest ones), or its file or that of its
+                class map is wrong.
         """
+        domain = self._found(name)
+        if name not in self._class_maps:
+            return domain
+        own = read_own_map(as_path(self._class_maps[name]))
+        return replace(domain, dataset={**domain.dataset, "class_map": own})
+
+    def _found(self, name: str) -> Domain:
         if name in self._recorded:
             return Domain.from_dict(dict(self._recorded[name]), f"domain '{name}'")
         self.require([name])

@@ -101,6 +101,7 @@ class GTA5(DrivingDataset):
     LAYOUT = "images/%05d.png and labels/%05d.png, all zip parts unpacked into the two folders"
     SPLITS = ("train", "val", "test")
     LABEL_IDS = GTA5_IDS
+    CLASS_TABLE = "gta5"
     LABEL_COLORS = GTA5_COLORS
     CLASS_MAPS = {"by_color": GTA5_IDS_BY_COLOR}
     DEFECTS = DEFECTS

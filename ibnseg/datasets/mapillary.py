@@ -27,6 +27,7 @@ class MapillaryVistas(DrivingDataset):
     )
     SPLITS = tuple(FOLDERS)
     LABEL_IDS = MAPILLARY_IDS
+    CLASS_TABLE = "mapillary"
     CLASS_MAPS = {"openseg": MAPILLARY_OPENSEG_IDS}
 
     def pairs(self, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -118,18 +118,22 @@ class Store:
 
 
 def identity_of(
-    adapter: type, split: str, label_ids: Mapping[int, int], infos: Iterable[Mapping]
+    adapter: type,
+    split: str,
+    label_ids: Mapping[int, int],
+    label_colors: Mapping[tuple[int, int, int], int],
+    infos: Iterable[Mapping],
 ) -> dict[str, object]:
     """Collects what decides a store's content beside the files.
 
     Args:
         adapter: the dataset's class.
         split: the split.
-        label_ids: the table from ids to train ids.
+        label_ids, label_colors: the tables from ids and from colours to train ids.
         infos: the samples; if all are PNG, which every decoder decodes alike, that of the decoder
             is left out.
     """
-    tables = (sorted(label_ids.items()), sorted(adapter.LABEL_COLORS.items()))
+    tables = (sorted(label_ids.items()), sorted(label_colors.items()))
     digest = hashlib.sha256(json.dumps([*tables, adapter.LABEL_CHANNEL]).encode()).hexdigest()
     exact = all(Path(info["img_path"]).suffix.lower() == ".png" for info in infos)
     import cv2  # not above, so that what a bug report needs can be read without it

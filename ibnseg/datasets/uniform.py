@@ -97,7 +97,7 @@ def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
     facts = (
         type(dataset).__name__,
         sorted(dataset.label_ids.items()),
-        sorted(dataset.LABEL_COLORS.items()),
+        sorted(dataset.label_colors.items()),
         dataset.LABEL_CHANNEL,
         tile,
         [(os.path.relpath(file, dataset.data_root), file.stat().st_size) for file in files],

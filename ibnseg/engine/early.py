@@ -74,7 +74,7 @@ def check_training(config: str | Path, options: Sequence[str] = (), **given: obj
 
     Args:
         config, options: as for that function.
-        given: its ``roots``, ``domains`` and ``protocols``.
+        given: its ``roots``, ``domains``, ``protocols`` and ``class_maps``.
 
     Raises:
         UserError: as that function.
@@ -91,7 +91,7 @@ def check_network(cfg: Config, checkpoint: Path | None, **given: object) -> None
     Args:
         cfg: the network's config, not expanded.
         checkpoint: its weights; None for a network that was not trained here.
-        given: ``roots``, ``domains`` and ``protocols`` as for that function.
+        given: ``roots``, ``domains``, ``protocols`` and ``class_maps`` as for that function.
 
     Raises:
         UserError: as that function.
@@ -114,11 +114,12 @@ def _check(
     roots: Mapping[str, str] | None = None,
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
 ) -> None:
     from ibnseg.engine.read import with_defaults
 
     roots = roots or {}
-    for key, value in dict(test_domains=domains, protocol=protocols).items():
+    for key, value in dict(test_domains=domains, protocol=protocols, class_maps=class_maps).items():
         if value is not None:
             cfg[key] = value
     cfg = with_defaults(cfg)

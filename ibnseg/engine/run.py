@@ -49,6 +49,7 @@ def train(
     roots: Mapping[str, str] | None = None,
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
     seed: int | None = None,
     work_dir: str | Path | None = None,
     resume: bool = False,
@@ -66,6 +67,8 @@ def train(
         roots: data folders from the command line, by name.
         domains: names of the domains to test on, instead of the config's ``test_domains``.
         protocols: names of the protocols to test by, instead of its ``protocol``.
+        class_maps: files with class maps of one's own by the names of domains, instead of its
+            ``class_maps``.
         seed: replaces its ``seed``; the default folder then ends in ``seed<k>``.
         work_dir: the run's folder; ``work_dirs/<config>`` by default.
         resume: go on from the run's latest checkpoint, if it has one, and do only the tests that
@@ -82,7 +85,7 @@ def train(
     """
     cfg = load_config(config, options)
     automatic = [name for name in AUTOMATIC if cfg.get(name) == AUTO]
-    cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
+    cfg = _prepare(cfg, roots, domains, protocols, class_maps, seed, training=True)
     folder = as_path(work_dir or _default_folder(cfg, seed))
     if dry:
         say(dry_run.describe_training(cfg, folder))
@@ -92,7 +95,7 @@ def train(
         recorded = _recorded(folder, automatic) if resume else {}
         if any(cfg[name] != value for name, value in recorded.items()):
             cfg.update(recorded)
-            cfg = _prepare(cfg, roots, domains, protocols, seed, training=True)
+            cfg = _prepare(cfg, roots, domains, protocols, class_maps, seed, training=True)
         return _train(cfg, folder, resume, show, automatic)
 
 
@@ -103,6 +106,7 @@ def test_network(
     roots: Mapping[str, str] | None = None,
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
     work_dir: str | Path | None = None,
     resume: bool = False,
     tta: bool = False,
@@ -114,7 +118,7 @@ def test_network(
     Args:
         cfg: its config, not expanded.
         checkpoint: its weights; None for a network that was not trained here.
-        roots, domains, protocols: as for :func:`train`.
+        roots, domains, protocols, class_maps: as for :func:`train`.
         work_dir, resume, tta, batch, precision: as for :func:`ibnseg.test`.
 
     Returns:
@@ -130,7 +134,7 @@ def test_network(
             cfg[key] = value
     if checkpoint is not None:
         require_checkpoint(checkpoint)
-    cfg = _prepare(cfg, roots, domains, protocols, None, training=False)
+    cfg = _prepare(cfg, roots, domains, protocols, class_maps, None, training=False)
     of_run = checkpoint and _folder_of(checkpoint)
     runner = _build_runner(cfg, as_path(work_dir or of_run or _default_folder(cfg, None)))
     warn_if_emulated(cfg.test_precision)
@@ -174,11 +178,13 @@ def _prepare(
     roots: Mapping[str, str] | None,
     domains: Sequence[str] | None,
     protocols: Sequence[str] | None,
+    class_maps: Mapping[str, str] | None,
     seed: int | None,
     training: bool,
 ) -> Config:
     world_size = start_processes()
-    for key, value in dict(test_domains=domains, protocol=protocols, seed=seed).items():
+    given = dict(test_domains=domains, protocol=protocols, class_maps=class_maps, seed=seed)
+    for key, value in given.items():
         if value is not None:
             cfg[key] = value
     cfg = expand(cfg, roots, world_size, training)

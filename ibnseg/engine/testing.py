@@ -15,7 +15,7 @@ from ibnseg.engine.shared_loading import LOADING
 from ibnseg.evaluation.metrics import counting, needs_logits
 from ibnseg.evaluation.protocols import UNKNOWN, WHOLE, Protocol, Slide, View, full_name
 from ibnseg.runs.kinds import SIZE
-from ibnseg.runs.recipe import is_foreign_network, sees_images
+from ibnseg.runs.recipe import hash_of, is_foreign_network, sees_images
 from ibnseg.support.errors import UserError, unknown_name
 from ibnseg.support.terminal import say
 
@@ -63,6 +63,7 @@ def expand_testing(
         )
         for domain_name in domain_names:
             domain = domains[domain_name]
+            own_record = record | _of_own_map(record["name"], domain)
             name = domain_name if len(honoured) == 1 else f"{domain_name}-{record['name']}"
             evaluators[name] = evaluator_of(domain, protocol, name, cfg.metrics, of_model)
             tests.append(
@@ -70,7 +71,7 @@ def expand_testing(
                     name=name,
                     domain=domain_name,
                     split=domain.test_split,
-                    protocol=record,
+                    protocol=own_record,
                     metrics=[
                         metric.name
                         for metric in wanted
@@ -89,6 +90,15 @@ def expand_testing(
             )
     cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
     cfg.test_cfg = dict(type="ibnseg.DomainTestLoop", tests=tests)
+
+
+def _of_own_map(name: str, domain: Domain) -> dict[str, object]:
+    """What a class map of one's own changes of the record of a protocol: its name, so that results
+    under different maps never share a column, and the map itself."""
+    if domain.own_map is None:
+        return {}
+    own = dict(domain.own_map)
+    return dict(name=f"{name}-map{hash_of(own)[:8]}", class_map=own)
 
 
 def describe_inference(slide: Slide | None) -> str:
@@ -165,7 +175,7 @@ def test_dataloader(
         *view_steps(protocol.view(dataset)),
         *pack_steps(scales),
     ]
-    other = protocol.class_maps.get(dataset)
+    other = None if domain.own_map else protocol.class_maps.get(dataset)
     class_map = dict(class_map=other) if other else {}
     return dict(
         batch_size=1 if scales else cfg.test_batch,

@@ -174,7 +174,7 @@ def check_testing(
 
     Args:
         source, checkpoint, options: as for :func:`find`.
-        given: its ``roots``, ``domains`` and ``protocols``.
+        given: its ``roots``, ``domains``, ``protocols`` and ``class_maps``.
 
     Raises:
         UserError: as that function.

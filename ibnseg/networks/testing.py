@@ -21,6 +21,7 @@ def test(
     roots: Mapping[str, str] | None = None,
     domains: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
     work_dir: str | Path | None = None,
     resume: bool = False,
     tta: bool = False,
@@ -37,6 +38,8 @@ def test(
         roots: data folders from the command line, by name.
         domains: names of the domains to test on, instead of the config's ``test_domains``.
         protocols: names of the protocols to test by, instead of its ``protocol``.
+        class_maps: files with class maps of one's own by the names of domains, instead of its
+            ``class_maps``.
         work_dir: where results go; by default the run, the one that the checkpoint lies in, or the
             folder of results, else ``work_dirs/<name>``.
         resume: leave out the tests whose results exist already.
@@ -59,6 +62,7 @@ def test(
         roots=roots,
         domains=domains,
         protocols=protocols,
+        class_maps=class_maps,
         work_dir=work_dir,
         resume=resume,
         tta=tta,

@@ -16,6 +16,7 @@ from ibnseg.runs.kinds import (
     DICT,
     DIFFERENT,
     FILE_NAME,
+    FILES,
     FRACTION,
     IMAGES,
     NAME,
@@ -101,6 +102,13 @@ KEYS = {
             "native",
             NAMES,
             "a name out of [protocols.md](protocols.md), or a list; `all` stands for every one",
+        ),
+        Key(
+            "class_maps",
+            {},
+            FILES,
+            "[class maps of your own](domains.md#a-class-map-of-your-own): files, by the names of "
+            "the domains that are read by them",
         ),
         Key(
             "metrics",

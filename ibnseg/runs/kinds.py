@@ -145,6 +145,10 @@ DIFFERENT = Kind(
 )
 TEXTS = Kind(is_texts, "a list of names")
 SWITCH = Kind(lambda value: isinstance(value, bool), "True or False")
+FILES = Kind(
+    lambda value: isinstance(value, Mapping) and all(map(is_text, value.values())),
+    "a dict of files by names",
+)
 DICT = Kind(lambda value: isinstance(value, Mapping), "a dict")
 TYPED = Kind(is_typed, "a dict with type")
 TYPED_LIST = Kind(

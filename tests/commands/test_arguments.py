@@ -11,7 +11,7 @@ from ibnseg.cli import build_parser
 CALLS = [
     (
         "train gta2city_r50 --data-root gta5=/a,cityscapes=/b --data-root camvid=/c=d --domains a,b"
-        " --protocol paper --seed 3 --resume",
+        " --protocol paper --class-map gta5=own.csv --seed 3 --resume",
         "engine.run.train",
         ["gta2city_r50"],
         dict(
@@ -19,6 +19,7 @@ CALLS = [
             roots={"gta5": "/a", "cityscapes": "/b", "camvid": "/c=d"},
             domains=["a", "b"],
             protocols=["paper"],
+            class_maps={"gta5": "own.csv"},
             work_dir=None,
             seed=3,
             resume=True,
@@ -28,7 +29,7 @@ CALLS = [
         "test gta2city_r50 y.pth --cfg-options a=1 b.c=2",
         "networks.testing.test",
         ["gta2city_r50", "y.pth"],
-        dict(options=["a=1", "b.c=2"], resume=False, batch=None, precision=None),
+        dict(options=["a=1", "b.c=2"], class_maps=None, resume=False, batch=None, precision=None),
     ),
     (
         "predict run photos",
@@ -191,6 +192,10 @@ NO_PATHS = {
 """Arguments that are texts and no paths."""
 
 
+PAIRS = {"data_root", "class_map"}
+"""Arguments that are paths by names."""
+
+
 def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> None:
     """Written as ``--out=~/x``, which shells leave as it is."""
     monkeypatch.setenv("HOME", "/home/me")
@@ -201,7 +206,7 @@ def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> N
             is_text = action.nargs != 0 and action.choices is None and action.dest != "help"
             if not is_text or action.dest in NO_PATHS or action.type in (int, float):
                 continue
-            text = "gta5=~/x,camvid=~/y" if action.dest == "data_root" else "~/x"
+            text = "gta5=~/x,camvid=~/y" if action.dest in PAIRS else "~/x"
             try:
                 value = parser._get_value(action, text)
             except argparse.ArgumentError:
@@ -211,5 +216,5 @@ def test_every_path_on_the_command_line_may_begin_with_a_tilde(monkeypatch) -> N
             found.add(action.dest)
     assert found == {
         "runs", "folder", "config", "network", "checkpoint", "images", "out", "check", "styled",
-        "data_root", "look", "work_dir", "suite", "features", "int8", "run", "source",
+        "data_root", "class_map", "look", "work_dir", "suite", "features", "int8", "run", "source",
     }  # fmt: skip

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import pytest
 from mmengine.config import Config
 
+from ibnseg.datasets.class_tables import classes_of
 from ibnseg.datasets.domain import Domains
+from ibnseg.datasets.listing import classes_as_csv
 from ibnseg.engine import run as engine
 from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
@@ -31,6 +33,7 @@ OTHER = dict(
     start_from="other.pth",
     test_domains=["gta5"],
     protocol="paper",
+    class_maps=dict(cityscapes="own.csv"),
     metrics=["calibration"],
     tta_scales=[0.5],
     test_batch=2,
@@ -92,6 +95,7 @@ WITH = dict(
 """Other values that must be set for that value to make sense."""
 FREE = {
     *("test_domains", "protocol", "metrics", "tta_scales", "test_batch", "test_precision"),
+    "class_maps",  # of test domains; those of training domains are compared as their data
     *("workers", "seed", "console", "tensorboard", "log_interval", "log_level", "visualizer"),
     *("keep_checkpoints", "env_cfg", "model_wrapper_cfg", "find_unused_parameters"),
     *("name", "model_name", "model_title", "extra"),
@@ -130,6 +134,7 @@ def changed(data: Path, tiny_config, tmp_path_factory) -> dict[str, Change]:
     """Each key and word with another value, expanded once for all tests."""
     folder, path = tmp_path_factory.mktemp("changed"), tiny_config("gta5", ["gta5", "cityscapes"])
     (folder / "other.pth").touch()
+    (folder / "own.csv").write_text(classes_as_csv(classes_of("cityscapes"), ["cityscapes"]))
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IBNSEG_DATA", str(data))

@@ -47,6 +47,7 @@ def measure_robustness(
     looks: Sequence[str] = (),
     protocol: str = "native",
     roots: Mapping[str, str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> dict:
     """Measures the mIoU of runs in domains that look different, prints the table and writes it.
@@ -65,6 +66,7 @@ def measure_robustness(
         looks: folders of images, or names of domains, whose look the images are given.
         protocol: the test protocol, which resizes and crops images before they are changed.
         roots: folders of data by the names of domains.
+        class_maps: files with class maps of one's own, by the names of domains.
         seed: the random seed of the noise.
 
     Returns:
@@ -75,10 +77,11 @@ def measure_robustness(
             missing data.
     """
     out, roots = as_path(out), roots or {}
-    plans = [_plan(run, domains, protocol, roots, out, seed) for run in runs]
+    plans = [_plan(run, domains, protocol, roots, class_maps, out, seed) for run in runs]
     described = [own[0].run for own in plans]
     check_seeds((Path(run["folder"]), run) for run in described)
     work, titles = [each for own in plans for each in own], {}
+    _require_one_protocol(work)
     for each in work:
         require_equal_sizes(each.dataset)
         cfg = each.source.cfg
@@ -119,6 +122,7 @@ def _plan(
     domains: Sequence[str] | None,
     protocol: str,
     roots: Mapping[str, str],
+    class_maps: Mapping[str, str] | None,
     out: Path,
     seed: int,
 ) -> list[Work]:
@@ -128,6 +132,8 @@ def _plan(
     cfg = found.cfg
     if domains is not None:
         cfg.test_domains = list(domains)
+    if class_maps is not None:
+        cfg.class_maps = dict(class_maps)
     cfg.protocol = [get_protocol(protocol).name]  # one alone, so not "all"
     cfg.tta_scales, cfg.test_precision = (), "float32"
     cfg = expand(cfg, roots, training=False)
@@ -148,6 +154,17 @@ def _plan(
         ledger = Ledger(out / "measured" / f"{name}.json", "counts", identity, SCHEMA)
         work.append(Work(found, run, dict(test), dataset, ledger))
     return work
+
+
+def _require_one_protocol(work: Sequence[Work]) -> None:
+    """Refuses domains with different class maps, because a result names one protocol for all."""
+    first = work[0].test
+    for each in work:
+        if each.test["protocol"] != first["protocol"]:
+            raise UserError(
+                f"domains '{first['domain']}' and '{each.test['domain']}' have different class "
+                "maps; measure them by different commands, each with its own --out"
+            )
 
 
 def _images_of(dataset: DrivingDataset) -> str:
