@@ -28,6 +28,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--out", required=True, metavar="DIR", help="folder of the stores, DIR/<domain>"
     )
     arguments.add_data_root(parser)
+    arguments.add_class_map(parser)
     arguments.add_device(parser)
     parser.add_argument(
         "--verify",
@@ -64,7 +65,13 @@ def prepare(args: argparse.Namespace) -> None:
     from ibnseg.engine import launch
 
     launch.start_processes()
-    prepare(args.domains, args.out, roots=dict(args.data_root), verify=args.verify)
+    prepare(
+        args.domains,
+        args.out,
+        roots=dict(args.data_root),
+        verify=args.verify,
+        class_maps=dict(args.class_map),
+    )
     launch.stop_processes()
 
 
@@ -80,5 +87,7 @@ def _prepare_features(args: argparse.Namespace) -> None:
     use_device(args.device)
     launch.start_processes()
     cfg = load_config(args.features, args.cfg_options)
+    if args.class_map:
+        cfg.class_maps = dict(args.class_map)
     prepare_features(cfg, args.out, roots=dict(args.data_root))
     launch.stop_processes()

@@ -298,6 +298,12 @@ class Domains:
                 found[name] = self[name].title
         return {name: title for name, title in found.items() if isinstance(title, str)}
 
+    def check_class_maps(self, used: Iterable[str]) -> None:
+        """Raises a UserError for the class map of a domain that is not among those in use."""
+        for name in self._class_maps:
+            if name not in used:
+                raise unknown_name("domain of a class map", name, used)
+
     def check_roots(self, roots: Mapping[str, str], used: Iterable[Domain] = ()) -> None:
         """Checks the names for which data folders are given on the command line.
 

@@ -49,6 +49,7 @@ def prepare(
     *,
     roots: Mapping[str, str] | None = None,
     verify: bool = False,
+    class_maps: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Stores the training splits of domains, decoded, in ``out/<domain>``.
 
@@ -63,6 +64,8 @@ def prepare(
         roots: data folders from the command line, as for :meth:`Domain.root`.
         verify: decode all, and compare with what is stored. What is equal stays, also if the files
             are copies with other times of change; the rest is stored anew.
+        class_maps: files with class maps of one's own, by the names of domains; training then has
+            to be given the same.
 
     Returns:
         The folders of the stores.
@@ -72,7 +75,8 @@ def prepare(
             little room on the disk, before anything is written; and at the end, if some images or
             labels cannot be used.
     """
-    known = Domains()
+    known = Domains(class_maps=class_maps)
+    known.check_class_maps(names)
     domains = [known[name] for name in dict.fromkeys(names)]
     known.check_roots(roots or {}, domains)
     found = [domain.root(roots or {}) for domain in domains]

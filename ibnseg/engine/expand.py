@@ -19,7 +19,7 @@ from ibnseg.runs.foreign import REFUSED
 from ibnseg.runs.recipe import domain_label, is_foreign_network, train_domains
 from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import LATEST
-from ibnseg.support.errors import UserError, unknown_name
+from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path
 
 
@@ -63,7 +63,7 @@ def expand(
     domains = {name: known[name] for name in names}
     titled = [name for name in train_domains(cfg) if name in known]
     cfg.domains = {name: known[name].as_dict() for name in dict.fromkeys([*titled, *names])}
-    _require_mapped(cfg.class_maps, names)
+    known.check_class_maps(names)
     cfg.class_maps = {}  # they are in the domains
     class_set = domains[names[0]].class_set
     for domain in domains.values():
@@ -107,13 +107,6 @@ def _start_of(cfg: Config) -> str | None:
             f"start_from: no checkpoint {path}; expected a finished run's folder or a checkpoint"
         )
     return str(path)
-
-
-def _require_mapped(class_maps: Mapping[str, str], names: list[str]) -> None:
-    """Raises a UserError for the class map of a domain that is neither trained nor tested on."""
-    for name in class_maps:
-        if name not in names:
-            raise unknown_name("domain of a class map", name, names)
 
 
 def _require_same_classes(domain: Domain, class_set: ClassSet, first: str, foreign: bool) -> None:

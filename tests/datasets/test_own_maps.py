@@ -16,6 +16,8 @@ from ibnseg.datasets.gta5 import GTA5
 from ibnseg.datasets.labels import CAMVID_IDS, CLASSES, GTA5_IDS, IGNORE
 from ibnseg.datasets.listing import classes_as_csv
 from ibnseg.datasets.own_maps import apply_own_map, read_own_map
+from ibnseg.datasets.prepare import prepare
+from ibnseg.datasets.sizes import require_equal_sizes
 from ibnseg.engine.expand import expand
 from ibnseg.runs.run import Recipe
 from ibnseg.support.errors import UserError
@@ -182,6 +184,24 @@ def test_a_run_holds_its_map_without_the_file_and_has_another_recipe(
     assert Recipe.of(again) == Recipe.of(own)
     assert Domains.of(own)["gta5"].own_map["sky"] == ""
     assert Domains.of(usual)["gta5"].own_map is None
+
+
+def test_a_store_is_of_one_map(data: Path, in_data: Path, tmp_path: Path) -> None:
+    """A store that was prepared by a map of one's own is read by the same map only."""
+    path = as_file(tmp_path / "own.csv", "gta5", sky="")
+    prepare(["gta5"], tmp_path / "prepared", class_maps=dict(gta5=str(path)))
+    folder = str(tmp_path / "prepared/gta5")
+    root = data / "gta5"
+    own = read_own_map(path)
+    stored = GTA5(root, "train", class_map=own, prepared=folder, pipeline=PIPELINE)
+    files = GTA5(root, "train", class_map=own, pipeline=PIPELINE)
+    one, other = (each[0]["data_samples"].gt_sem_seg.data for each in (stored, files))
+    assert (one == other).all()
+    require_equal_sizes(stored)
+    with pytest.raises(UserError, match=r"holds prepared images with class map \w+, not \w+"):
+        require_equal_sizes(GTA5(root, "train", prepared=folder, pipeline=PIPELINE))
+    with pytest.raises(UserError, match="domain of a class map 'gta5'; known: cityscapes"):
+        prepare(["cityscapes"], tmp_path / "prepared", class_maps=dict(gta5=str(path)))
 
 
 def test_maps_of_other_domains_and_wrong_files_are_refused(cfg: Config, tmp_path: Path) -> None:
