@@ -27,7 +27,7 @@ from ibnseg.datasets.sampler import StreamItem
 from ibnseg.datasets.store import Store, identity_of
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.datasets.upstream import BaseSegDataset
-from ibnseg.support.data_files import is_foreign
+from ibnseg.support.data_files import is_foreign, list_folders
 from ibnseg.support.errors import UserError, unknown_name
 
 SUBSETS = {
@@ -48,8 +48,9 @@ class DrivingDataset(BaseSegDataset):
     files of a split (:meth:`pairs`). It may also state ``CLASS_SET`` (if its classes are not the 19
     of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB),
     ``LABEL_CHANNEL`` (if one channel of the labels holds the ids), ``CLASS_MAPS`` (if other maps to
-    train ids are in use), ``CLASS_TABLE`` (so that users can give maps of their own) and
-    ``DEFECTS`` (if the download has pairs that cannot be used).
+    train ids are in use), ``CLASS_TABLE`` (so that users can give maps of their own), ``COUNTS``
+    (if the number of images is known) and ``DEFECTS`` (if the download has pairs that cannot be
+    used).
 
     Args:
         data_root: the folder into which the download was unpacked.
@@ -85,6 +86,9 @@ class DrivingDataset(BaseSegDataset):
     """Every id that occurs in a label, mapped to its train id or to ``IGNORE``."""
     LABEL_COLORS: ClassVar[dict[tuple[int, int, int], int]] = {}
     """RGB colours mapped to train ids, for labels that are stored as RGB."""
+    COUNTS: ClassVar[Mapping[str, int]] = {}
+    """The official number of labelled images of each split, as far as it is known; if another
+    number is found, a warning says so."""
     LABEL_CHANNEL: ClassVar[str | None] = None
     """The channel that holds the ids in labels with several, of 8 or 16 bits: ``red``, ``green`` or
     ``blue``."""
@@ -157,6 +161,11 @@ class DrivingDataset(BaseSegDataset):
         left out with a warning. It is above 0 only for a download that is known to lack some."""
         return Fraction(0)
 
+    def official_count(self) -> int | None:
+        """The number of labelled images that the whole download has in this split, or None if it is
+        not known."""
+        return self.COUNTS.get(self.split)
+
     def instance_maps(self, root: Path) -> dict[str, Path]:
         """Lists the split's instance maps below ``root``, by the keys of :meth:`pairs`; an adapter
         without instances inherits this empty dict."""
@@ -173,9 +182,17 @@ class DrivingDataset(BaseSegDataset):
             for paths in self.pairs(root)
         )
         if not images and not labels:
+            elsewhere = self._elsewhere(root)
             raise UserError(
                 f"{type(self).__name__}: no images of split '{self.split}' in {root}; "
                 f"expected the layout {self.LAYOUT}"
+                + (f"; {elsewhere} has it, so give this folder" if elsewhere else "")
+            )
+        if not images or not labels:
+            have, lack = ("images", "labels") if images else ("labels", "images")
+            raise UserError(
+                f"{type(self).__name__}: {have} but no {lack} of split '{self.split}' in {root}; "
+                f"expected the layout {self.LAYOUT}; unpack the {lack} too"
             )
         images, labels, defects = without_defects(images, labels, self.defects(root))
         images, labels, alone = without_unpaired(images, labels, self.may_be_unpaired(root))
@@ -192,6 +209,12 @@ class DrivingDataset(BaseSegDataset):
             raise UserError(
                 f"{type(self).__name__}: no images of split '{self.split}' in {root} can be used, "
                 f"{len(self.skipped)} are left out; unpack the whole download"
+            )
+        official = self.official_count()
+        if official not in (None, len(images)):
+            _warn_once(
+                f"{type(self).__name__} {self.split}: {len(images)} labelled images in {root}, "
+                f"{official} in the whole download"
             )
         counts_instances = self.test_mode and not self.has_own_map  # theirs are the usual classes
         instances = self._all_or_none(labels, root) if counts_instances else {}
@@ -219,6 +242,14 @@ class DrivingDataset(BaseSegDataset):
                 image, label = self.store.files(info)
                 info |= dict(stored_image=str(image), stored_label=str(label))
         return found
+
+    def _elsewhere(self, root: Path) -> Path | None:
+        """The folder one level above or below ``root`` that has the split."""
+        for folder in (root.absolute().parent, *list_folders(root)):
+            with suppress(UserError):
+                if all(self.pairs(folder)):
+                    return folder
+        return None
 
     def store_in(self, folder: str | Path, infos: Iterable[Mapping]) -> Store:
         """Returns the store of this split in a folder, be it made or not.

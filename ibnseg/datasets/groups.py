@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 
-def by_city(names: Sequence[str]) -> list[str]:
-    """Groups images by their folder, e.g. the city in Cityscapes: ``frankfurt/<frame>.png``."""
+def by_folder(names: Sequence[str]) -> list[str]:
+    """Groups images by their folder, e.g. the city in Cityscapes: ``frankfurt/<frame>.png``, or the
+    drive in ACDC: ``GOPR0475/<frame>.png``."""
     return [PurePosixPath(name).parent.name for name in names]
 
 
@@ -41,7 +42,8 @@ def by_image(names: Sequence[str]) -> list[str]:
 
 
 GROUPS: dict[str, Callable[[Sequence[str]], list[str]]] = {
-    "city": by_city,
+    "city": by_folder,
+    "drive": by_folder,
     "sequence": by_sequence,
     "stretch": by_stretch,
     "image": by_image,

@@ -124,6 +124,23 @@ def files_by_name(folder: str | Path, *suffixes: str) -> dict[str, Path]:
     return found
 
 
+def files_by_place(folder: str | Path, *suffixes: str) -> dict[str, Path]:
+    """Lists the data files in a folder and in all its sub-folders, by their places in it, with
+    slashes and without the suffix, e.g. ``zurich/zurich_000001``.
+
+    Args:
+        folder, suffixes: as for :func:`files_by_name`.
+
+    Raises:
+        UserError: as :func:`files_by_name`.
+    """
+    return {
+        (each.relative_to(folder) / name).as_posix(): path
+        for each in walk_folders(folder)
+        for name, path in files_by_name(each, *suffixes).items()
+    }
+
+
 def count_by_suffix(files: Iterable[Path]) -> str:
     """Counts files by their suffixes, in words, e.g. ``2 .gif, 1 without suffix``."""
     counts = Counter(path.suffix.lower() or "without suffix" for path in files)

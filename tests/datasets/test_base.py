@@ -17,6 +17,7 @@ from ibnseg.datasets.labels import IGNORE, ClassSet
 from ibnseg.datasets.sampler import StreamItem
 from ibnseg.registry import DATASETS
 from ibnseg.support.errors import UserError
+from tests.datasets.conftest import warnings
 
 ADAPTERS = {"gta5": GTA5, "cityscapes": Cityscapes, "camvid": CamVid}
 
@@ -115,9 +116,41 @@ def test_an_image_without_its_label_or_the_reverse_is_named(data, tmp_path):
 
 def test_several_images_or_labels_without_the_other_are_counted(data, tmp_path):
     shutil.copytree(data / "cityscapes", tmp_path / "c")
-    shutil.rmtree(tmp_path / "c" / "gtFine" / "train")
-    with pytest.raises(UserError, match=r"aachen_000000_.*image without label \(and 3 more\)"):
+    shutil.rmtree(tmp_path / "c" / "gtFine" / "train" / "aachen")
+    with pytest.raises(UserError, match=r"aachen_000000_.*image without label \(and 1 more\)"):
         Cityscapes(tmp_path / "c", "train")
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("gtFine", "images but no labels of split 'train' in .*; expected the layout left"),
+        ("leftImg8bit", "labels but no images of split 'train' in .*; expected the layout left"),
+    ],
+)
+def test_half_a_download_is_refused_with_the_layout(data, tmp_path, removed, message):
+    shutil.copytree(data / "cityscapes", tmp_path / "c")
+    shutil.rmtree(tmp_path / "c" / removed / "train")
+    with pytest.raises(UserError, match=message):
+        Cityscapes(tmp_path / "c", "train")
+
+
+def test_data_one_folder_too_high_or_too_low_is_found(data):
+    place = data / "cityscapes"
+    for root in (data, place / "gtFine"):
+        with pytest.raises(UserError, match=f"; {place} has it, so give this folder"):
+            Cityscapes(root, "val")
+
+
+def test_another_number_of_images_than_the_official_one_is_reported_once(data, log):
+    class Counted(Cityscapes):
+        COUNTS = {"train": 2975, "val": 5}
+
+    for _ in range(2):
+        for split in ("train", "val"):
+            Counted(data / "cityscapes", split)
+    message = f"4 labelled images in {data / 'cityscapes'}, 2975 in the whole download"
+    assert [text for text in warnings(log) if "labelled" in text] == [f"Counted train: {message}"]
 
 
 def test_the_samples_carry_the_datasets_tables(data):

@@ -8,7 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibnseg.datasets import GTA5, CamVid, Cityscapes, MapillaryVistas
+from ibnseg.datasets import (
+    ACDC,
+    GTA5,
+    CamVid,
+    Cityscapes,
+    DarkZurich,
+    FoggyCityscapes,
+    FoggyDriving,
+    FoggyZurich,
+    MapillaryVistas,
+    NightCity,
+    NightCityFine,
+    NighttimeDriving,
+    RainCityscapes,
+    Synthia,
+)
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.bdd100k import BDD100K
 from ibnseg.datasets.gta5 import read_split
@@ -22,6 +37,7 @@ from tests.conftest import (
     write_cityscapes,
     write_gta5,
 )
+from tests.datasets import miniatures
 
 MARK = b"\xef\xbb\xbf"
 
@@ -38,14 +54,24 @@ def write_sem_seg(root: Path) -> None:
 
 
 ADAPTERS = [
-    (GTA5, write_gta5),
-    (Cityscapes, write_cityscapes),
-    (CamVid, write_camvid),
-    (BDD100K, write_sem_seg),
-    (MapillaryVistas, write_mapillary),
+    (GTA5, write_gta5, "val"),
+    (Cityscapes, write_cityscapes, "val"),
+    (CamVid, write_camvid, "val"),
+    (BDD100K, write_sem_seg, "val"),
+    (MapillaryVistas, write_mapillary, "val"),
+    (Synthia, miniatures.write_synthia, "val"),
+    (ACDC, miniatures.write_acdc, "val"),
+    (DarkZurich, miniatures.write_dark_zurich, "val"),
+    (NighttimeDriving, miniatures.write_nighttime_driving, "test"),
+    (NightCity, miniatures.write_nightcity, "val"),
+    (NightCityFine, miniatures.write_nightcity_fine, "val"),
+    (FoggyZurich, miniatures.write_foggy_zurich, "testv2"),
+    (FoggyDriving, miniatures.write_foggy_driving, "testall"),
+    (FoggyCityscapes, miniatures.write_foggy_cityscapes, "val"),
+    (RainCityscapes, miniatures.write_rain_cityscapes, "val"),
 ]
 each_adapter = pytest.mark.parametrize(
-    ("adapter", "write"), ADAPTERS, ids=[adapter.__name__ for adapter, _ in ADAPTERS]
+    ("adapter", "write", "split"), ADAPTERS, ids=[adapter.__name__ for adapter, *_ in ADAPTERS]
 )
 
 
@@ -57,10 +83,10 @@ def names(dataset: DrivingDataset) -> list[str]:
 @each_adapter
 @pytest.mark.parametrize("which", ["images", "both"])
 def test_files_of_others_change_no_split(
-    adapter: type[DrivingDataset], write: Callable, which: str, tmp_path: Path
+    adapter: type[DrivingDataset], write: Callable, split: str, which: str, tmp_path: Path
 ) -> None:
     write(tmp_path)
-    expected = names(adapter(tmp_path, "val"))
+    expected = names(adapter(tmp_path, split))
     for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.jpg")]:
         if which == "both" or "abel" not in str(path.relative_to(tmp_path)):
             path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
@@ -72,19 +98,19 @@ def test_files_of_others_change_no_split(
                 (path.parents[1] / folder).mkdir(exist_ok=True)
                 shutil.copy(path, path.parents[1] / folder)
         (path.parent / "Thumbs.db").touch()
-    assert names(adapter(tmp_path, "val")) == expected
+    assert names(adapter(tmp_path, split)) == expected
 
 
 @each_adapter
 def test_upper_case_suffixes_are_read(
-    adapter: type[DrivingDataset], write: Callable, tmp_path: Path
+    adapter: type[DrivingDataset], write: Callable, split: str, tmp_path: Path
 ) -> None:
     write(tmp_path)
-    before = adapter(tmp_path, "val")
+    before = adapter(tmp_path, split)
     expected, skipped = names(before), before.skipped
     for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.jpg")]:
         path.rename(path.with_suffix(path.suffix.upper()))
-    after = adapter(tmp_path, "val")
+    after = adapter(tmp_path, split)
     assert names(after) == [name[:-3] + name[-3:].upper() for name in expected]
     assert after.skipped == skipped
 

@@ -18,6 +18,11 @@ from ibnseg.datasets.groups import GROUPS
             ["frankfurt", "lindau", "frankfurt"],
         ),
         (
+            "drive",
+            [f"rgb_anon/fog/val/{each}/{each}_frame_0_rgb_anon.png" for each in ("GOPR1", "GP2")],
+            ["GOPR1", "GP2"],
+        ),
+        (
             "sequence",
             ["train/0001TP_006690.jpg", "train/0006R0_f00930.jpg", "val/0001TP_1.png"],
             ["0001TP", "0006R0", "0001TP"],

@@ -8,6 +8,7 @@ import pytest
 from ibnseg.support.data_files import (
     count_by_suffix,
     files_by_name,
+    files_by_place,
     is_foreign,
     list_files,
     list_files_below,
@@ -55,6 +56,22 @@ def test_two_files_of_one_name_are_an_error(tmp_path):
     assert list(files_by_name(tmp_path, ".png")) == ["x", "y"]
     with pytest.raises(UserError, match=r"x.png: the same name also exists as x.JPG"):
         files_by_name(tmp_path, ".png", ".jpg")
+
+
+def test_files_are_listed_by_their_places(tmp_path):
+    make(
+        tmp_path,
+        "a_x.png",
+        "b/c_x.png",
+        "b/d/a_X.PNG",
+        "b/d/e.png",
+        "b/._f_x.png",
+        "__MACOSX/g_x.png",
+    )
+    found = files_by_place(tmp_path, "_x.png")
+    names = {"a": "a_x.png", "b/c": "b/c_x.png", "b/d/a": "b/d/a_X.PNG"}
+    assert found == {key: tmp_path / name for key, name in names.items()}
+    assert files_by_place(tmp_path / "none", ".png") == {}
 
 
 def test_links_to_folders_are_followed_without_end_at_loops(tmp_path):

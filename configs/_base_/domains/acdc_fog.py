@@ -1,0 +1,6 @@
+_base_ = "acdc.py"
+domain = dict(
+    name="acdc_fog",
+    title="ACDC fog",
+    dataset=dict(conditions=("fog",)),
+)

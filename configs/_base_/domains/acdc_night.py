@@ -1,0 +1,6 @@
+_base_ = "acdc.py"
+domain = dict(
+    name="acdc_night",
+    title="ACDC night",
+    dataset=dict(conditions=("night",)),
+)

@@ -1,0 +1,6 @@
+_base_ = "acdc.py"
+domain = dict(
+    name="acdc_rain",
+    title="ACDC rain",
+    dataset=dict(conditions=("rain",)),
+)

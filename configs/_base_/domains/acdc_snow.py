@@ -1,0 +1,6 @@
+_base_ = "acdc.py"
+domain = dict(
+    name="acdc_snow",
+    title="ACDC snow",
+    dataset=dict(conditions=("snow",)),
+)
