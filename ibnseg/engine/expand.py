@@ -15,7 +15,7 @@ from ibnseg.engine.protocols import protocols_of
 from ibnseg.engine.read import with_defaults
 from ibnseg.engine.testing import expand_testing
 from ibnseg.engine.training import check_heads, expand_selection, expand_training
-from ibnseg.runs.foreign import REFUSED
+from ibnseg.runs.mmengine_keys import REFUSED
 from ibnseg.runs.recipe import domain_label, is_foreign_network, train_domains
 from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import LATEST

@@ -9,9 +9,9 @@ from mmengine.config import Config
 
 from ibnseg.engine import schedule
 from ibnseg.engine.precision import WRAPPERS
-from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
 from ibnseg.runs.kinds import SWITCH, TYPED_LIST, is_number, is_typed
+from ibnseg.runs.mmengine_keys import WORDS
 from ibnseg.support.errors import UserError, unknown_name
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

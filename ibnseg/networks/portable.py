@@ -9,8 +9,8 @@ from functools import cache
 from importlib import import_module
 
 from ibnseg.runs.check import check_values
-from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
+from ibnseg.runs.mmengine_keys import WORDS
 from ibnseg.runs.recipe import OF_A_PROCESS, contracted, recipe_values
 from ibnseg.support.errors import UserError, unknown_name
 

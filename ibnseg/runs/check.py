@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.keys import KEYS, RECORDED, REQUIRED
 from ibnseg.runs.kinds import TEXTS, is_texts
+from ibnseg.runs.mmengine_keys import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.recipe import is_foreign_network
 from ibnseg.support.errors import UserError, unknown_name
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ibnseg.runs.foreign import REFUSED, WORDS
 from ibnseg.runs.kinds import (
     AUTO,
     BOUNDS,
@@ -39,6 +38,7 @@ from ibnseg.runs.kinds import (
     one_of,
     or_none,
 )
+from ibnseg.runs.mmengine_keys import REFUSED, WORDS
 
 REQUIRED = object()
 """The default of a key that every config has to set."""

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import DERIVED, KEYS, RECORDED, REQUIRED, is_expanded
 from ibnseg.runs.kinds import as_list
+from ibnseg.runs.mmengine_keys import WORDS
 from ibnseg.runs.revisions import revisions_of
 from ibnseg.support.errors import UserError
 

@@ -13,8 +13,8 @@ from mmengine.config import Config
 
 from ibnseg.engine.expand import expand
 from ibnseg.runs.check import check_names, check_options, check_values
-from ibnseg.runs.foreign import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.runs.keys import KEYS, REQUIRED
+from ibnseg.runs.mmengine_keys import MODEL_FILE_KEYS, REFUSED, WORDS
 from ibnseg.support.errors import UserError
 from tests.support.refusals import refused
 

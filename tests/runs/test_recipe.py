@@ -17,8 +17,8 @@ from ibnseg.datasets.listing import classes_as_csv
 from ibnseg.engine import run as engine
 from ibnseg.engine.expand import expand
 from ibnseg.engine.read import load_config
-from ibnseg.runs.foreign import WORDS
 from ibnseg.runs.keys import KEYS
+from ibnseg.runs.mmengine_keys import WORDS
 from ibnseg.runs.recipe import differences
 from ibnseg.runs.revisions import REVISIONS
 from ibnseg.runs.run import Recipe, Run
