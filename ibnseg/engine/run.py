@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch.distributed as dist
@@ -30,7 +31,7 @@ from ibnseg.runs.keys import KEYS
 from ibnseg.runs.kinds import AUTO
 from ibnseg.runs.recipe import MODULE, OF_A_PROCESS, differences, recipe_values
 from ibnseg.runs.revisions import REVISION, why_not_resumed
-from ibnseg.runs.run import BEST, CONFIG, LATEST, Run, default_folder
+from ibnseg.runs.run import BEST, CONFIG, LATEST, RESULTS, Run, default_folder
 from ibnseg.support.differing import first_difference
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import alone_in, as_path, require_writable
@@ -136,9 +137,23 @@ def test_network(
         require_checkpoint(checkpoint)
     cfg = _prepare(cfg, roots, domains, protocols, class_maps, None, training=False)
     of_run = checkpoint and _folder_of(checkpoint)
-    runner = _build_runner(cfg, as_path(work_dir or of_run or _default_folder(cfg, None)))
-    warn_if_emulated(cfg.test_precision)
-    return _test_and_report(runner, checkpoint, resume)
+    folder = as_path(work_dir or of_run or _default_folder(cfg, None))
+    with _no_folder_if_refused(folder):
+        runner = _build_runner(cfg, folder)
+        warn_if_emulated(cfg.test_precision)
+        return _test_and_report(runner, checkpoint, resume)
+
+
+@contextmanager
+def _no_folder_if_refused(folder: Path) -> Iterator[None]:
+    """Removes a folder that a test has made and is refused in before it has results."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except UserError:
+        if is_new and is_main_process() and not (folder / RESULTS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _recorded(folder: Path, names: Sequence[str]) -> dict[str, object]:

@@ -159,8 +159,8 @@ def facts_of(source: str, found: Found) -> Facts:
         found: what was found out about it.
 
     Raises:
-        UserError: for a fact that nobody states (it shows the file to write), an unknown one, and a
-            value of the wrong kind.
+        UserError: for a fact that nobody states (it shows the file to write), an unknown one, a
+            value of the wrong kind, and a mean or std of another range than the one stated.
     """
     in_file = _read(found.file) if found.file.is_file() else {}
     values = {**found.says, **in_file}
@@ -180,11 +180,25 @@ def facts_of(source: str, found: Found) -> Facts:
         )
     defaults = {name: fact.default for name, fact in FACTS.items() if fact.default is not REQUIRED}
     facts = Facts.of({**defaults, **values})
+    if _is_of_other_range(facts):
+        where = found.file if {"range", "mean", "std"} & in_file.keys() else source
+        raise UserError(
+            f"{where}: mean {[*facts.mean]} and std {[*facts.std]} are not those of pixels from 0 "
+            f"to {facts.range}; state the range that they are of, 1 or 255"
+        )
     unknown = [name for name in facts.class_map if name not in facts.classes]
     if unknown:
         where = found.file if "class_map" in in_file else source
         raise UserError(f"{where}: class_map: {unknown_name('class', unknown[0], facts.classes)}")
     return facts
+
+
+def _is_of_other_range(facts: Facts) -> bool:
+    """Whether mean and standard deviation can only be those of pixels of the other range."""
+    mean, std = ([abs(value) for value in values] for values in (facts.mean, facts.std))
+    if facts.range == 1:
+        return max(mean) > 2 or max(std) > 10
+    return 0 < max(mean) <= 1 or max(std) < 1
 
 
 def named_as_tested(

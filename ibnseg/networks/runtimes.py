@@ -4,12 +4,14 @@ torch.export."""
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from mmengine.device import get_device
-from torch import Tensor, nn
+from mmengine.logging import print_log
+from torch import Tensor
 
 from ibnseg.networks.facts import Facts, Found, configured
 from ibnseg.networks.kinds import kind_of
@@ -45,7 +47,7 @@ def configure(source: str) -> dict:
     return configured(str(path), kind_of(source).words, found)
 
 
-def build(source: str, facts: Facts, *, runtime: str | None = None) -> nn.Module:
+def build(source: str, facts: Facts, *, runtime: str | None = None) -> FileNetwork:
     """Opens a file for inference.
 
     Args:
@@ -55,7 +57,7 @@ def build(source: str, facts: Facts, *, runtime: str | None = None) -> nn.Module
             that is installed. In a config, it is ``model.runtime``.
 
     Returns:
-        A module that takes images as the facts say, ``(N, 3, H, W)`` float32, and gives logits,
+        A callable that takes images as the facts say, ``(N, 3, H, W)`` float32, and gives logits,
         ``(N, K, h, w)`` float32, or classes, ``(N, h, w)`` int64.
 
     Raises:
@@ -67,8 +69,10 @@ def build(source: str, facts: Facts, *, runtime: str | None = None) -> nn.Module
     return FileNetwork(path, session, facts)
 
 
-class FileNetwork(nn.Module):
+class FileNetwork:
     """A network in a file, with images and outputs in the forms that the tests take.
+
+    It is no module of torch, because its precision and its layers are those of the file.
 
     Args:
         path: the file, for messages.
@@ -77,11 +81,9 @@ class FileNetwork(nn.Module):
     """
 
     def __init__(self, path: Path, session: Session, facts: Facts) -> None:
-        super().__init__()
         self.path, self.port = path, _image_port(session, path)
         self.output, self.gives = _output(session, path, facts), facts.gives
-        self.run, self.module = session.run, session.module
-        self.requires_grad_(False)
+        self.run = session.run
         self.classes = len(facts.classes)
         says = read_description(session.metadata, str(path))
         self.aligns = bool(says.get("align_corners")) and says.get("gives") == "logits"
@@ -92,11 +94,7 @@ class FileNetwork(nn.Module):
                 "[0, 0, 0] and std [1, 1, 1] in its facts"
             )
 
-    def train(self, mode: bool = True) -> FileNetwork:
-        """Does nothing: exported networks are in eval mode, and refuse to be asked."""
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Computes logits or classes of images ``(N, 3, H, W)`` float32.
 
         Raises:
@@ -178,12 +176,23 @@ def _kind(port: Port) -> str | None:
 
 
 def _output(session: Session, path: Path, facts: Facts) -> int:
-    """The number of the first output that has what the facts say."""
-    classes = len(facts.classes)
+    """The number of the first output that has what the facts say; warns if there are others."""
+    classes, fitting = len(facts.classes), []
     for i, port in enumerate(session.outputs):
         fits = facts.gives == "classes" or port.shape[1:2] in ((classes,), (None,))
         if _kind(port) == facts.gives and fits:
-            return i
+            fitting.append(i)
+    if len(fitting) > 1:
+        found = found_ports([session.outputs[i] for i in fitting])
+        first = session.outputs[fitting[0]].name
+        print_log(
+            f"{path}: several outputs could be the {facts.gives}, {found}; the first is taken, "
+            f"{first}. If it is another one, export the network with that one alone",
+            "current",
+            logging.WARNING,
+        )
+    if fitting:
+        return fitting[0]
     wanted = f"logits (N, {classes}, h, w) of floating point"
     if facts.gives == "classes":
         wanted = "classes (N, h, w) of whole numbers"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ibnseg.networks.metadata import KEY
 from ibnseg.support.errors import UserError, unknown_name
@@ -44,8 +44,6 @@ class Session(NamedTuple):
     """What the file says of itself under :data:`~ibnseg.networks.metadata.KEY`."""
     run: Callable[[Tensor, int], Tensor]
     """Computes an output, by its number, of the first input."""
-    module: nn.Module | None = None
-    """The network as a module of torch, if it is one."""
 
 
 class Runtime(NamedTuple):
@@ -205,7 +203,7 @@ def _open_torch(torch_: ModuleType, path: Path, device: torch.device) -> Session
         program = torch.export.load(path, extra_files=extra)
     if device.type != "cpu":
         program = move_to_device_pass(program, device)
-    signature, module = program.graph_signature, program.module()
+    signature, module = program.graph_signature, program.module().requires_grad_(False)
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs, outputs = (
         tuple(_torch_port(name, values.get(name)) for name in names)
@@ -217,7 +215,7 @@ def _open_torch(torch_: ModuleType, path: Path, device: torch.device) -> Session
         leaves = torch.utils._pytree.tree_leaves(found)
         return leaves[output]
 
-    return Session(inputs, outputs, extra[KEY] or None, run, module)
+    return Session(inputs, outputs, extra[KEY] or None, run)
 
 
 def _torch_port(name: str, value: object) -> Port:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ibnseg.engine.early import check_given_names, check_network
 from ibnseg.networks.kinds import kind_of, no_network
+from ibnseg.runs.recipe import hash_of
 from ibnseg.support import configs
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path
@@ -148,7 +149,8 @@ def find_source(
         options: changes to the config, ``key=value``.
 
     Raises:
-        UserError: if it cannot be found, or too little is known of it.
+        UserError: if it cannot be found, or too little is known of it; and for an option that
+            changes what is known of a network that was not trained here.
     """
     require(source, checkpoint, maps=True)
     kind = kind_of(source)
@@ -161,7 +163,23 @@ def find_source(
         source, kind = named, kind_of(named)
     from ibnseg.engine.read import config_of
 
-    return Source(config_of(kind.module.configure(str(source)), options), None)
+    _require_of_test(str(source), options)
+    cfg = config_of(kind.module.configure(str(source)), options)
+    if runtime := cfg.model.get("runtime"):  # another one rounds in another way
+        cfg.foreign.sha256 = hash_of(dict(network=cfg.foreign.sha256, runtime=runtime))
+    return Source(cfg, None)
+
+
+def _require_of_test(source: str, options: Sequence[str]) -> None:
+    """Refuses options that would change what is known of a network, beside its hash."""
+    for option in options:
+        key = option.partition("=")[0]
+        top, *below = key.split(".")
+        if top == "foreign" or (top == "model" and below[:1] not in (["runtime"], ["test_cfg"])):
+            raise UserError(
+                f"{source}: option '{key}' cannot be set; state what is true of the network in the "
+                "file of its facts (docs/any_model.md)"
+            )
 
 
 def check_testing(

@@ -233,6 +233,30 @@ def test_a_plain_function_refuses_another_precision(theirs, tested) -> None:
         tested(theirs(CALLABLE), precision="bfloat16", domains=["gta5"])
 
 
+def test_a_file_refuses_another_precision(tested, tmp_path: Path) -> None:
+    network = torch.nn.Conv2d(3, len(CLASSES), 1)
+    program = torch.export.export(network, (torch.zeros(1, 3, 48, 64),))
+    torch.export.save(program, tmp_path / "x.pt2")
+    (tmp_path / "x.json").write_text(json.dumps(FACTS))
+    with pytest.raises(UserError, match="x.pt2: runs in a precision of its own"):
+        tested(str(tmp_path / "x.pt2"), precision="bfloat16", domains=["gta5"])
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["model.facts.range=1", "model.data_preprocessor.bgr_to_rgb=False", "foreign.sha256=x"],
+)
+def test_options_do_not_change_what_is_known_of_a_network(option: str, theirs, tested) -> None:
+    with pytest.raises(UserError, match=f"option '{option.split('=')[0]}' cannot be set; state"):
+        tested(theirs(), options=[option])
+
+
+def test_a_refused_test_leaves_no_folder(theirs, tested, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gave 19 channels, but its facts name 18 classes"):
+        tested(theirs(classes=CLASSES[:-1]), work_dir=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_class_in_common_is_refused(theirs, tested) -> None:
     with pytest.raises(UserError, match="the network has none of these, but direct, "):
         tested(theirs(classes=["direct", "alternative"]))

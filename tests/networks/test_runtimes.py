@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.export import Dim
 
 from ibnseg.networks.facts import Facts
-from ibnseg.networks.runtimes import build, configure
+from ibnseg.networks.runtimes import FileNetwork, build, configure
 from ibnseg.networks.sessions import open_session
 from ibnseg.support.errors import UserError
 
@@ -48,6 +49,7 @@ class Colours(nn.Module):
             "classes": logits.argmax(1),
             "classes with a channel": logits.argmax(1, keepdim=True).to(torch.int32),
             "features and logits": (logits[:, :2], logits),
+            "logits twice": (logits, 2 * logits),
             "features": logits[:, :2],
         }
         return forms[self.gives]
@@ -91,7 +93,7 @@ SAVE = [
 Save = tuple[str, Callable]
 
 
-def opened(file: Path, **facts: object) -> nn.Module:
+def opened(file: Path, **facts: object) -> FileNetwork:
     file.with_suffix(".json").write_text(json.dumps(FACTS | facts))
     found = Facts.of(configure(str(file))["model"]["facts"])
     return build(str(file), found)
@@ -129,6 +131,15 @@ def test_the_first_output_that_fits_is_taken(save: Save, tmp_path: Path) -> None
     suffix, write = save
     network = opened(write(tmp_path / f"x{suffix}", Colours("features and logits")))
     np.testing.assert_allclose(network(IMAGES), LOGITS, rtol=1e-5)
+
+
+def test_it_warns_if_several_outputs_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    network = opened(save_torch(tmp_path / "x.pt2", Colours("logits twice")))
+    logger.removeHandler(caplog.handler)
+    np.testing.assert_allclose(network(IMAGES), LOGITS, rtol=1e-5)
+    assert "several outputs could be the logits" in caplog.text
 
 
 @pytest.mark.parametrize("save", SAVE)
