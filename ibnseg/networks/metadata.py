@@ -11,13 +11,14 @@ from mmengine.config import Config
 
 import ibnseg
 from ibnseg.datasets.labels import ClassSet
+from ibnseg.engine.selection import selection_of
 from ibnseg.engine.testing import describe_inference, slide_of
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.networks.facts import Facts
 from ibnseg.networks.graph import Graph
 from ibnseg.runs.kinds import as_list
 from ibnseg.runs.recipe import domain_label
-from ibnseg.runs.run import BEST, Run
+from ibnseg.runs.run import Run
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import sha256
 
@@ -61,7 +62,7 @@ def describe(
         trained_on=domain_label(cfg),
         size=list(size) if size else None,
         stride=graph.stride,
-        selected_on=domain_label(cfg) if checkpoint.name == BEST else None,
+        selected_on=selection_of(checkpoint, meta),
         gives="classes" if graph.gives == "train-ids" else "logits",
     )
     return dict(

@@ -15,6 +15,7 @@ from ibnseg import cli, load, predict
 from ibnseg.datasets.labels import CLASSES
 from ibnseg.datasets.pictures import read_label
 from ibnseg.evaluation import results
+from ibnseg.networks.sources import find_source
 from ibnseg.networks.testing import test as run_test
 from ibnseg.support.errors import UserError
 from tests.conftest import save_rgb, scene
@@ -333,3 +334,12 @@ def test_domains_have_to_be_named(theirs, capsys) -> None:
     assert "so it has no test domains of its own; name them (--domains A,B)" in (
         capsys.readouterr().err
     )
+
+
+def test_an_exported_file_of_a_selected_checkpoint_stays_marked(trained, tmp_path: Path) -> None:
+    save_rgb(tmp_path / "photo.png", scene(3)[0])
+    best = shutil.copy(trained[1] / "latest.pth", tmp_path / "best_mIoU_iter_8.pth")
+    file = str(tmp_path / "x.pt2")
+    words = ["--to", "torch", "--out", file, "--images", str(tmp_path)]
+    assert cli.main(["export", str(trained[1]), str(best), *words]) == 0
+    assert find_source(file).cfg.foreign.selected_on == "unknown"
