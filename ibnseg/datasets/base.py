@@ -18,13 +18,14 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ibnseg.datasets.class_tables import classes_of
+from ibnseg.datasets.label_reader import LabelReader
 from ibnseg.datasets.labels import CITYSCAPES, IGNORE, ClassSet
 from ibnseg.datasets.mistaken import SAMPLED, seem_train_ids, telling_ids
 from ibnseg.datasets.own_maps import apply_own_map
 from ibnseg.datasets.pairing import without_defects, without_unpaired
 from ibnseg.datasets.pictures import CHANNELS, read_label
 from ibnseg.datasets.sampler import StreamItem
-from ibnseg.datasets.store import Store, identity_of
+from ibnseg.datasets.store import Store, identity_of, short_digest
 from ibnseg.datasets.transforms import LoadLabel
 from ibnseg.datasets.upstream import BaseSegDataset
 from ibnseg.support.data_files import is_foreign, list_folders
@@ -47,10 +48,10 @@ class DrivingDataset(BaseSegDataset):
     An adapter is a subclass that states ``LAYOUT``, ``SPLITS`` and ``LABEL_IDS``, and lists the
     files of a split (:meth:`pairs`). It may also state ``CLASS_SET`` (if its classes are not the 19
     of Cityscapes), ``LABEL_COLORS`` (if there are copies with labels stored as RGB),
-    ``LABEL_CHANNEL`` (if one channel of the labels holds the ids), ``CLASS_MAPS`` (if other maps to
-    train ids are in use), ``CLASS_TABLE`` (so that users can give maps of their own), ``COUNTS``
-    (if the number of images is known) and ``DEFECTS`` (if the download has pairs that cannot be
-    used).
+    ``LABEL_CHANNEL`` (if one channel of the labels holds the ids), ``label_reader`` (if they are
+    stored as polygons, segments or colours), ``CLASS_MAPS`` (if other maps to train ids are in
+    use), ``CLASS_TABLE`` (so that users can give maps of their own), ``COUNTS`` (if the number of
+    images is known) and ``DEFECTS`` (if the download has pairs that cannot be used).
 
     Args:
         data_root: the folder into which the download was unpacked.
@@ -92,6 +93,8 @@ class DrivingDataset(BaseSegDataset):
     LABEL_CHANNEL: ClassVar[str | None] = None
     """The channel that holds the ids in labels with several, of 8 or 16 bits: ``red``, ``green`` or
     ``blue``."""
+    label_reader: LabelReader | None = None
+    """What reads labels that are not stored as ids; :meth:`pairs` may set it."""
     CLASS_MAPS: ClassVar[dict[str, dict[int, int]]] = {}
     """Other tables like ``LABEL_IDS``, by name."""
     CLASS_TABLE: ClassVar[str | None] = None
@@ -223,7 +226,8 @@ class DrivingDataset(BaseSegDataset):
             order = np.random.RandomState(0).permutation(len(keys))  # never changes
             count = max(1, math.floor(len(keys) * SUBSETS[self.subset]))
             keys = [keys[i] for i in sorted(order[:count])]
-        if any(isinstance(step, LoadLabel) for step in self.pipeline.transforms):
+        reads = any(isinstance(step, LoadLabel) for step in self.pipeline.transforms)
+        if reads and self.label_reader is None:
             self._warn_of_train_ids([labels[key] for key in keys])
         found = [
             dict(
@@ -259,6 +263,8 @@ class DrivingDataset(BaseSegDataset):
             infos: the samples, as :meth:`load_data_list` lists them.
         """
         identity = identity_of(type(self), self.split, self.label_ids, self.label_colors, infos)
+        if self.label_reader is not None:
+            identity["label reader"] = short_digest(self.label_reader.identity())
         return Store(Path(folder), Path(self.data_root), identity)
 
     def _all_or_none(self, labels: dict[str, Path], root: Path) -> dict[str, Path]:
@@ -301,6 +307,7 @@ class DrivingDataset(BaseSegDataset):
             label_ids=self.label_ids,
             label_colors=self.label_colors,
             label_channel=self.LABEL_CHANNEL,
+            label_reader=self.label_reader,
         )
         return super().get_data_info(idx) | tables
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.joined import JoinedDomains
+from ibnseg.datasets.label_reader import LabelReader
 from ibnseg.datasets.pictures import MOST_BYTES, UNREADABLE, unreadable
 from ibnseg.support.errors import UserError
 from ibnseg.support.progress import with_bar_if_long
@@ -40,6 +41,8 @@ class Pair(NamedTuple):
     image: str
     other: str
     kind: str
+    reader: LabelReader | None = None
+    """What reads the other file, if it is no image."""
 
     @property
     def problem(self) -> str | None:
@@ -49,7 +52,8 @@ class Pair(NamedTuple):
             state = tuple(map(_state, self[:2]))
             if state in _EQUAL:
                 return None
-            size, own = (stored_size(path) for path in self[:2])
+            size = stored_size(self.image)
+            own = self.reader.size(self.other) if self.reader else stored_size(self.other)
         except UserError as error:
             return str(error)
         if size == own:
@@ -162,4 +166,5 @@ def _pairs(dataset: DrivingDataset | JoinedDomains) -> Iterator[Pair]:
             continue
         for key, kind in KINDS.items():
             if key in info:
-                yield Pair(info["img_path"], info[key], kind)
+                reader = info.get("label_reader") if kind == "label" else None
+                yield Pair(info["img_path"], info[key], kind, reader)

@@ -134,7 +134,6 @@ def identity_of(
             is left out.
     """
     tables = (sorted(label_ids.items()), sorted(label_colors.items()))
-    digest = hashlib.sha256(json.dumps([*tables, adapter.LABEL_CHANNEL]).encode()).hexdigest()
     exact = all(Path(info["img_path"]).suffix.lower() == ".png" for info in infos)
     import cv2  # not above, so that what a bug report needs can be read without it
 
@@ -142,9 +141,14 @@ def identity_of(
         "version": VERSION,
         "dataset": adapter.__name__,
         "split": split,
-        "class map": digest[:16],
+        "class map": short_digest(json.dumps([*tables, adapter.LABEL_CHANNEL])),
         "decoder": None if exact else f"OpenCV {cv2.__version__}",
     }
+
+
+def short_digest(text: str) -> str:
+    """16 hexadecimal digits that stand for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def stamp_of(info: Mapping) -> str:

@@ -89,9 +89,9 @@ def class_index(dataset: DrivingDataset, tile: int = TILE, workers: int = 0) -> 
 def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
     """Names the file in which the index of a dataset is cached, by a hash of what it depends on.
 
-    That is the dataset's type, its tables of ids and colours, the channel of the ids, the tile, and
-    the labels' names below the root and their sizes. So runs with other seeds and networks find it,
-    and so does a copy of the data in another folder.
+    That is the dataset's type, its tables of ids and colours, how its labels are read, the tile,
+    and the labels' names below the root and their sizes. So runs with other seeds and networks find
+    it, and so does a copy of the data in another folder.
     """
     files = [Path(dataset.get_data_info(i)["seg_map_path"]) for i in range(len(dataset))]
     facts = (
@@ -101,6 +101,7 @@ def index_file(dataset: DrivingDataset, tile: int = TILE) -> Path:
         dataset.LABEL_CHANNEL,
         tile,
         [(os.path.relpath(file, dataset.data_root), file.stat().st_size) for file in files],
+        *([dataset.label_reader.identity()] if dataset.label_reader else []),
     )
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache_folder() / "class_index" / f"{name}.npy"

@@ -78,6 +78,7 @@ class Protocol:
 
 
 _HALF = ("half", None)
+_VISTAS = ("MapillaryVistas", "MapillaryVistas2")
 _SLIDE = Slide((512, 512), (341, 341))
 
 PROTOCOLS = {
@@ -94,7 +95,7 @@ PROTOCOLS = {
             "robustnet",
             1,
             "shachoi/RobustNet, and SHADE, WildNet, PinMem after it",
-            {"MapillaryVistas": View(both=("height", 1536), crop=(1536, 1536))},
+            dict.fromkeys(_VISTAS, View(both=("height", 1536), crop=(1536, 1536))),
             WHOLE,
             {"GTA5": "by_color"},
             CLASSES,
@@ -107,10 +108,10 @@ PROTOCOLS = {
                 "Cityscapes": View(image=("within", (1024, 512))),
                 "BDD100K": View(image=("within", (1280, 720))),
                 "GTA5": View(image=("within", (1280, 720))),
-                "MapillaryVistas": View(both=_HALF, image=("within", (1024, 512))),
+                **dict.fromkeys(_VISTAS, View(both=_HALF, image=("within", (1024, 512)))),
             },
             _SLIDE,
-            {"MapillaryVistas": "openseg"},
+            dict.fromkeys(_VISTAS, "openseg"),
             CLASSES,
         ),
         Protocol(
@@ -121,10 +122,10 @@ PROTOCOLS = {
                 "Cityscapes": View(image=("within", (2048, 1024))),
                 "BDD100K": View(image=("within", (1280, 720))),
                 "GTA5": View(image=("within", (1280, 720))),
-                "MapillaryVistas": View(both=_HALF, image=("within", (2048, 1024))),
+                **dict.fromkeys(_VISTAS, View(both=_HALF, image=("within", (2048, 1024)))),
             },
             _SLIDE,
-            {"MapillaryVistas": "openseg"},
+            dict.fromkeys(_VISTAS, "openseg"),
             CLASSES,
         ),
         Protocol(

@@ -9,20 +9,28 @@ import numpy as np
 import pytest
 
 from ibnseg.datasets import (
+    A2D2,
     ACDC,
     GTA5,
+    IDD,
+    KITTI,
+    VIPER,
     CamVid,
+    CamVid32,
     Cityscapes,
     DarkZurich,
     FoggyCityscapes,
     FoggyDriving,
     FoggyZurich,
     MapillaryVistas,
+    MapillaryVistas2,
     NightCity,
     NightCityFine,
     NighttimeDriving,
     RainCityscapes,
     Synthia,
+    UrbanSyn,
+    WildDash2,
 )
 from ibnseg.datasets.base import DrivingDataset
 from ibnseg.datasets.bdd100k import BDD100K
@@ -38,6 +46,14 @@ from tests.conftest import (
     write_gta5,
 )
 from tests.datasets import miniatures
+from tests.datasets.test_a2d2 import write_a2d2
+from tests.datasets.test_camvid32 import write_camvid32
+from tests.datasets.test_idd import write_idd
+from tests.datasets.test_kitti import write_kitti
+from tests.datasets.test_mapillary2 import write_vistas2
+from tests.datasets.test_urbansyn import write_urbansyn
+from tests.datasets.test_viper import write_viper
+from tests.datasets.test_wilddash2 import write_wilddash2
 
 MARK = b"\xef\xbb\xbf"
 
@@ -69,6 +85,14 @@ ADAPTERS = [
     (FoggyDriving, miniatures.write_foggy_driving, "testall"),
     (FoggyCityscapes, miniatures.write_foggy_cityscapes, "val"),
     (RainCityscapes, miniatures.write_rain_cityscapes, "val"),
+    (IDD, write_idd, "val"),
+    (WildDash2, write_wilddash2, "all"),
+    (KITTI, write_kitti, "all"),
+    (UrbanSyn, write_urbansyn, "all"),
+    (MapillaryVistas2, write_vistas2, "val"),
+    (VIPER, write_viper, "val"),
+    (CamVid32, write_camvid32, "val"),
+    (A2D2, write_a2d2, "train"),
 ]
 each_adapter = pytest.mark.parametrize(
     ("adapter", "write", "split"), ADAPTERS, ids=[adapter.__name__ for adapter, *_ in ADAPTERS]
@@ -111,7 +135,8 @@ def test_upper_case_suffixes_are_read(
     for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.jpg")]:
         path.rename(path.with_suffix(path.suffix.upper()))
     after = adapter(tmp_path, split)
-    assert names(after) == [name[:-3] + name[-3:].upper() for name in expected]
+    upper = [name.replace(".png", ".PNG").replace(".jpg", ".JPG") for name in expected]
+    assert names(after) == upper
     assert after.skipped == skipped
 
 

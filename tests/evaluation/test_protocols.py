@@ -24,7 +24,7 @@ def test_every_protocol_names_its_source_and_the_papers_average_all_classes():
 
 def test_protocols_slide_and_map_labels_as_their_papers_do():
     maps = {name: dict(p.class_maps) for name, p in PROTOCOLS.items() if p.class_maps}
-    openseg = {"MapillaryVistas": "openseg"}
+    openseg = {"MapillaryVistas": "openseg", "MapillaryVistas2": "openseg"}
     assert maps == {"robustnet": {"GTA5": "by_color"}, "rein": openseg, "soma": openseg}
     for name, protocol in PROTOCOLS.items():
         own = dict(rein=SLIDE, soma=SLIDE, native=None, paper=None).get(name, "whole")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -100,6 +101,20 @@ def _places_of(colors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
     return table
 
 
+def stored_label(info: Mapping) -> np.ndarray:
+    """Reads the label of a sample: (H, W) uint8 ids of the dataset, or (H, W, 3) uint8 RGB.
+
+    Args:
+        info: the sample. Its ``label_reader`` reads labels that are not stored as ids; of those
+            with several channels, ``label_channel`` names the one with the ids.
+
+    Raises:
+        UserError: if the label cannot be read.
+    """
+    path, reader = info["seg_map_path"], info.get("label_reader")
+    return reader.ids(path) if reader else read_label(path, info.get("label_channel"))
+
+
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
     """Loads ``img_path`` into ``img``, (H, W, 3) uint8 BGR, and notes its size as ``ori_shape``.
@@ -138,7 +153,7 @@ class LoadLabel(BaseTransform):
         """Reads the label of a sample, (H, W) uint8 train ids, without its image."""
         if "stored_label" in info:
             return map_pixels(info["stored_label"], 2)
-        label = read_label(info["seg_map_path"], info.get("label_channel"))
+        label = stored_label(info)
         if label.ndim == 2:
             return ids_to_train_ids(label, info["label_ids"], info["seg_map_path"])
         return self._from_colors(label, info)
@@ -153,7 +168,7 @@ class LoadLabel(BaseTransform):
         """
         if "stored_label" in info:
             return stretches(np.asarray(self.train_ids(info)), tile)
-        label = read_label(info["seg_map_path"], info.get("label_channel"))
+        label = stored_label(info)
         if label.ndim > 2:
             return stretches(self._from_colors(label, info), tile)
         found = stretches(label, tile)
