@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ibnseg.datasets.labels import CLASSES
+from ibnseg.datasets.labels import CLASSES, SUBSETS
 from ibnseg.support.errors import unknown_name
 
 Resize = tuple[str, "float | tuple[int, int] | None"]
@@ -135,6 +135,18 @@ PROTOCOLS = {
             {"others": View(both=("short_edge", 1024), interpolation="bilinear")},
             WHOLE,
         ),
+        Protocol(
+            "synthia16",
+            1,
+            "lhoyer/DAFormer, yzou2/CBST and RoyalVane/CLAN, for networks trained on SYNTHIA",
+            eval_classes=SUBSETS["synthia16"],
+        ),
+        Protocol(
+            "synthia13",
+            1,
+            "the same, without wall, fence and pole (mIoU*)",
+            eval_classes=SUBSETS["synthia13"],
+        ),
     )
 }
 
@@ -224,6 +236,12 @@ def _view_words(view: View) -> str:
     return ", then ".join(parts)
 
 
+def _averaged_words(classes: tuple[str, ...] | None) -> str:
+    if classes is None:
+        return "the domain's classes"
+    return f"{'all ' * (classes == CLASSES)}{len(classes)} classes"
+
+
 def protocols_table() -> str:
     """Returns the table of protocols in Markdown."""
     rows = [
@@ -242,7 +260,7 @@ def protocols_table() -> str:
                 "; ".join(views) or "stored",
                 inference or "as the model says",
                 "; ".join(f"{k}: `{v}`" for k, v in p.class_maps.items()) or "the domain's",
-                "all 19 classes" if p.eval_classes else "the domain's classes",
+                _averaged_words(p.eval_classes),
                 p.source,
             )
         )

@@ -111,7 +111,7 @@ def test_all_protocols_are_tested_into_one_table(
 ) -> None:
     """Those that make images large are left out here, because they take seconds."""
     _, run, _ = trained
-    for name in ("rein", "soma", "short1024"):
+    for name in ("rein", "soma", "short1024", "synthia13"):
         monkeypatch.delitem(PROTOCOLS, name)
     given = dict(roots=roots, domains=["cityscapes"], work_dir=tmp_path)
     content = run_test(run, protocols=["all"], **given)
@@ -119,9 +119,15 @@ def test_all_protocols_are_tested_into_one_table(
         "native",
         "paper",
         "robustnet",
+        "synthia16",
     ]
     rows = [line for line in capsys.readouterr().out.splitlines() if "| Cityscapes |" in line]
-    assert [row.split("|")[7].split()[0] for row in rows] == ["native", "paper", "robustnet"]
+    assert [row.split("|")[7].split()[0] for row in rows] == [
+        "native",
+        "paper",
+        "robustnet",
+        "synthia16",
+    ]
 
 
 def test_a_protocol_of_whole_images_leaves_the_models_windows(

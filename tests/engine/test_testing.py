@@ -132,8 +132,8 @@ def test_all_protocols_leave_out_what_a_domain_cannot_honour_unless_it_is_named(
     tests = expand(cfg, roots={"bdd100k": str(tmp_path)}).test_cfg.tests
     assert [test["protocol"]["name"] for test in tests] == ["native", "paper", "short1024"]
     assert capsys.readouterr().err == (
-        "ibnseg: left out of the protocols: robustnet, rein, soma; domain 'bdd100k_drivable' does "
-        "not have all classes that they average\n"
+        "ibnseg: left out of the protocols: robustnet, rein, soma, synthia16, synthia13; domain "
+        "'bdd100k_drivable' does not have all classes that they average\n"
     )
     cfg.protocol = ["all", "soma"]
     with pytest.raises(UserError, match="protocol 'soma' averages classes that domain 'bdd100k_dr"):
@@ -158,7 +158,8 @@ def test_all_protocols_leave_out_windows_of_logits_that_a_network_does_not_give(
     cfg.protocol, cfg.test_domains = ["all"], ["cityscapes"]
     tests = expand(cfg, training=False).test_cfg.tests
     names = [test["protocol"]["name"] for test in tests]
-    assert names == ["native", "paper", "robustnet", "short1024"]
+    others = ["synthia16", "synthia13"]
+    assert names == ["native", "paper", "robustnet", "short1024", *others]
     assert capsys.readouterr().err == (
         "ibnseg: left out of the protocols: rein, soma; mynet:build does not give the logits "
         "that they need\n"

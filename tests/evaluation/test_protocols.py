@@ -13,13 +13,19 @@ from ibnseg.registry import TRANSFORMS
 from ibnseg.support.errors import UserError
 
 SLIDE = Slide((512, 512), (341, 341))
+OF_MODEL = ("native", "paper", "synthia16", "synthia13")
+"""The protocols whose inference is the model's."""
 
 
 def test_every_protocol_names_its_source_and_the_papers_average_all_classes():
     assert all(protocol.source for protocol in PROTOCOLS.values())
     over_all = {name for name, p in PROTOCOLS.items() if p.eval_classes == CLASSES}
     assert over_all == {"robustnet", "rein", "soma"}
-    assert all(p.eval_classes is None for n, p in PROTOCOLS.items() if n not in over_all)
+    subsets = {name: p.eval_classes for name, p in PROTOCOLS.items() if name not in over_all}
+    assert {n: own for n, own in subsets.items() if own} == {
+        "synthia16": tuple(name for name in CLASSES if name not in ("terrain", "truck", "train")),
+        "synthia13": tuple(CLASSES[i] for i in (0, 1, 2, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18)),
+    }
 
 
 def test_protocols_slide_and_map_labels_as_their_papers_do():
@@ -27,7 +33,9 @@ def test_protocols_slide_and_map_labels_as_their_papers_do():
     openseg = {"MapillaryVistas": "openseg", "MapillaryVistas2": "openseg"}
     assert maps == {"robustnet": {"GTA5": "by_color"}, "rein": openseg, "soma": openseg}
     for name, protocol in PROTOCOLS.items():
-        own = dict(rein=SLIDE, soma=SLIDE, native=None, paper=None).get(name, "whole")
+        own = {**dict.fromkeys(("rein", "soma"), SLIDE), **dict.fromkeys(OF_MODEL)}.get(
+            name, "whole"
+        )
         assert protocol.inference == own, name
 
 
