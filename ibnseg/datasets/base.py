@@ -248,9 +248,11 @@ class DrivingDataset(BaseSegDataset):
         return found
 
     def _elsewhere(self, root: Path) -> Path | None:
-        """The folder one level above or below ``root`` that has the split."""
-        for folder in (root.absolute().parent, *list_folders(root)):
-            with suppress(UserError):
+        """The folder one level below ``root`` that has the split, or above it if ``root`` is a
+        folder of the layout; None if neither has."""
+        above = [root.absolute().parent] if root.absolute().name in self.LAYOUT else []
+        for folder in (*above, *list_folders(root)):
+            with suppress(UserError, OSError, ValueError):  # adapters of others may raise these
                 if all(self.pairs(folder)):
                     return folder
         return None
