@@ -17,9 +17,10 @@ OTHER = "other"
 
 
 def has_other(record: Mapping) -> bool:
-    """Whether the last class of a test's record is ``OTHER``."""
+    """Whether the last class of a test's record is ``OTHER``, which no pixel has in truth."""
     *_, last = record["classes"]
-    return last == OTHER and OTHER not in record["eval_classes"]
+    named = last == OTHER and OTHER not in record["eval_classes"]
+    return named and not any(record[CONFUSION][-1])
 
 
 def domain_classes(record: Mapping) -> list[str]:

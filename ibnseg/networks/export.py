@@ -16,7 +16,6 @@ from mmengine.config import Config
 
 from ibnseg.datasets.domain import Domains
 from ibnseg.engine.checkpoint import plain
-from ibnseg.engine.read import find_network
 from ibnseg.models.checkpoints import read_checkpoint
 from ibnseg.models.fuse import fuse
 from ibnseg.models.partial import KEPT_IN_FILES
@@ -36,6 +35,7 @@ from ibnseg.networks.int8 import quantised
 from ibnseg.networks.loading import load_network
 from ibnseg.networks.metadata import as_text, describe, facts_in
 from ibnseg.networks.runtime_script import write_script
+from ibnseg.networks.sources import find_own
 from ibnseg.networks.testing import test
 from ibnseg.registry import DATASETS
 from ibnseg.runs.kinds import as_list
@@ -69,7 +69,7 @@ def export_weights(
         UserError: for wrong input, and if the file cannot be written or would replace the
             checkpoint.
     """
-    cfg, checkpoint = find_network(source, checkpoint, options)
+    cfg, checkpoint = find_own(source, checkpoint, options)
     out = as_path(out)
     if out.resolve() == checkpoint.resolve():
         raise UserError(f"{out} is the checkpoint itself; give another --out")
@@ -146,7 +146,7 @@ def export_network(
         raise UserError(f"--out {out}: expected a name that ends in {form.suffix}")
     _require_int8(form, int8, cost)
     form.require()
-    cfg, checkpoint = find_network(source, checkpoint, options)
+    cfg, checkpoint = find_own(source, checkpoint, options)
     if cost is not None:  # before all that takes long
         Domains.of(cfg)[cost].root(roots or {})
     network = load_network(cfg, checkpoint).cpu()

@@ -163,6 +163,8 @@ def _is_local(name: str) -> bool:
 
 def _folder(name: str) -> Path:
     """The folder of a network's files, downloaded if need be."""
+    if not name:
+        raise UserError(f"{HUGGING_FACE}: expected {HUGGING_FACE}NAME or {HUGGING_FACE}FOLDER")
     if not _is_local(name):
         return _snapshot(name)
     folder = as_path(name)

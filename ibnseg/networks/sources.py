@@ -182,6 +182,27 @@ def _require_of_test(source: str, options: Sequence[str]) -> None:
             )
 
 
+def find_own(
+    source: str | Path, checkpoint: str | Path | None = None, options: Sequence[str] = ()
+) -> tuple[Config, Path]:
+    """Finds the config and checkpoint of a network that was trained here.
+
+    Args:
+        source, checkpoint, options: as for :func:`find_source`.
+
+    Raises:
+        UserError: as that function, and for another network.
+    """
+    if kind_of(source) is not None:
+        raise UserError(
+            f"{source}: was not trained here; expected the folder of a run, or a config with a "
+            "checkpoint"
+        )
+    from ibnseg.engine.read import find_network
+
+    return find_network(source, checkpoint, options)
+
+
 def check_testing(
     source: str | Path,
     checkpoint: str | Path | None = None,

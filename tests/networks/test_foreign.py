@@ -329,6 +329,13 @@ def test_label_maps_are_refused_where_images_are_shown(in_data, capsys) -> None:
         assert "predictions:maps: label maps can only be tested" in capsys.readouterr().err
 
 
+def test_what_was_not_trained_here_is_not_exported(theirs, capsys) -> None:
+    for form in ("--full", "--to torch"):
+        assert cli.main(f"export {theirs()} {form} --out a.pt2".split()) == 1
+        found = capsys.readouterr().err
+        assert "theirs:build: was not trained here; expected the folder of a run" in found
+
+
 def test_domains_have_to_be_named(theirs, capsys) -> None:
     assert cli.main(["test", theirs()]) == 1
     assert "so it has no test domains of its own; name them (--domains A,B)" in (

@@ -96,7 +96,13 @@ def test_the_hash_is_of_all_weights_and_the_config(tmp_path: Path) -> None:
         ({}, 1, 1 / 255, MEAN, STD),
         ({"rescale_factor": 0.00392156862745098}, 1, 1 / 255, MEAN, STD),
         ({"rescale_factor": 1 / 127.5}, 255, 1 / 127.5, MEAN, STD),
-        ({"do_rescale": False}, 255, 1, MEAN, STD),
+        (
+            {"do_rescale": False, "image_mean": [9] * 3, "image_std": [8] * 3},
+            255,
+            1,
+            [9] * 3,
+            [8] * 3,
+        ),
         ({"do_normalize": False}, 1, 1 / 255, [0, 0, 0], [1, 1, 1]),
         ({"do_normalize": False, "do_rescale": False}, 255, 1, [0, 0, 0], [1, 1, 1]),
     ],
@@ -110,6 +116,12 @@ def test_normalisation_is_that_of_the_preprocessor(
     ours = (pixels / 255 * found.range - np.c_[list(found.mean)]) / np.c_[list(found.std)]
     theirs = (pixels * factor - np.c_[mean]) / np.c_[std]
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_mean_of_fractions_without_rescaling_is_refused(tmp_path: Path) -> None:
+    """Whoever calls such a preprocessor is to scale images, which it does not say."""
+    source = write(tmp_path, preprocessor={**PREPROCESSOR, "do_rescale": False})
+    assert "are not those of pixels from 0 to 255; state the range" in error_of(source)
 
 
 def test_a_preprocessor_of_older_versions_rescales_without_saying_so(tmp_path: Path) -> None:
@@ -194,6 +206,7 @@ def test_a_folder_of_something_else_is_refused(
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert "no such folder" in error_of(f"hf:{tmp_path}/nothing")
+    assert error_of("hf:") == "hf:: expected hf:NAME or hf:FOLDER"
     (tmp_path / "file").touch()
     assert "is a file" in error_of(f"hf:{tmp_path}/file")
 
