@@ -196,7 +196,8 @@ class Foreign(Inference, BaseModel):
             if found.shape[1] != self.out_channels:
                 raise UserError(
                     f"{self.source}: gave {found.shape[1]} channels, but its facts name "
-                    f"{self.out_channels} classes"
+                    f"{self.out_channels} classes; write a name for each channel into classes, and "
+                    "null into class_map for one that no tested domain has"
                 )
             if not found.isfinite().all():
                 raise UserError(f"{self.source}: gave logits that are not finite numbers")

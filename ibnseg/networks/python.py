@@ -68,8 +68,10 @@ def _opened(source: str) -> tuple[ModuleType, Callable]:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise  # what the module itself imports
+            meant = f"{name.removesuffix('.py')}:{function}"
+            hint = f"; leave out .py: {meant}" if name.endswith(".py") else ""
             raise UserError(
-                f"{source}: no module {error.name} in {here} or Python's path"
+                f"{source}: no module {error.name} in {here} or Python's path{hint}"
             ) from error
     if not getattr(module, "__file__", None):
         raise UserError(f"{source}: {name} is not a file of Python")
@@ -85,15 +87,18 @@ def _opened(source: str) -> tuple[ModuleType, Callable]:
     if found is None:
         known = [each for each, value in vars(module).items() if callable(value)]
         raise UserError(f"{module.__file__}: {unknown_name('function', function, known)}")
-    if not callable(found):
-        raise UserError(f"{source}: is {type(found).__name__}, expected a function")
+    if not callable(found) or isinstance(found, nn.Module):
+        raise UserError(
+            f"{source}: is {type(found).__name__}, expected a function that returns the network"
+        )
     return module, found
 
 
 @cache  # as what it returns may have random weights
 def _built(function: Callable) -> Callable:
     """What a function of the user's returns."""
-    name = f"{function.__module__}:{function.__qualname__}"
+    words = getattr(function, "__qualname__", type(function).__name__)
+    name = f"{function.__module__}:{words}"
     with own_code(name):
         network = function()
     if not callable(network):

@@ -32,6 +32,8 @@ def predict(image: np.ndarray) -> np.ndarray:
 {body}
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3) or not sys.argv[1].endswith(".npy"):
+        sys.exit("expected IMAGE.npy [IDS.npy]: an array (H, W, 3) uint8, RGB, and where ids go")
     path = Path(sys.argv[1])
     out = Path(sys.argv[2]) if len(sys.argv) > 2 else path.with_name(path.stem + "_ids.npy")
     np.save(out, ids := predict(np.load(path)))

@@ -168,6 +168,8 @@ def require_run(folder: str | Path) -> None:
             hint = (
                 f"; ibnseg pull {folder} makes a run of what push wrote, hf:{folder} names others"
             )
+        elif (folder / "predictions.json").is_file():
+            hint = f"; predictions:{folder} names the label maps in it"
         raise UserError(f"{folder} is not a run folder (no config.py){hint}")
 
 

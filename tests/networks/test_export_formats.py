@@ -323,6 +323,8 @@ def test_the_script_beside_an_onnx_file_needs_numpy_and_onnx_runtime_alone(
     shares = np.bincount(found.ravel()) / found.size
     names = [CITYSCAPES.classes[i] for i in np.flatnonzero(shares)]
     assert all(name in done.stdout for name in names)
+    done = subprocess.run(command[:2], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[0][:18]) == (1, "expected IMAGE.npy")
 
 
 # ---- wrong input -------------------------------------------------------------------------------

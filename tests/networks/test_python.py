@@ -172,6 +172,23 @@ def test_a_module_that_is_nowhere_is_refused(here, tmp_path: Path) -> None:
     assert "is not a file of Python" in error_of("sys:exit")
 
 
+def test_a_file_in_the_place_of_a_module_is_refused_with_the_module(here) -> None:
+    here(MODULE)
+    assert error_of("ownnet.py:build").endswith("; leave out .py: ownnet:build")
+
+
+def test_a_network_in_the_place_of_its_function_is_refused(here) -> None:
+    here("import torch\nnetwork = torch.nn.Conv2d(3, 2, 1)")
+    assert error_of("ownnet:network") == (
+        "ownnet:network: is Conv2d, expected a function that returns the network"
+    )
+
+
+def test_a_partial_function_gives_the_network(here) -> None:
+    here(f"{MODULE}\nimport functools\nsmall = functools.partial(build)\nsmall.facts = facts")
+    assert configure("ownnet:small")["name"] == "ownnet_small"
+
+
 def test_a_module_that_another_one_hides_is_refused(here) -> None:
     here(MODULE, "json.py")
     assert "Python has loaded another module json" in error_of("json:build")

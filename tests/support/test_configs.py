@@ -79,6 +79,9 @@ def test_runs_are_known_by_their_config(here: Path) -> None:
     (here / "run").mkdir()
     with pytest.raises(UserError, match=r"run is not a run folder \(no config.py\)"):
         require_network("run", None)
+    (here / "run/predictions.json").touch()
+    with pytest.raises(UserError, match=r"; predictions:run names the label maps in it$"):
+        require_run("run")
     (here / "run/config.py").touch()
     require_network("run", None)
 
