@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ibnseg.commands import arguments
+from ibnseg.networks.sources import require_own
 from ibnseg.support.configs import require_run
 from ibnseg.support.stack import check_stack
 
@@ -32,6 +33,7 @@ def push_arguments(parser: argparse.ArgumentParser) -> None:
 def push(args: argparse.Namespace) -> None:
     """Writes a run's network as the hub has it."""
     check_stack()
+    require_own(args.run)
     require_run(args.run)
     from ibnseg.networks.hub import save_pretrained
 

@@ -182,6 +182,15 @@ def _require_of_test(source: str, options: Sequence[str]) -> None:
             )
 
 
+def require_own(source: str | Path) -> None:
+    """Refuses a network that was not trained here, and the folder of its results."""
+    if kind_of(source) is not None or _foreign_of(as_path(source)) is not None:
+        raise UserError(
+            f"{source}: was not trained here; expected the folder of a run, or a config with a "
+            "checkpoint"
+        )
+
+
 def find_own(
     source: str | Path, checkpoint: str | Path | None = None, options: Sequence[str] = ()
 ) -> tuple[Config, Path]:
@@ -193,11 +202,7 @@ def find_own(
     Raises:
         UserError: as that function, and for another network.
     """
-    if kind_of(source) is not None:
-        raise UserError(
-            f"{source}: was not trained here; expected the folder of a run, or a config with a "
-            "checkpoint"
-        )
+    require_own(source)
     from ibnseg.engine.read import find_network
 
     return find_network(source, checkpoint, options)

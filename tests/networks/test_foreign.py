@@ -329,11 +329,17 @@ def test_label_maps_are_refused_where_images_are_shown(in_data, capsys) -> None:
         assert "predictions:maps: label maps can only be tested" in capsys.readouterr().err
 
 
-def test_what_was_not_trained_here_is_not_exported(theirs, capsys) -> None:
-    for form in ("--full", "--to torch"):
-        assert cli.main(f"export {theirs()} {form} --out a.pt2".split()) == 1
-        found = capsys.readouterr().err
-        assert "theirs:build: was not trained here; expected the folder of a run" in found
+def test_what_was_not_trained_here_is_neither_exported_nor_pushed(theirs, tested, capsys) -> None:
+    source = theirs()
+    tested(source, domains=["gta5"])
+    for named in (source, "work_dirs/theirs_build"):
+        for line in (
+            "export {} --full --out a.pth",
+            "export {} --to torch --out a.pt2",
+            "push {} --out a",
+        ):
+            assert cli.main(line.format(named).split()) == 1
+            assert f"{named}: was not trained here; expected the" in capsys.readouterr().err
 
 
 def test_domains_have_to_be_named(theirs, capsys) -> None:
