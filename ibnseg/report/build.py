@@ -24,10 +24,12 @@ from ibnseg.report.images import Images, are_grouped, read_images
 from ibnseg.report.matrix import Block, Cell, Column, Matrix, Remark, Row
 from ibnseg.report.measured import (
     Measurement,
+    are_single,
     best_of,
     bounds_of,
     cell_of,
     combined,
+    of_one_seed,
     resampled,
     values_of,
     with_mean,
@@ -323,7 +325,7 @@ class _Builder:
         def difference(one: int, other: int) -> list[Cell | None]:
             reasons = [self._why_unpaired(rows[one], rows[other], c) for c in self.columns]
             paired = zip(reasons, measured[one], measured[other], strict=False)
-            parts = [None if why else combined((a, b), (1, -1)) for why, a, b in paired]
+            parts = [None if why else combined(of_one_seed(a, b), (1, -1)) for why, a, b in paired]
             return [cell_of(each, width) for each in with_mean(parts, away)]
 
         drops = [[*self._drops(row), None] for row in rows]
@@ -349,6 +351,12 @@ class _Builder:
                     self._remark(f"{title}: not paired, {why}", column.domain)
             found = self._row(row, difference(i, 0))
             common = tuple(seed for seed in found.seeds if seed in shown[0].seeds)
+            if not common and any(cell is not None for cell in found.cells):
+                common = found.seeds
+                self._remark(
+                    f"{title}: one training of each, paired by images alone, because the seed of "
+                    "one is not known"
+                )
             differences.append(replace(found, seeds=common))
         return Block(train, trains, tuple(shown), tuple(differences))
 
@@ -358,6 +366,8 @@ class _Builder:
             {t.run["seed"]: t for t in self.tests[row].get(column, ())} for row in (one, other)
         ]
         pairs = [(seeds[0][seed], seeds[1][seed]) for seed in seeds[0].keys() & seeds[1].keys()]
+        if not pairs and are_single(*(tuple(each) for each in seeds)):
+            pairs = [tuple(test for each in seeds for test in each.values())]
         if not pairs:
             return "no seed in common"
         images = [(self._images(one), self._images(other)) for one, other in pairs]

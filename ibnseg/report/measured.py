@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
@@ -83,6 +84,24 @@ def _among(same: np.ndarray, own: Spread) -> Spread:
     deviations = np.zeros((len(same), own.deviations.shape[1]))
     deviations[same] = own.deviations
     return Spread(deviations, own.units)
+
+
+def are_single(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    """Whether two networks have one training each, and the seed of one is not known, as of a
+    network that was not trained here: they are compared by images alone."""
+    return len(one) == len(other) == 1 and None in (*one, *other)
+
+
+def of_one_seed(one: Measurement, other: Measurement) -> tuple[Measurement, Measurement]:
+    """Returns two measurements; if :func:`are_single`, the second one with the seed of the
+    first."""
+    seeds = one.by_image.seeds
+    if not are_single(seeds, other.by_image.seeds):
+        return one, other
+    by_image = replace(other.by_image, seeds=seeds)
+    is_grouped = other.by_group is not other.by_image
+    by_group = replace(other.by_group, seeds=seeds) if is_grouped else by_image
+    return one, Measurement(by_image, by_group)
 
 
 def combined(parts: Sequence[Measurement], weights: Sequence[float]) -> Measurement | None:

@@ -495,6 +495,23 @@ def test_networks_without_a_common_seed_are_not_paired(tmp_path):
     assert found.remarks[0].text == "B minus A: not paired, no seed in common"
 
 
+def test_a_network_of_unknown_seed_is_paired_with_a_single_run_by_images(tmp_path):
+    """The difference and its interval are those of two runs of one seed."""
+    one, other = images(4, 5, 7), images(5, 6, 8)
+    same = pair(tmp_path / "same", {"gta5": one}, {"gta5": other})
+    a = save_run(tmp_path / "a", {"gta5": one}, name="a", seed=0)
+    b = save_run(tmp_path / "b", {"gta5": other}, name="b", seed=None)
+    found = matrix(a, b)
+    (row,) = found.blocks[0].differences
+    (wanted,) = same.blocks[0].differences
+    assert row.cells[0].value == wanted.cells[0].value
+    assert row.cells[0].interval == wanted.cells[0].interval
+    assert "B minus A: one training of each, paired by images alone" in found.remarks[-1].text
+    more = save_run(tmp_path / "more", {"gta5": one}, name="a", seed=1)
+    several = matrix(a, more, b)
+    assert several.blocks[0].differences[0].cells == (None,)
+
+
 def test_a_row_of_seeds_whose_recipes_are_partly_known_is_marked(tmp_path):
     known = dict(hash="x", values=dict(batch=8))
     for recipes, marked in (((known, known), False), ((known, "0123"), True), ((None,), False)):
