@@ -267,7 +267,7 @@ for line in {small + larger!r}:
         "empty is not a run folder (no config.py)",
         "unknown suite 'tabel6'; did you mean table6 or table8?",
         "gta2city_r50: a config needs a checkpoint",
-        "unknown domain 'citiscapes'; did you mean cityscapes?",
+        "unknown domain 'citiscapes'; did you mean cityscapes",
         "unknown config key 'batchh'; did you mean batch or test_batch?",
         "unknown protocol 'reign'; ",
         "domain 'gta5': no folder data/gta5; put the data there",

@@ -84,7 +84,7 @@ WRONG = {
         "test photos": "photos is not a run folder (no config.py)",
         "test camvid_day2dusk_r8 run/latest.pth": "did you mean camvid_day2dusk_r18",
         "predict gta2city_r5 run/latest.pth photos": "did you mean gta2city_r50",
-        f"{TRAIN} --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes?",
+        f"{TRAIN} --domains citiscapes": "unknown domain 'citiscapes'; did you mean cityscapes",
         f"{TEST} --domains gta": "unknown domain 'gta'; did you mean gta5?",
         f"{TRAIN} --protocol pape": "unknown protocol 'pape'; did you mean paper?",
         f"{TEST} --protocol natve": "unknown protocol 'natve'; did you mean native?",

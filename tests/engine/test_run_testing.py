@@ -107,27 +107,20 @@ def test_protocols_change_what_is_seen_and_compared(trained, roots, tmp_path: Pa
 
 
 def test_all_protocols_are_tested_into_one_table(
-    trained, roots, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    trained, roots, tmp_path: Path, capsys, request: pytest.FixtureRequest
 ) -> None:
     """Those that make images large are left out here, because they take seconds."""
     _, run, _ = trained
+    every = dict(PROTOCOLS)
+    request.addfinalizer(lambda: (PROTOCOLS.clear(), PROTOCOLS.update(every)))  # in their order
     for name in ("rein", "soma", "short1024", "synthia13"):
-        monkeypatch.delitem(PROTOCOLS, name)
+        del PROTOCOLS[name]
+    left = ["native", "paper", "robustnet", "synthia16"]
     given = dict(roots=roots, domains=["cityscapes"], work_dir=tmp_path)
     content = run_test(run, protocols=["all"], **given)
-    assert [test["protocol"]["name"] for test in content["tests"]] == [
-        "native",
-        "paper",
-        "robustnet",
-        "synthia16",
-    ]
+    assert [test["protocol"]["name"] for test in content["tests"]] == left
     rows = [line for line in capsys.readouterr().out.splitlines() if "| Cityscapes |" in line]
-    assert [row.split("|")[7].split()[0] for row in rows] == [
-        "native",
-        "paper",
-        "robustnet",
-        "synthia16",
-    ]
+    assert [row.split("|")[7].split()[0] for row in rows] == left
 
 
 def test_a_protocol_of_whole_images_leaves_the_models_windows(
