@@ -1,6 +1,6 @@
 # make demo:     sets everything up in .venv, and shows what this is about.
 # make test:     sets everything up in .venv, and runs the tests.
-# make test-all: the same, and then the tests that need further packages.
+# make test-all: the same, and then the tests that need further packages, or take long.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -10,12 +10,12 @@ demo: .venv/installed
 	$(BIN)/ibnseg demo $(DEMO)
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "not slow"
 
 test-all: test test-extras
 
 test-extras: .venv/extras
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "extras or upstream"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "extras or upstream or slow"
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzzing import TARGETS, Workspace, lay_out
 
-CASES = 4
+CASES = 3
 """Damages of each target; ``benchmarks/fuzz.py`` tries more."""
 
 

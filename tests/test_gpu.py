@@ -15,6 +15,7 @@ def test_without_a_gpu_it_says_so(capsys, monkeypatch: pytest.MonkeyPatch) -> No
     assert capsys.readouterr().out.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_its_sections_run_on_a_processor(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "ROUNDS", 1)
     sections = ["same_step", "layer", "fcn", "loaders", "testing"]
