@@ -17,6 +17,9 @@ from PIL import Image
 from ibnseg.datasets.labels import CLASSES, LABELS, PALETTE
 
 torch.set_num_threads(1)  # the networks are tiny, and other work may share the processor
+# torch.export pretends that there is a GPU; if the first backward pass came after it, autograd
+# would start threads, and forked processes could not run one any more
+torch.zeros(1, requires_grad=True).backward()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
