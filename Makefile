@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-extras clean
+.PHONY: demo test test-all test-slow test-extras clean
 
 demo: .venv/installed
 	$(BIN)/ibnseg demo $(DEMO)
@@ -12,10 +12,13 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "not slow"
 
-test-all: test test-extras
+test-all: test test-slow test-extras
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m slow
 
 test-extras: .venv/extras
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "extras or upstream or slow"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "extras or upstream"
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
