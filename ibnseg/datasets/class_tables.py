@@ -54,7 +54,7 @@ class LabelledClass(NamedTuple):
     category: str
     """A coarser class, as the dataset names it; empty if it has none."""
     has_instances: bool
-    """Whether single objects of the class are told apart."""
+    """Whether the labels give each object of the class a number of its own."""
     becomes: Mapping[str, str]
     """The class that each map makes of it; an empty text for none."""
 

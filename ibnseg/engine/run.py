@@ -103,24 +103,17 @@ def train(
 def test_network(
     cfg: Config,
     checkpoint: Path | None,
-    *,
     roots: Mapping[str, str] | None = None,
-    domains: Sequence[str] | None = None,
-    protocols: Sequence[str] | None = None,
-    class_maps: Mapping[str, str] | None = None,
     work_dir: str | Path | None = None,
     resume: bool = False,
-    tta: bool = False,
-    batch: int | None = None,
-    precision: str | None = None,
 ) -> dict:
     """Tests a network on all test domains, adds to ``results.json``, writes and prints the table.
 
     Args:
-        cfg: its config, not expanded.
+        cfg: its config, not expanded, which says on what and how it is tested.
         checkpoint: its weights; None for a network that was not trained here.
-        roots, domains, protocols, class_maps: as for :func:`train`.
-        work_dir, resume, tta, batch, precision: as for :func:`ibnseg.test`.
+        roots: as for :func:`train`.
+        work_dir, resume: as for :func:`ibnseg.test`.
 
     Returns:
         The content of ``results.json``; an empty dict on all processes but the main one.
@@ -128,14 +121,9 @@ def test_network(
     Raises:
         UserError: for wrong input.
     """
-    if tta and not cfg.get("tta_scales"):
-        cfg.tta_scales = TTA_SCALES
-    for key, value in dict(test_batch=batch, test_precision=precision).items():
-        if value is not None:
-            cfg[key] = value
     if checkpoint is not None:
         require_checkpoint(checkpoint)
-    cfg = _prepare(cfg, roots, domains, protocols, class_maps, None, training=False)
+    cfg = _prepare(cfg, roots, training=False)
     of_run = checkpoint and _folder_of(checkpoint)
     folder = as_path(work_dir or of_run or _default_folder(cfg, None))
     with _no_folder_if_refused(folder):
@@ -191,10 +179,11 @@ def _train(cfg: Config, folder: Path, resume: bool, show: bool, automatic: Seque
 def _prepare(
     cfg: Config,
     roots: Mapping[str, str] | None,
-    domains: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    class_maps: Mapping[str, str] | None,
-    seed: int | None,
+    domains: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    class_maps: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    *,
     training: bool,
 ) -> Config:
     world_size = start_processes()

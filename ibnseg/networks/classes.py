@@ -51,16 +51,11 @@ def merges(names: Sequence[str | None], target: Sequence[str]) -> bool:
 
 
 def palette_of(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Makes as many different RGB colours, from VOC's rule: the bits of a number, dealt to the
-    three channels from the highest bit on."""
-    colours = []
-    for number in range(1, count + 1):
-        channels = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                channels[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
-        colours.append(tuple(channels))
-    return tuple(colours)
+    """Makes as many different RGB colours, at most 255: equal steps around the circle of hues."""
+    from matplotlib import colormaps  # takes a moment, and few networks need it
+
+    hues = colormaps["hsv"](np.linspace(0, 1, count, endpoint=False), bytes=True)
+    return tuple(tuple(map(int, colour[:3])) for colour in hues)
 
 
 NONE = IGNORE

@@ -16,14 +16,13 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from ibnseg.networks.facts import Facts, Found, configured
 from ibnseg.networks.kinds import HUGGING_FACE
 from ibnseg.support.errors import UserError
 from ibnseg.support.files import as_path, sha256
-from ibnseg.support.reading import read_json, read_text
+from ibnseg.support.reading import read_json
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The names of files of weights; the first that are there count, as for transformers."""
@@ -264,19 +263,16 @@ def _is_numbers(value: object) -> bool:
     return isinstance(value, list) and all(type(each) in (int, float) for each in value)
 
 
-_HEAD = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
-"""Matches the head of a model's card, which is YAML."""
-
-
 def _card(folder: Path) -> dict:
     """Licence and training data in the head of the model's card, if they are there."""
     path = folder / "README.md"
-    head = _HEAD.match(read_text(path)) if path.is_file() else None
+    if not path.is_file():
+        return {}
     try:
-        says = yaml.safe_load(head[1]) if head else {}
-    except yaml.YAMLError:  # a card that its writer did not check
-        says = {}
-    if not isinstance(says, Mapping):
+        says = _imported("huggingface_hub").metadata_load(path) or {}
+    except UserError:
+        raise
+    except Exception:  # a card that its writer did not check
         return {}
     found = {}
     licence = says.get("license")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ibnseg.networks.foreign  # noqa: F401 (registers its type)
-from ibnseg.engine.run import test_network
+from ibnseg.engine.run import TTA_SCALES, test_network
 from ibnseg.networks.kinds import kind_of
 from ibnseg.networks.sources import find_source
 from ibnseg.support.processes import losses_in_one_line
@@ -56,16 +56,15 @@ def test(
     found = find_source(source, checkpoint, options)
     if found.is_foreign and kind_of(source) is None:
         work_dir = work_dir or source
-    return test_network(
-        found.cfg,
-        found.checkpoint,
-        roots=roots,
-        domains=domains,
-        protocols=protocols,
+    given = dict(
+        test_domains=domains,
+        protocol=protocols,
         class_maps=class_maps,
-        work_dir=work_dir,
-        resume=resume,
-        tta=tta,
-        batch=batch,
-        precision=precision,
+        test_batch=batch,
+        test_precision=precision,
+        tta_scales=TTA_SCALES if tta and not found.cfg.get("tta_scales") else None,
     )
+    for key, value in given.items():
+        if value is not None:
+            found.cfg[key] = value
+    return test_network(found.cfg, found.checkpoint, roots, work_dir, resume)
